@@ -1,0 +1,1 @@
+"""Self-configuring 3D medical image synthesis."""

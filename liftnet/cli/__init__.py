@@ -1,0 +1,1 @@
+"""Console commands: thin shells over the functions of liftnet.pipeline. No torch at import."""

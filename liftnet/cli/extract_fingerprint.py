@@ -1,0 +1,28 @@
+"""`liftnet_extract_fingerprint`."""
+
+from typing import Annotated
+
+import typer
+
+from liftnet.cli.shell import DatasetOption, ProcessesOption, WorkspaceOption, run
+
+
+def extract_fingerprint(
+    dataset: DatasetOption = None,
+    num_processes: ProcessesOption = None,
+    no_check: Annotated[
+        bool, typer.Option("--no_check", help="Skip the checks of names; images are always read.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Measure a raw dataset, list all problems of its files, write fingerprint.json."""
+    from liftnet.pipeline import extract_fingerprint as step
+
+    step.extract_fingerprint(
+        dataset, num_processes=num_processes, check=not no_check, workspace=workspace
+    )
+
+
+def main() -> None:
+    """Run the command."""
+    run(extract_fingerprint)

@@ -1,0 +1,29 @@
+"""`liftnet`: the list of commands."""
+
+from importlib.metadata import entry_points
+
+from liftnet.version import __version__
+
+__all__ = ["COMMANDS", "liftnet"]
+
+COMMANDS = {
+    "liftnet_demo": "make a small dataset and run every step on it",
+    "liftnet_convert": "bring BraTS or plain folders into liftnet's raw format",
+    "liftnet_plan_and_preprocess": "the next three commands in one",
+    "liftnet_extract_fingerprint": "measure a raw dataset, and check it",
+    "liftnet_plan": "decide everything from the fingerprint and the GPU memory",
+    "liftnet_preprocess": "crop, normalize, resample and store the training cases",
+    "liftnet_train": "train folds; the same command continues a stopped run",
+    "liftnet_predict": "synthesize absent images for a folder of new files",
+    "liftnet_evaluate": "score predicted images against references",
+}
+
+
+def liftnet() -> None:
+    """Print the commands in the order in which they are used."""
+    installed = {point.name for point in entry_points(group="console_scripts")}
+    print(f"liftnet {__version__}: self-configuring 3D medical image synthesis\n")
+    for name, summary in COMMANDS.items():
+        if name in installed:
+            print(f"  {name:<30}{summary}")
+    print("\nEach command explains itself with --help.")

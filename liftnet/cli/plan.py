@@ -1,0 +1,54 @@
+"""`liftnet_plan`."""
+
+from typing import Annotated
+
+import typer
+
+from liftnet.cli.shell import DatasetOption, WorkspaceOption, run
+
+GpuMemoryOption = Annotated[
+    float | None,
+    typer.Option("--gpu-memory", metavar="GIB", help="Default: the GPU present, else 8."),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option("--steps", metavar="N", help="Length of training; rates follow. Default: 250000."),
+]
+NameOption = Annotated[
+    str, typer.Option("-p", metavar="NAME", help="Name of the plan; several live side by side.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a decision, e.g. losses.delta_z=1."),
+]
+ExplainOption = Annotated[
+    bool, typer.Option("--explain", help="Print each decision with its reason.")
+]
+
+
+def plan(
+    dataset: DatasetOption = None,
+    gpu_memory: GpuMemoryOption = None,
+    steps: StepsOption = None,
+    plan_name: NameOption = "default",
+    settings: SetOption = None,
+    explain: ExplainOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Decide everything from the fingerprint and the GPU memory, write plan.json."""
+    from liftnet.pipeline import plan as step
+
+    step.plan(
+        dataset,
+        gpu_memory=gpu_memory,
+        steps=steps,
+        plan_name=plan_name,
+        settings=settings,
+        explain_plan=explain,
+        workspace=workspace,
+    )
+
+
+def main() -> None:
+    """Run the command."""
+    run(plan, lists=("--set",))

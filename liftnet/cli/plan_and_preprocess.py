@@ -1,0 +1,37 @@
+"""`liftnet_plan_and_preprocess`."""
+
+from liftnet.cli.plan import ExplainOption, GpuMemoryOption, NameOption, SetOption, StepsOption
+from liftnet.cli.preprocess import CleanOption
+from liftnet.cli.shell import DatasetOption, ProcessesOption, WorkspaceOption, run
+
+
+def plan_and_preprocess(
+    dataset: DatasetOption = None,
+    gpu_memory: GpuMemoryOption = None,
+    steps: StepsOption = None,
+    plan_name: NameOption = "default",
+    settings: SetOption = None,
+    explain: ExplainOption = False,
+    num_processes: ProcessesOption = None,
+    clean: CleanOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Measure and check a raw dataset, plan for it, and preprocess its cases."""
+    from liftnet.pipeline import plan_and_preprocess as steps_1_to_3
+
+    steps_1_to_3.plan_and_preprocess(
+        dataset,
+        gpu_memory=gpu_memory,
+        steps=steps,
+        plan_name=plan_name,
+        settings=settings,
+        explain_plan=explain,
+        num_processes=num_processes,
+        clean=clean,
+        workspace=workspace,
+    )
+
+
+def main() -> None:
+    """Run the command."""
+    run(plan_and_preprocess, lists=("--set",))

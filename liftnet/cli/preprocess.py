@@ -1,0 +1,31 @@
+"""`liftnet_preprocess`."""
+
+from typing import Annotated
+
+import typer
+
+from liftnet.cli.shell import DatasetOption, PlanOption, ProcessesOption, WorkspaceOption, run
+
+CleanOption = Annotated[
+    bool, typer.Option("--clean", help="Do every case anew, also those that are done.")
+]
+
+
+def preprocess(
+    dataset: DatasetOption = None,
+    plan_name: PlanOption = "default",
+    num_processes: ProcessesOption = None,
+    clean: CleanOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Crop, normalize, resample and store the training cases; finished cases are kept."""
+    from liftnet.pipeline import preprocess as step
+
+    step.preprocess(
+        dataset, plan_name=plan_name, num_processes=num_processes, clean=clean, workspace=workspace
+    )
+
+
+def main() -> None:
+    """Run the command."""
+    run(preprocess)

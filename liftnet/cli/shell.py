@@ -1,0 +1,89 @@
+"""What every command shares: how it is parsed, and how it ends."""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from liftnet.core.errors import LiftnetError
+
+__all__ = [
+    "DatasetOption",
+    "DeviceOption",
+    "MapperOption",
+    "PlanOption",
+    "ProcessesOption",
+    "WorkspaceOption",
+    "run",
+    "spread_values",
+]
+
+DatasetOption = Annotated[
+    str | None,
+    typer.Option("-d", metavar="ID", help="Dataset id or name; may be left out if there is one."),
+]
+PlanOption = Annotated[str, typer.Option("-p", metavar="NAME", help="Name of the plan.")]
+ProcessesOption = Annotated[
+    int | None, typer.Option("-np", metavar="N", help="Files worked on at the same time.")
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("-device", metavar="cpu|cuda|mps", help="Default: the best there is.")
+]
+MapperOption = Annotated[
+    bool, typer.Option("--no-mapper", help="The ablation without through-plane context.")
+]
+WorkspaceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workspace", metavar="DIR", help="Default: LIFTNET_WORKSPACE or ./liftnet_workspace."
+    ),
+]
+
+
+def run(command: Callable[..., Any], *, lists: tuple[str, ...] = ()) -> None:
+    """Parse the command line, call the command, print an error without a traceback.
+
+    Args:
+        command: a function with typer annotations.
+        lists: options that take several values (`-f 0 1 2`).
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]})(command)
+    try:
+        app(args=spread_values(sys.argv[1:], lists))
+    except LiftnetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt as stopped:
+        print(str(stopped) or "Interrupted; the same command continues.", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        print(f"error: {error.strerror or error}", file=sys.stderr)
+        if error.filename:
+            print(f"  where: {error.filename}", file=sys.stderr)
+        print("  do:    Check the path, its permissions and the free space.", file=sys.stderr)
+        sys.exit(1)
+
+
+def spread_values(arguments: list[str], lists: tuple[str, ...]) -> list[str]:
+    """`-f 0 1 2` as `-f 0 -f 1 -f 2`, for the options named in `lists`.
+
+    >>> spread_values(["-d", "1", "-f", "0", "1", "--c"], ("-f",))
+    ['-d', '1', '-f', '0', '-f', '1', '--c']
+    """
+    spread: list[str] = []
+    option = None
+    count = 0
+    for argument in arguments:
+        if argument.startswith("-") and len(argument) > 1:
+            option = argument if argument in lists else None
+            count = 0
+            spread.append(argument)
+            continue
+        if option is not None:
+            count += 1
+            if count > 1:
+                spread.append(option)
+        spread.append(argument)
+    return spread

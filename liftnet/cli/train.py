@@ -1,0 +1,51 @@
+"""`liftnet_train`."""
+
+from typing import Annotated
+
+import typer
+
+from liftnet.cli.shell import (
+    DatasetOption,
+    DeviceOption,
+    MapperOption,
+    PlanOption,
+    WorkspaceOption,
+    run,
+)
+
+
+def train(
+    dataset: DatasetOption = None,
+    fold: Annotated[
+        list[str] | None,
+        typer.Option("-f", metavar="FOLD", help="0 to 4, several, or all. Default: 0."),
+    ] = None,
+    plan_name: PlanOption = "default",
+    no_mapper: MapperOption = False,
+    device: DeviceOption = None,
+    continue_training: Annotated[
+        bool, typer.Option("--c", help="Continue, and fail if there is nothing to continue.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away what was trained before.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Train folds. To resume a stopped run, give the same command again."""
+    from liftnet.pipeline import train as step
+
+    step.train(
+        dataset,
+        fold=fold or ["0"],
+        plan_name=plan_name,
+        mapper=not no_mapper,
+        device=device,
+        continue_training=continue_training,
+        restart=restart,
+        workspace=workspace,
+    )
+
+
+def main() -> None:
+    """Run the command."""
+    run(train, lists=("-f",))

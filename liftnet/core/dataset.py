@@ -1,0 +1,205 @@
+"""dataset.json and the cases found on disk: `DatasetXXX_Name/{imagesTr,targetsTr,masksTr,...}`."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from liftnet.core.errors import DatasetError, PlanError
+from liftnet.core.jsonable import did_you_mean, from_json, read_json
+
+__all__ = [
+    "FILE_ENDINGS",
+    "Case",
+    "Channel",
+    "Dataset",
+    "DatasetDescription",
+    "find_cases",
+    "load_dataset",
+]
+
+FILE_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
+Modality = Literal["MR", "CT"]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One kind of image in a dataset."""
+
+    name: str
+    modality: Modality = "MR"
+
+
+@dataclass(frozen=True)
+class DatasetDescription:
+    """The content of dataset.json."""
+
+    name: str
+    task: str
+    channels: dict[str, Channel]  # "0" -> Channel, the number in CASE_0000.nii.gz
+    targets: dict[str, Channel] = field(default_factory=dict)  # translation: in targetsTr
+    file_ending: str = ".nii.gz"
+    licence: str = "unknown"
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One subject's images: channel name -> file; absent contrasts are simply not there."""
+
+    identifier: str
+    images: dict[str, Path]
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A raw dataset: its description and its training cases."""
+
+    folder: Path
+    description: DatasetDescription
+    cases: tuple[Case, ...]
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """All channels in file order: sources first, then targets."""
+        return channel_list(self.description)
+
+
+def channel_list(description: DatasetDescription) -> tuple[Channel, ...]:
+    """The channels of a dataset in file order: sources first, then targets."""
+    sources = sorted(description.channels.items(), key=lambda item: int(item[0]))
+    targets = sorted(description.targets.items(), key=lambda item: int(item[0]))
+    return tuple(channel for _, channel in [*sources, *targets])
+
+
+def load_description(folder: Path) -> DatasetDescription:
+    """The checked content of a dataset's dataset.json.
+
+    Raises:
+        DatasetError: If the file is missing or wrong.
+    """
+    path = folder / "dataset.json"
+    if not path.is_file():
+        raise DatasetError(
+            "The dataset has no dataset.json",
+            where=str(folder),
+            remedy="Write one as liftnet_raw_layout.md shows, or use liftnet_convert.",
+        )
+    try:
+        description = from_json(DatasetDescription, read_json(path), where="dataset.json")
+    except PlanError as error:
+        raise DatasetError(
+            error.problem, where=f"{path}: {error.where}", remedy=error.remedy
+        ) from None
+    _check_description(description, path)
+    return description
+
+
+def _check_description(description: DatasetDescription, path: Path) -> None:
+    if description.file_ending not in FILE_ENDINGS:
+        raise DatasetError(
+            f"File ending '{description.file_ending}' is not supported",
+            where=f"{path}: file_ending",
+            remedy=f"Use one of {', '.join(FILE_ENDINGS)}.",
+        )
+    for group in ("channels", "targets"):
+        numbers = list(getattr(description, group))
+        if sorted(numbers) != sorted(str(i) for i in range(len(numbers))):
+            raise DatasetError(
+                f"The keys of '{group}' are {', '.join(numbers)}",
+                where=str(path),
+                remedy="Number them 0, 1, 2, ... as in the file names CASE_0000, CASE_0001.",
+            )
+    names = [channel.name for channel in channel_list(description)]
+    bad = [name for name in names if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", name)]
+    if bad or len(set(names)) != len(names):
+        raise DatasetError(
+            f"Channel names must differ and hold letters, digits and '-' only: {', '.join(names)}",
+            where=str(path),
+            remedy="Rename the channels.",
+        )
+
+
+def find_cases(
+    folder: Path, channels: dict[str, Channel], *, file_ending: str | None = None
+) -> tuple[dict[str, dict[str, Path]], list[Path]]:
+    """Case -> channel name -> file for the `CASE_0000.ending` files of a folder; and files that do not fit.
+
+    With no `file_ending` each supported ending is taken.
+
+    Raises:
+        DatasetError: If two files claim to be the same channel of the same case.
+    """
+    endings = FILE_ENDINGS if file_ending is None else (file_ending,)
+    cases: dict[str, dict[str, Path]] = {}
+    strangers = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.is_dir():
+            continue
+        ending = next((e for e in endings if path.name.lower().endswith(e)), None)
+        stem = path.name[: -len(ending)] if ending else path.name
+        match = re.fullmatch(r"(.+)_(\d{4})", stem)
+        if ending is None or match is None or str(int(match[2])) not in channels:
+            strangers.append(path)
+            continue
+        name = channels[str(int(match[2]))].name
+        images = cases.setdefault(match[1], {})
+        if name in images:
+            raise DatasetError(
+                f"Two files for channel {name} of case {match[1]}: {images[name].name}, {path.name}",
+                where=str(folder),
+                remedy="Keep one of them.",
+            )
+        images[name] = path
+    return cases, strangers
+
+
+def load_dataset(folder: Path) -> Dataset:
+    """A raw dataset with its training cases in order of their names.
+
+    Raises:
+        DatasetError: If dataset.json is wrong or there is no training case.
+    """
+    description = load_description(folder)
+    images = folder / "imagesTr"
+    if not images.is_dir():
+        raise DatasetError(
+            "The dataset has no folder imagesTr",
+            where=str(folder),
+            remedy="Put the training images there as CASE_0000" + description.file_ending,
+        )
+    found, _ = find_cases(images, description.channels, file_ending=description.file_ending)
+    targets: dict[str, dict[str, Path]] = {}
+    if description.targets and (folder / "targetsTr").is_dir():
+        targets, _ = find_cases(
+            folder / "targetsTr", description.targets, file_ending=description.file_ending
+        )
+    if not found:
+        raise DatasetError(
+            "No training case found",
+            where=str(images),
+            remedy=f"Files must be named CASE_0000{description.file_ending}; see liftnet_raw_layout.md.",
+        )
+    masks = folder / "masksTr"
+    cases = []
+    for identifier, paths in sorted(found.items()):
+        mask = masks / f"{identifier}{description.file_ending}"
+        cases.append(
+            Case(
+                identifier,
+                {**paths, **targets.get(identifier, {})},
+                mask if mask.is_file() else None,
+            )
+        )
+    return Dataset(folder, description, tuple(cases))
+
+
+def require_channel(name: str, channels: list[str]) -> None:
+    """Refuse a channel name that the dataset does not have.
+
+    Raises:
+        DatasetError: If `name` is not one of `channels`.
+    """
+    if name not in channels:
+        raise DatasetError(f"No channel '{name}'", remedy=did_you_mean(name, channels))

@@ -1,0 +1,233 @@
+"""Frozen dataclasses <-> strict JSON files.
+
+An unknown or missing key is an error that names its place and suggests the key that was meant.
+Where a field may hold one of several dataclasses, the JSON object carries its class name as "kind".
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import os
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from liftnet.core.errors import PlanError
+
+__all__ = ["from_json", "read_json", "replace_path", "to_json", "write_json", "write_text"]
+
+T = TypeVar("T")
+
+
+def to_json(value: Any) -> Any:
+    """The value as plain dicts, lists, numbers and strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **fields}
+    if isinstance(value, dict):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "item"):  # a numpy scalar
+        return to_json(value.item())
+    raise TypeError(f"expected a dataclass or a JSON type, got {type(value).__name__}")
+
+
+def from_json(kind: type[T], data: Any, *, where: str) -> T:
+    """An object of type `kind` built from parsed JSON.
+
+    Raises:
+        PlanError: If a key is unknown or missing or a value has the wrong type; names the place.
+    """
+    return typing.cast(T, _parse(kind, data, where))
+
+
+def _parse(kind: Any, data: Any, where: str) -> Any:
+    origin = get_origin(kind)
+    if kind is Any:
+        return data
+    if origin in (Union, types.UnionType):
+        return _parse_union(get_args(kind), data, where)
+    if origin is Literal:
+        if data not in get_args(kind):
+            raise _wrong(where, f"one of {', '.join(map(repr, get_args(kind)))}", data)
+        return data
+    if dataclasses.is_dataclass(kind):
+        return _parse_dataclass(typing.cast(type, kind), data, where)
+    if origin is tuple:
+        return _parse_tuple(get_args(kind), data, where)
+    if origin is list:
+        if not isinstance(data, list):
+            raise _wrong(where, "a list", data)
+        return [_parse(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(data)]
+    if origin is dict:
+        if not isinstance(data, dict):
+            raise _wrong(where, "an object", data)
+        return {
+            key: _parse(get_args(kind)[1], item, f"{where}.{key}") for key, item in data.items()
+        }
+    if kind is float and isinstance(data, int | float) and not isinstance(data, bool):
+        return float(data)
+    if kind is type(None) and data is None:
+        return None
+    if kind in (int, str, bool) and type(data) is kind:
+        return data
+    names = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+    raise _wrong(where, names.get(kind, getattr(kind, "__name__", str(kind))), data)
+
+
+def _parse_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
+    if data is None and type(None) in kinds:
+        return None
+    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    classes = {kind.__name__: kind for kind in kinds if dataclasses.is_dataclass(kind)}
+    if classes and isinstance(data, dict) and len(kinds) > 1:
+        name = data.get("kind")
+        if name not in classes:
+            raise _wrong(f"{where}.kind", f"one of {', '.join(classes)}", name)
+        return _parse(classes[name], data, where)
+    for kind in kinds[:-1]:
+        try:
+            return _parse(kind, data, where)
+        except PlanError:
+            continue
+    return _parse(kinds[-1], data, where)
+
+
+def _parse_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(data, list):
+        raise _wrong(where, "a list", data)
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        return tuple(_parse(kinds[0], item, f"{where}[{i}]") for i, item in enumerate(data))
+    if len(data) != len(kinds):
+        raise _wrong(where, f"a list of {len(kinds)}", data)
+    pairs = zip(kinds, data, strict=True)
+    return tuple(_parse(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(pairs))
+
+
+def _parse_dataclass(kind: type, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise _wrong(where, f"an object ({kind.__name__})", data)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints = get_type_hints(kind)
+    for key in data:
+        if key not in fields and key != "kind":
+            raise PlanError(
+                f"Unknown key '{key}' in {kind.__name__}",
+                where=where,
+                remedy=did_you_mean(key, list(fields)),
+            )
+    if data.get("kind", kind.__name__) != kind.__name__:
+        raise _wrong(f"{where}.kind", kind.__name__, data["kind"])
+    values = {}
+    for name, field in fields.items():
+        if name in data:
+            values[name] = _parse(hints[name], data[name], f"{where}.{name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise PlanError(
+                f"Key '{name}' is missing in {kind.__name__}",
+                where=where,
+                remedy=f"Add '{name}', or let liftnet write the file again.",
+            )
+    return kind(**values)
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """A sentence that names the nearest known word, or all of them."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(sorted(known))}."
+
+
+def _wrong(where: str, expected: str, got: Any) -> PlanError:
+    shown = json.dumps(got, default=str)
+    shown = shown if len(shown) < 60 else shown[:57] + "..."
+    return PlanError(f"Expected {expected}, got {shown}", where=where, remedy="Correct the value.")
+
+
+def replace_path(value: T, path: str, new: Any) -> T:
+    """A copy of a dataclass in which the value at a dotted path is another one.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Inner:
+    ...     size: int
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Outer:
+    ...     inner: dict[str, Inner]
+    >>> replace_path(Outer({"a": Inner(1)}), "inner.a.size", 5).inner["a"].size
+    5
+    """
+    data = to_json(value)
+    node, walked = data, []
+    *parents, last = path.split(".")
+    for key in [*parents, last]:
+        known = (
+            node
+            if isinstance(node, dict)
+            else dict(enumerate(node))
+            if isinstance(node, list)
+            else {}
+        )
+        index: Any = int(key) if isinstance(node, list) and key.isdigit() else key
+        if index not in known or key == "kind":
+            raise PlanError(
+                f"No setting '{path}'",
+                where=".".join(walked) or type(value).__name__,
+                remedy=did_you_mean(key, [str(k) for k in known if k != "kind"]),
+            )
+        if len(walked) == len(parents):
+            node[index] = new
+        else:
+            node = node[index]
+        walked.append(key)
+    return from_json(type(value), data, where=type(value).__name__)
+
+
+def read_json(path: Path) -> Any:
+    """The parsed content of a JSON file.
+
+    Raises:
+        PlanError: If the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PlanError(f"File not found: {path.name}", where=str(path)) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise PlanError(
+            f"Not a JSON file: {error}",
+            where=str(path),
+            remedy="Correct the file or make it again.",
+        ) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a dataclass or plain value as readable JSON, whole or not at all."""
+    write_text(path, _readable(to_json(value)) + "\n")
+
+
+def _readable(value: Any, indent: int = 0) -> str:
+    """JSON with one key per line, and short lists and objects on one line."""
+    flat = json.dumps(value)
+    if len(flat) + indent <= 96 or not isinstance(value, dict | list) or not value:
+        return flat
+    pad, end = " " * (indent + 1), " " * indent
+    if isinstance(value, dict):
+        items = [f"{pad}{json.dumps(k)}: {_readable(v, indent + 1)}" for k, v in value.items()]
+        return "{\n" + ",\n".join(items) + f"\n{end}}}"
+    return "[\n" + ",\n".join(pad + _readable(v, indent + 1) for v in value) + f"\n{end}]"

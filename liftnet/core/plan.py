@@ -1,0 +1,194 @@
+"""Every decision of a run, as data: what plan.json holds."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "AugmentationSpec",
+    "ChannelPlan",
+    "ClipAndScale",
+    "Grid",
+    "Inference",
+    "MemoryEstimate",
+    "MixerSpec",
+    "PercentileScale",
+    "Plan",
+    "Schedule",
+    "TranslatorSpec",
+]
+
+PLAN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PercentileScale:
+    """MR: clamp negatives to 0, clip to two quantiles of the image itself, scale to [0, 1].
+
+    `region` says over which voxels the quantiles are taken: the image's own non-zero voxels
+    ("foreground", independent of the field of view) or the whole grid ("grid", cWDM's letter).
+    `typical_low` and `typical_high` are the medians of the two quantiles over the training
+    cases, in file units: the range in which a synthesized image is written.
+    """
+
+    region: Literal["foreground", "grid"]
+    lower: float
+    upper: float
+    typical_low: float
+    typical_high: float
+
+
+@dataclass(frozen=True)
+class ClipAndScale:
+    """CT: clip to [low, high] in file units (HU), scale to [0, 1]; inverts exactly."""
+
+    low: float
+    high: float
+
+
+Normalization = PercentileScale | ClipAndScale
+
+
+@dataclass(frozen=True)
+class ChannelPlan:
+    """One channel: its name, physics, normalization, and the type of its files."""
+
+    name: str
+    modality: Literal["MR", "CT"]
+    normalization: Normalization
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The grid that networks see. Axes (D, H, W); D is the slice axis."""
+
+    slice_axis: Literal["axial", "coronal", "sagittal"]
+    spacing_mm: tuple[float, float, float]
+    in_plane: tuple[int, int]  # size of a training slice, a multiple of the U-Net's stride
+    num_slices: int  # median over cases; any number is accepted
+    foreground: Literal["nonzero", "otsu"]
+    crop_in_plane: bool  # to the foreground box; slices are never cropped
+    resample_in_plane: bool
+    resample_through_plane: bool
+
+
+@dataclass(frozen=True)
+class TranslatorSpec:
+    """The 2D U-Net."""
+
+    source_channels: int
+    target_channels: int
+    condition_size: int  # length of the availability code
+    widths: tuple[int, ...]  # feature maps per stage, finest first
+    convolutions_per_stage: int
+    normalization: Literal["group", "instance", "none"]
+
+
+@dataclass(frozen=True)
+class MixerSpec:
+    """The bidirectional GRU over slice descriptors, and where its context enters."""
+
+    descriptor: Literal["mean", "mean_std"]  # "mean": LiFT Sec. 4.2, global average pooling
+    descriptor_stages: Literal["bottleneck", "all"]
+    hidden_size: int
+    num_layers: int
+    fourier_frequencies: int
+    inject: Literal["bottleneck", "decoder"]
+    through_plane_kernel: int  # 0: none (the paper); 3: a depthwise convolution along slices
+
+
+@dataclass(frozen=True)
+class AugmentationSpec:
+    """Probabilities per item, and ranges. Geometry is shared by sources and targets."""
+
+    flip_probability: tuple[float, float, float]  # along D, H, W
+    rotation_probability: float
+    rotation_degrees: float
+    scale_probability: float
+    scale_range: tuple[float, float]
+    shear_probability: float
+    shear_range: float
+    elastic_probability: float
+    elastic_displacement: float  # fraction of the in-plane size
+    elastic_control_points: int
+    noise_probability: float
+    noise_std: float
+    blur_probability: float
+    blur_sigma: tuple[float, float]
+    brightness_probability: float
+    brightness_range: tuple[float, float]
+    contrast_probability: float
+    contrast_range: tuple[float, float]
+    gamma_probability: float
+    gamma_range: tuple[float, float]
+    low_resolution_probability: float
+    low_resolution_range: tuple[float, float]
+    bias_field_probability: float
+    bias_field_strength: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One training stage. A submodule without a learning rate is frozen."""
+
+    num_steps: int
+    decoded_slices: int  # contiguous slices decoded and supervised per step
+    learning_rates: dict[str, float]
+    weight_decay: float
+    betas: tuple[float, float]
+    warmup_steps: int
+    final_rate: float  # cosine decay ends at this fraction of the learning rate
+    gradient_clip: float
+    ema_half_life: int  # steps
+    validate_every: int  # steps
+    validation_cases: int  # at most so many whole volumes per validation
+    checkpoint_minutes: float
+    loader_workers: int
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How whole volumes are synthesized."""
+
+    slice_batch: int
+    passes: Literal["one", "two"]  # one: keep the skips; two: LiFT Algorithm 2
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Peak bytes of tensors, without the libraries themselves, in GiB."""
+
+    budget_gib: float
+    bytes_per_number: int  # 2: bfloat16, 4: float32
+    training_gib: float
+    prediction_gib: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What plan.json holds; edit it or use `--set key=value`."""
+
+    version: int
+    task: str
+    dataset: str
+    name: str
+    channels: tuple[ChannelPlan, ...]
+    targets: tuple[str, ...]
+    source_dropout: float  # probability that a training step hides more than one contrast
+    grid: Grid
+    networks: dict[str, TranslatorSpec | MixerSpec]
+    losses: dict[str, float]
+    augmentation: AugmentationSpec
+    stages: dict[str, Schedule]
+    inference: Inference
+    memory: MemoryEstimate
+    seed: int
+    reasons: dict[str, str]  # setting -> why it has its value, and the source of the rule
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """The names of all channels, in order."""
+        return tuple(channel.name for channel in self.channels)
+
+    def channel(self, name: str) -> ChannelPlan:
+        """The plan of one channel."""
+        return next(channel for channel in self.channels if channel.name == name)

@@ -1,0 +1,115 @@
+"""What an evaluation found: one row per case and contrast, and their summary."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from liftnet.core.errors import PlanError
+from liftnet.core.jsonable import from_json, read_json
+
+__all__ = [
+    "AVERAGE",
+    "SCORES_VERSION",
+    "CaseScore",
+    "MetricSummary",
+    "Protocol",
+    "ScoreFailure",
+    "Scores",
+    "read_scores",
+]
+
+SCORES_VERSION = 1
+AVERAGE = "average"  # the key of the summary over all contrasts
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A convention of scoring: which range, which grid, which mask, said in one sentence."""
+
+    name: str
+    description: str
+    needs_source: bool = False  # the mask comes from the first source of the case
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """The metrics of one contrast of one case, and how they came about.
+
+    `notes` says how the predicted image came to its range and where masks came from.
+    """
+
+    case: str
+    contrast: str
+    metrics: dict[str, float]
+    notes: dict[str, str]
+
+
+@dataclass(frozen=True)
+class MetricSummary:
+    """One metric over `n` cases: mean, sample standard deviation, 95 % bootstrap interval."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class ScoreFailure:
+    """A predicted file that could not be scored, and why."""
+
+    case: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What scores.json holds.
+
+    `summary` goes contrast -> metric -> statistics over cases; its key "average" holds those of
+    the means over each case's contrasts. An infinite PSNR (equal images) is null in the file.
+    """
+
+    version: int
+    protocol: Protocol
+    task: str
+    dataset: str  # "" if it is not known
+    slice_axis: str  # the axis of delta_z
+    predicted_folder: str
+    reference_folder: str
+    sources_folder: str
+    summary: dict[str, dict[str, MetricSummary]]
+    cases: tuple[CaseScore, ...]
+    without_reference: tuple[str, ...]  # predicted files that were not scored
+    failures: tuple[ScoreFailure, ...]
+    liftnet: str
+
+
+def read_scores(path: Path) -> Scores:
+    """The content of a scores.json file, with infinite values put back.
+
+    Raises:
+        PlanError: If the file is missing, damaged or of another version.
+    """
+    data = read_json(path)
+    version = data.get("version") if isinstance(data, dict) else None
+    if version != SCORES_VERSION:
+        raise PlanError(
+            f"The scores have version {version}, this liftnet reads {SCORES_VERSION}",
+            where=str(path),
+            remedy="Make them again with liftnet_evaluate.",
+        )
+    return from_json(Scores, _with_infinities(data), where=path.name)
+
+
+def _with_infinities(node: Any, key: str = "") -> Any:
+    """JSON in which null is the number that it stands for: infinite, and no spread around it."""
+    if node is None:
+        return math.nan if key == "std" else math.inf
+    if isinstance(node, dict):
+        return {k: _with_infinities(v, k) for k, v in node.items()}
+    if isinstance(node, list):
+        return [_with_infinities(v) for v in node]
+    return node

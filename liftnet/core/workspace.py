@@ -1,0 +1,96 @@
+"""The only place that builds paths: raw, preprocessed and results folders of a workspace."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from liftnet.core.errors import DatasetError
+
+__all__ = ["Workspace", "find_workspace"]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Three folders, each with one sub-folder per dataset (`Dataset001_Name`)."""
+
+    raw: Path
+    preprocessed: Path
+    results: Path
+
+    def describe(self) -> str:
+        """One line that names the folders in use."""
+        return f"raw {self.raw}, preprocessed {self.preprocessed}, results {self.results}"
+
+    def dataset_name(self, dataset: int | str | None = None) -> str:
+        """The full name `Dataset001_Name` for an id, a name, or the only dataset there is.
+
+        Raises:
+            DatasetError: If there is none, or more than one would fit.
+        """
+        names = sorted(
+            {
+                path.name
+                for root in (self.raw, self.preprocessed, self.results)
+                if root.is_dir()
+                for path in root.iterdir()
+                if path.is_dir() and re.fullmatch(r"Dataset\d{3}_.+", path.name)
+            }
+        )
+        wanted = names
+        if dataset is not None:
+            text = str(dataset)
+            prefix = f"Dataset{int(text):03d}_" if text.isdigit() else None
+            wanted = [n for n in names if (n.startswith(prefix) if prefix else n == text)]
+        if len(wanted) == 1:
+            return wanted[0]
+        problem = (
+            "The workspace holds no dataset"
+            if not names
+            else f"No dataset '{dataset}'"
+            if not wanted
+            else f"Several datasets: {', '.join(wanted)}"
+        )
+        raise DatasetError(
+            problem,
+            where=self.describe(),
+            remedy="Make one with liftnet_convert or liftnet_demo, or name another --workspace."
+            if not names
+            else f"Choose one with -d: {', '.join(names)}."
+            if not wanted or dataset is None
+            else "Rename one of them: ids must differ.",
+        )
+
+    def plan_file(self, dataset_name: str, plan_name: str) -> Path:
+        """plan.json of a dataset; each plan name has its own file and store."""
+        return self.preprocessed / dataset_name / plan_name / "plan.json"
+
+    def store(self, dataset_name: str, plan_name: str) -> Path:
+        """The folder of preprocessed cases."""
+        return self.preprocessed / dataset_name / plan_name / "cases"
+
+    def fingerprint_file(self, dataset_name: str) -> Path:
+        """fingerprint.json of a dataset."""
+        return self.preprocessed / dataset_name / "fingerprint.json"
+
+    def splits_file(self, dataset_name: str) -> Path:
+        """splits.json of a dataset."""
+        return self.preprocessed / dataset_name / "splits.json"
+
+    def run_folder(self, dataset_name: str, plan_name: str) -> Path:
+        """The folder of everything trained under one plan."""
+        return self.results / dataset_name / plan_name
+
+
+def find_workspace(workspace: Path | str | None = None) -> Workspace:
+    """The workspace named, or LIFTNET_WORKSPACE, or ./liftnet_workspace.
+
+    The variables liftnet_raw, liftnet_preprocessed and liftnet_results place a part elsewhere;
+    a workspace that is named outright wins over all of them.
+    """
+    root = Path(workspace or os.environ.get("LIFTNET_WORKSPACE") or "liftnet_workspace")
+    parts = []
+    for part in ("raw", "preprocessed", "results"):
+        elsewhere = None if workspace else os.environ.get(f"liftnet_{part}")
+        parts.append(Path(elsewhere) if elsewhere else root / part)
+    return Workspace(*(part.absolute() for part in parts))

@@ -1,0 +1,81 @@
+"""Preprocessed cases on disk: one memory-mapped array and one JSON file each."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from liftnet.core.errors import CheckpointError, DatasetError, PlanError
+from liftnet.core.geometry import Placement
+from liftnet.core.jsonable import from_json, read_json, write_json
+
+__all__ = ["Store", "StoredCase", "write_case"]
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """What is known of a preprocessed case besides its voxels."""
+
+    identifier: str
+    key: str  # of the raw files and the plan's preparation; another key means "do it again"
+    present: tuple[str, ...]  # channels that the case has, in the plan's order
+    shape: tuple[int, int, int]
+    ranges: dict[str, tuple[float, float]]  # channel -> intensities that became 0 and 1
+    placement: Placement
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of preprocessed cases: CASE.npy (C, D, H, W) float16 in [0, 1], and CASE.json."""
+
+    folder: Path
+
+    def identifiers(self) -> tuple[str, ...]:
+        """The cases that are complete, in order of their names."""
+        if not self.folder.is_dir():
+            return ()
+        return tuple(sorted(path.stem for path in self.folder.glob("*.json")))
+
+    def describe(self, identifier: str) -> StoredCase:
+        """The JSON part of a case."""
+        path = self.folder / f"{identifier}.json"
+        return from_json(StoredCase, read_json(path), where=str(path))
+
+    def voxels(self, identifier: str) -> np.ndarray:
+        """The voxels (C, D, H, W), memory-mapped: only what is indexed is read.
+
+        Raises:
+            DatasetError: If the file is missing or damaged.
+        """
+        path = self.folder / f"{identifier}.npy"
+        try:
+            array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DatasetError(
+                f"A preprocessed case cannot be read: {error}",
+                where=str(path),
+                remedy="Delete it and run liftnet_preprocess again.",
+            ) from None
+        return array
+
+    def is_current(self, identifier: str, key: str) -> bool:
+        """Whether the case is complete and was made from these files by this plan."""
+        try:
+            described = self.describe(identifier)
+            array = self.voxels(identifier)
+        except (DatasetError, PlanError, CheckpointError):
+            return False
+        return described.key == key and array.shape[1:] == described.shape
+
+
+def write_case(folder: Path, voxels: np.ndarray, case: StoredCase) -> None:
+    """Store a case; its JSON file comes last, and marks it complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"{case.identifier}.npy"
+    (folder / f"{case.identifier}.json").unlink(missing_ok=True)
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.save(file, np.ascontiguousarray(voxels, dtype=np.float16), allow_pickle=False)
+    temporary.replace(final)
+    write_json(folder / f"{case.identifier}.json", case)

@@ -1,0 +1,6 @@
+"""Floor 1: files <-> volumes. The only package that imports SimpleITK, and only when called."""
+
+from liftnet.imageio.read import ImageInfo, read_case, read_image
+from liftnet.imageio.write import write_image
+
+__all__ = ["ImageInfo", "read_case", "read_image", "write_image"]

@@ -1,0 +1,81 @@
+"""The convolutional block that every 2D network here is made of."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from liftnet.ops.precision import without_autocast
+
+__all__ = ["ConvBlock", "normalization_layer"]
+
+GROUP_WIDTH = 8  # ours: channels per group; widths in plans are multiples of 8
+NEGATIVE_SLOPE = 1e-2  # nnU-Net
+
+
+def normalization_layer(kind: str, width: int) -> nn.Module:
+    """The normalization of a feature map; "none" keeps its scale."""
+    if kind == "group":
+        return GroupNorm(max(1, width // GROUP_WIDTH), width)
+    if kind == "instance":
+        return nn.InstanceNorm2d(width, affine=True)
+    if kind == "none":
+        return nn.Identity()
+    raise ValueError(f"expected the normalization 'group', 'instance' or 'none', got {kind!r}")
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalization that stays in the type of its input.
+
+    Autocast would compute it in float32 on CUDA and keep activations of twice the size; the
+    kernels sum in float32 in either case.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalized features (N, width, H, W)."""
+        with without_autocast(x.device):
+            weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+            return F.group_norm(x, self.num_groups, weight, bias, self.eps)
+
+
+class ConvBlock(nn.Module):
+    """Some 3x3 convolutions, each normalized and activated; the condition scales and shifts the first.
+
+    The scale and shift start at zero, so that a block begins as if it had no condition.
+    """
+
+    def __init__(
+        self,
+        in_width: int,
+        width: int,
+        *,
+        convolutions: int,
+        condition_size: int,
+        normalization: str,
+        stride: int = 1,
+    ):
+        super().__init__()
+        widths = [in_width] + [width] * convolutions
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(widths[i], widths[i + 1], 3, stride=stride if i == 0 else 1, padding=1)
+            for i in range(convolutions)
+        )
+        self.normalizations = nn.ModuleList(
+            normalization_layer(normalization, width) for _ in range(convolutions)
+        )
+        self.modulation = nn.Linear(condition_size, 2 * width)
+        for convolution in self.convolutions:
+            nn.init.kaiming_normal_(convolution.weight, a=NEGATIVE_SLOPE)
+            nn.init.zeros_(convolution.bias)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Features (N, width, H, W) from x (N, in_width, H, W) and condition (N, K)."""
+        for i, (convolution, normalize) in enumerate(
+            zip(self.convolutions, self.normalizations, strict=True)
+        ):
+            x = normalize(convolution(x))
+            if i == 0:
+                scale, shift = self.modulation(condition).to(x.dtype)[:, :, None, None].chunk(2, 1)
+                x = x * (1 + scale) + shift
+            x = F.leaky_relu(x, NEGATIVE_SLOPE)
+        return x

@@ -1,0 +1,115 @@
+"""LiFT-C: a 2D translator over all slices of a volume, joined by a context mixer."""
+
+import torch
+from torch import Tensor, nn
+
+from liftnet.core.plan import MixerSpec, TranslatorSpec
+from liftnet.networks.context_mixer import ContextMixer, describe
+from liftnet.networks.slice_translator import SliceFeatures, SliceTranslator
+from liftnet.ops.depth import fold_slices, unfold_slices
+
+__all__ = ["VolumeTranslator"]
+
+
+class VolumeTranslator(nn.Module):
+    """Source volumes (1, C, D, H, W) to target volumes (1, T, D, H, W).
+
+    Source: LiFT Eq. 7 and 8, Algorithm 2. Without a mixer it is the paper's ablation.
+    """
+
+    def __init__(self, translator: TranslatorSpec, mixer: MixerSpec | None):
+        super().__init__()
+        self.translator = SliceTranslator(translator)
+        self.mixer = ContextMixer(mixer, translator.widths) if mixer is not None else None
+
+    def forward(
+        self, source: Tensor, condition: Tensor, *, start: int, count: int, slice_batch: int
+    ) -> Tensor:
+        """The decoded slab (1, T, count, H, W) of a volume whose other slices only give context.
+
+        Slices outside the slab are encoded without a graph, so that memory does not grow with
+        the depth of the volume (LiFT App. F: all D slices are encoded, a slab is decoded).
+        """
+        slices = fold_slices(source)
+        stop = start + count
+        features = self._encode(slices[start:stop], condition)
+        context = None
+        if self.mixer is not None:
+            before = self._describe_frozen(slices[:start], condition, slice_batch)
+            after = self._describe_frozen(slices[stop:], condition, slice_batch)
+            own = describe(features, self.mixer.spec)
+            context = self.mixer(torch.cat([*before, own, *after])[None])[:, start:stop]
+        return unfold_slices(self._decode(features, condition, context), 1)
+
+    @torch.no_grad()
+    def synthesize(
+        self, source: Tensor, condition: Tensor, *, slice_batch: int, keep_features: bool
+    ) -> Tensor:
+        """The whole target volume (1, T, D, H, W), in batches of slices.
+
+        With `keep_features` each slice is encoded once and its features are kept; otherwise it is
+        encoded again for decoding (Algorithm 2), so that memory does not grow with the depth.
+        Both give the same volume.
+        """
+        slices = fold_slices(source)
+        depth = len(slices)
+        chunks = [(s, min(s + slice_batch, depth)) for s in range(0, depth, slice_batch)]
+        if self.mixer is None:
+            parts = [
+                self._decode(self._encode(slices[a:b], condition), condition, None)
+                for a, b in chunks
+            ]
+            return unfold_slices(torch.cat(parts), 1)
+        kept: list[SliceFeatures] = []
+        descriptors = []
+        for a, b in chunks:
+            features = self._encode(slices[a:b], condition)
+            descriptors.append(describe(features, self.mixer.spec))
+            if keep_features:
+                kept.append(features)
+        context = self.mixer(torch.cat(descriptors)[None])
+        halo = self.mixer.halo
+        parts = []
+        for a, b in chunks:
+            first, last = max(a - halo, 0), min(b + halo, depth)
+            if keep_features:
+                features = _gather(kept, first, last, slice_batch)
+            else:
+                features = self._encode(slices[first:last], condition)
+            decoded = self._decode(features, condition, context[:, first:last])
+            parts.append(decoded[a - first : b - first])
+        return unfold_slices(torch.cat(parts), 1)
+
+    def _encode(self, slices: Tensor, condition: Tensor) -> SliceFeatures:
+        encoded: SliceFeatures = self.translator.encode(slices, condition.expand(len(slices), -1))
+        return encoded
+
+    def _decode(self, features: SliceFeatures, condition: Tensor, context: Tensor | None) -> Tensor:
+        mixer = self.mixer
+        adjust = None
+        if mixer is not None and context is not None:
+
+            def adjust(stage: int, maps: Tensor) -> Tensor:
+                return mixer.adjust(stage, maps, context)
+
+        count = len(features.bottleneck)
+        return self.translator.decode(features, condition.expand(count, -1), adjust)
+
+    @torch.no_grad()
+    def _describe_frozen(self, slices: Tensor, condition: Tensor, slice_batch: int) -> list[Tensor]:
+        assert self.mixer is not None
+        return [
+            describe(self._encode(part, condition), self.mixer.spec)
+            for part in slices.split(slice_batch)
+            if len(part)
+        ]
+
+
+def _gather(kept: list[SliceFeatures], first: int, last: int, size: int) -> SliceFeatures:
+    """Features of slices first..last out of batches of `size` slices."""
+    pieces = []
+    for i, features in enumerate(kept):
+        low, high = max(first - i * size, 0), min(last - i * size, len(features.bottleneck))
+        if low < high:
+            pieces.append([maps[low:high] for maps in features.stages])
+    return SliceFeatures(tuple(torch.cat(maps) for maps in zip(*pieces, strict=True)))

@@ -1,0 +1,48 @@
+"""Which arithmetic a device should use."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+__all__ = ["autocast", "pick_device", "supports_bfloat16", "without_autocast"]
+
+
+def supports_bfloat16(device: torch.device) -> bool:
+    """Whether matrix arithmetic in bfloat16 is native, and so faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A context in which convolutions and products run in bfloat16 where the device has it."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=supports_bfloat16(device))
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A context in which arithmetic keeps the type of its inputs, inside an autocast or not."""
+    if device.type == "meta":  # no values, no autocast
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The named device, or the best there is.
+
+    Raises:
+        ValueError: If the device is not available.
+    """
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    kind = name.split(":")[0]
+    if not available.get(kind, False):
+        choices = ", ".join(sorted(k for k, yes in available.items() if yes))
+        raise ValueError(f"expected one of the devices {choices}, got {name!r}")
+    return torch.device(name)

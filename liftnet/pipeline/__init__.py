@@ -1,0 +1,1 @@
+"""Floor 4: the steps, the same for every task."""

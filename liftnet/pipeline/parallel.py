@@ -1,0 +1,40 @@
+"""The same work for many cases, in threads, with the case's name on every error."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+__all__ = ["in_parallel", "worker_count"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def worker_count(requested: int | None) -> int:
+    """The number of workers asked for with -np, or one per processor, at most 8 (nnU-Net)."""
+    return max(1, requested if requested is not None else min(8, os.cpu_count() or 1))
+
+
+def in_parallel(
+    work: Callable[[Item], Result], items: Sequence[Item], workers: int
+) -> Iterator[tuple[Item, Result]]:
+    """Pairs (item, result) as they get ready; at most `workers` + 1 are under way.
+
+    Threads, not processes: reading, decompression and array arithmetic release Python's lock,
+    nothing is imported or copied again, and an error arrives as it was raised.
+    """
+    waiting = iter(items)
+    running: dict[Future[Result], Item] = {}
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            while True:
+                while len(running) <= workers and (item := next(waiting, None)) is not None:
+                    running[pool.submit(work, item)] = item
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield running.pop(future), future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

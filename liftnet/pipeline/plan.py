@@ -1,0 +1,152 @@
+"""Step 2: let the task decide everything, and write plan.json."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from liftnet.core.dataset import load_dataset
+from liftnet.core.errors import PlanError
+from liftnet.core.fingerprint import Fingerprint
+from liftnet.core.jsonable import from_json, read_json, replace_path, to_json, write_json
+from liftnet.core.plan import PLAN_VERSION, Plan
+from liftnet.core.workspace import Workspace, find_workspace
+from liftnet.pipeline.progress import say
+from liftnet.tasks import load_task
+from liftnet.tasks.base import Budget
+
+__all__ = ["DEFAULT_PLAN", "explain", "load_plan", "plan", "read_plan"]
+
+DEFAULT_PLAN = "default"
+DEFAULT_GIB = 8.0  # nnU-Net's default target
+
+
+def plan(
+    dataset: int | str | None = None,
+    *,
+    gpu_memory: float | None = None,
+    steps: int | None = None,
+    plan_name: str = DEFAULT_PLAN,
+    settings: list[str] | None = None,
+    explain_plan: bool = False,
+    workspace: Path | str | None = None,
+) -> Plan:
+    """Decide everything for a dataset from its fingerprint and write plan.json.
+
+    Args:
+        dataset: id or name; may be left out where the workspace holds one dataset.
+        gpu_memory: GiB that training may use; by default that of the GPU present, else 8.
+        steps: length of training; by default the task's own.
+        plan_name: several plans of one dataset live side by side.
+        settings: `key=value` pairs that override decisions, such as `losses.delta_z=1`.
+        explain_plan: print each decision with its reason.
+        workspace: the workspace folder.
+    """
+    space = find_workspace(workspace)
+    name = space.dataset_name(dataset)
+    say(f"{name}: {space.describe()}")
+    raw = load_dataset(space.raw / name)
+    path = space.fingerprint_file(name)
+    if not path.is_file():
+        raise PlanError(
+            "The dataset has no fingerprint", where=str(path), remedy="liftnet_extract_fingerprint"
+        )
+    fingerprint = from_json(Fingerprint, read_json(path), where=path.name)
+    if steps is not None and steps < 1:
+        raise PlanError(f"--steps is {steps}", remedy="Give a positive number.")
+    task = load_task(raw.description.task)
+    decided = task.plan(raw, fingerprint, find_budget(gpu_memory, steps), plan_name)
+    for setting in settings or []:
+        decided = apply_setting(decided, setting)
+    decided = task.refresh(decided)
+    target = space.plan_file(name, plan_name)
+    write_json(target, decided)
+    if explain_plan:
+        say(explain(decided))
+    memory = decided.memory
+    if memory.training_gib > memory.budget_gib:
+        say(
+            f"warning: training needs about {memory.training_gib:.2g} GiB, "
+            f"more than the budget of {memory.budget_gib:g} GiB"
+        )
+    say(f"Plan ({memory.training_gib:.2g} of {memory.budget_gib:g} GiB in training): {target}")
+    return decided
+
+
+def find_budget(gpu_memory: float | None, steps: int | None) -> Budget:
+    """The memory to plan for, and whether the device there computes in bfloat16."""
+    import torch
+
+    from liftnet.ops.precision import supports_bfloat16
+
+    has_gpu = torch.cuda.is_available()
+    if gpu_memory is None:
+        total = torch.cuda.get_device_properties(0).total_memory / 2**30 if has_gpu else DEFAULT_GIB
+        gpu_memory = float(int(total))
+    if gpu_memory <= 0:
+        raise PlanError(f"--gpu-memory is {gpu_memory}", remedy="Give GiB, such as 8.")
+    native = not has_gpu or supports_bfloat16(torch.device("cuda"))
+    return Budget(gpu_memory, 2 if native else 4, steps)
+
+
+def apply_setting(decided: Plan, setting: str) -> Plan:
+    """The plan with one `key=value` applied; the value is JSON or a plain word."""
+    key, separator, text = setting.partition("=")
+    if not separator:
+        raise PlanError(f"'{setting}' is not key=value", remedy="For example --set seed=1")
+    try:
+        value: Any = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    changed = replace_path(decided, key, value)
+    return replace(changed, reasons={**changed.reasons, key: "set by hand"})
+
+
+def load_plan(space: Workspace, dataset_name: str, plan_name: str) -> Plan:
+    """The plan of a dataset in a workspace."""
+    path = space.plan_file(dataset_name, plan_name)
+    if not path.is_file():
+        known = sorted(p.parent.name for p in path.parent.parent.glob("*/plan.json"))
+        raise PlanError(
+            f"No plan '{plan_name}' for {dataset_name}",
+            where=str(path),
+            remedy=f"Plans there are: {', '.join(known)}." if known else "Run liftnet_plan first.",
+        )
+    return read_plan(path)
+
+
+def read_plan(path: Path) -> Plan:
+    """A plan file, checked.
+
+    Raises:
+        PlanError: If it is damaged, of another version, or contradicts itself.
+    """
+    data = read_json(path)
+    version = data.get("version") if isinstance(data, dict) else None
+    if version != PLAN_VERSION:
+        raise PlanError(
+            f"The plan has version {version}, this liftnet reads {PLAN_VERSION}",
+            where=str(path),
+            remedy="Make the plan again with liftnet_plan.",
+        )
+    decided = from_json(Plan, data, where=path.name)
+    return load_task(decided.task).refresh(decided)
+
+
+def explain(decided: Plan) -> str:
+    """One paragraph per decision: setting = value, because ..."""
+    lines = []
+    data = to_json(decided)
+    channels = {c["name"]: c for c in data["channels"]}
+    for key, reason in decided.reasons.items():
+        node: Any = {**data, "channels": channels}
+        for part in key.split("."):
+            node = node[int(part)] if isinstance(node, list) else node[part]
+        lines.append(f"{key} = {json.dumps(_without_kind(node))}\n    {reason}")
+    return "\n".join(lines)
+
+
+def _without_kind(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {k: _without_kind(v) for k, v in node.items() if k != "kind"}
+    return node

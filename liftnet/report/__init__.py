@@ -1,0 +1,1 @@
+"""What a person looks at: figures of training and of synthesized volumes."""

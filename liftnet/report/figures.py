@@ -1,0 +1,287 @@
+"""Pictures a person looks at while training and after evaluation, drawn without pyplot.
+
+Volumes are (D, H, W) in canonical axes: D to superior, H to posterior, W to left. Matplotlib is
+imported inside the functions, so that importing this module costs nothing.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from liftnet.report.panels import draw_curves, progress_panels
+
+Array = NDArray[Any]
+Spacing = tuple[float, float, float]
+Slices = tuple[int, int, int]
+
+WIDTH = 13.0  # ours: inches, readable on a laptop screen
+MAX_BYTES = 1_400_000  # ours: small enough to mail and to embed in a page
+RESOLUTIONS = (130, 100, 75, 55, 40)  # ours: dots per inch, the first that stays under MAX_BYTES
+WINDOW_PERCENTILES = (0.5, 99.5)  # ours: a few outliers must not darken the rest
+ERROR_COLOURS = "viridis"  # ours: even in lightness and safe for colour-blind readers
+FINE_VOXELS = 128  # ours: from here on a voxel is smaller than a dot and is averaged
+GAP_MM = 4.0  # ours: between the planes of one volume
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """One row of small pictures under the training curves."""
+
+    title: str
+    images: tuple[tuple[str, Array], ...]
+    """(label, (D, H, W)). "predicted" takes the window of "reference"; "|...|" is an error map."""
+    spacing_mm: Spacing
+
+
+@dataclass(frozen=True)
+class MontageRow:
+    """One case of a montage: what went in, what came out and what is true."""
+
+    label: str
+    sources: tuple[tuple[str, Array], ...]
+    """(channel, (D, H, W)); empty for unconditional generation."""
+    predicted: Array
+    reference: Array | None
+    spacing_mm: Spacing
+    target: str = ""
+    """Channel of predicted and reference."""
+    unit: str = "a.u."
+    """Unit of predicted and reference, for the colour bar: HU, a.u."""
+    lesion: Array | None = None
+    """(D, H, W), positive in the lesion: the slices with most of it are shown."""
+
+
+def three_planes(volume: Array, *, at: Slices | None = None) -> tuple[Array, Array, Array]:
+    """Return axial (anterior up), coronal and sagittal (superior up) slices of a (D, H, W) volume.
+
+    The patient's left is on the right of axial and coronal slices, and the front on the left of
+    sagittal ones.
+
+    Args:
+        volume: (D, H, W) in canonical axes.
+        at: Index of the slice along D, H and W; None takes the centre.
+
+    Raises:
+        ValueError: If the volume is not 3D or `at` lies outside it.
+    """
+    if volume.ndim != 3:
+        raise ValueError(f"expected a (D, H, W) volume, got shape {volume.shape}")
+    d, h, w = at if at is not None else tuple(side // 2 for side in volume.shape)
+    if not all(0 <= i < side for i, side in zip((d, h, w), volume.shape, strict=True)):
+        raise ValueError(f"expected slices inside shape {volume.shape}, got {(d, h, w)}")
+    return volume[d], volume[::-1, h], volume[::-1, :, w]
+
+
+def fullest_slices(lesion: Array) -> Slices | None:
+    """Return the slice with most positive voxels along each axis, or None if there is none."""
+    inside = lesion > 0
+    if not inside.any():
+        return None
+    d, h, w = (int(inside.sum(axis=axes).argmax()) for axes in ((1, 2), (0, 2), (0, 1)))
+    return d, h, w
+
+
+def plot_progress(
+    log: Sequence[Mapping[str, Any]], thumbnails: Sequence[Thumbnail], path: Path
+) -> None:
+    """Write a PNG of the training curves, with rows of three-plane thumbnails below.
+
+    Args:
+        log: Training rows (step, loss and its terms, learning_rate by submodule, seconds_per_step)
+            and validation rows (step, validation, validation_<metric> by channel), in any order.
+        thumbnails: One row of pictures each.
+        path: Where the PNG goes; its folder exists.
+    """
+    from matplotlib.figure import Figure
+
+    panels = progress_panels(log)
+    columns = 2 if len(panels) <= 4 else 3
+    rows = -(-len(panels) // columns)
+    heights = [3.0 * rows + 0.2]
+    for thumbnail in thumbnails:
+        first = thumbnail.images[0][1] if thumbnail.images else np.zeros((1, 1, 1))
+        cell = min(WIDTH / max(1, len(thumbnail.images)), 3.2)
+        heights.append(_row_height(first, thumbnail.spacing_mm, cell))
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    grid = parts[0].subplots(rows, columns, squeeze=False)
+    for index, axes in enumerate(grid.flat):
+        if index < len(panels):
+            draw_curves(axes, panels[index])
+        else:
+            axes.set_axis_off()
+    for part, thumbnail in zip(parts[1:], thumbnails, strict=True):
+        _draw_thumbnail(part, thumbnail)
+    _save(figure, path)
+
+
+def montage(rows: Sequence[MontageRow], path: Path, *, title: str) -> None:
+    """Write a PNG with one row per case: sources, predicted, reference and error in three planes.
+
+    Predicted and reference share the window of the reference; every row has its own windows,
+    because scanners differ in gain. Without a reference there is no error map.
+
+    Args:
+        rows: The cases, best a dozen at most.
+        path: Where the PNG goes; its folder exists.
+        title: One line above all.
+
+    Raises:
+        ValueError: If there are no rows, or the volumes of a row differ in shape.
+    """
+    from matplotlib.figure import Figure
+
+    if not rows:
+        raise ValueError("expected at least one row, got none")
+    most = max(len(row.sources) for row in rows)
+    columns = most + (3 if any(row.reference is not None for row in rows) else 1)
+    width = 2.6 * columns + 0.6
+    rows = [_cropped(row) for row in rows]
+    heights = [_row_height(row.predicted, row.spacing_mm, width / columns) for row in rows]
+    figure = Figure(figsize=(width, sum(heights) + 0.4), layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, row in zip(parts, rows, strict=True):
+        part.suptitle(row.label, fontsize=11, x=0.01, ha="left", fontweight="bold")
+        grid = part.subplots(1, columns + 1, width_ratios=[*columns * [1.0], 0.04])  # colour bar
+        for axes in grid:
+            axes.set_axis_off()
+        _draw_case(part, grid, row, most)
+    _save(figure, path)
+
+
+def _cropped(row: MontageRow) -> MontageRow:
+    """Return the row with all volumes cut to where any image differs from its corner voxel."""
+    images = [volume for _, volume in row.sources] + [row.predicted]
+    images += [volume for volume in (row.reference, row.lesion) if volume is not None]
+    shapes = {volume.shape for volume in images}
+    if len(shapes) != 1:
+        raise ValueError(f"expected volumes of one shape in row {row.label}, got {sorted(shapes)}")
+    content = np.any([volume != volume[0, 0, 0] for volume in images], axis=0)
+    found = ndimage.find_objects(content.astype(np.uint8))
+    box = found[0] if found else (slice(None),) * 3
+    return replace(
+        row,
+        sources=tuple((channel, volume[box]) for channel, volume in row.sources),
+        predicted=row.predicted[box],
+        reference=None if row.reference is None else row.reference[box],
+        lesion=None if row.lesion is None else row.lesion[box],
+    )
+
+
+def _draw_case(part: Any, grid: Any, row: MontageRow, most: int) -> None:
+    """Draw one montage row: sources flush with the prediction, then reference and error."""
+    at = fullest_slices(row.lesion) if row.lesion is not None else None
+    first = most - len(row.sources)
+    for axes, (channel, volume) in zip(grid[first:most], row.sources, strict=True):
+        _draw_planes(axes, volume, row.spacing_mm, _window(volume), at=at)
+        axes.set_title(f"source {channel}", fontsize=10)
+    truth = row.predicted if row.reference is None else row.reference
+    _draw_planes(grid[most], row.predicted, row.spacing_mm, _window(truth), at=at)
+    grid[most].set_title(f"predicted {row.target}".rstrip(), fontsize=10)
+    if row.reference is None:
+        return
+    _draw_planes(grid[most + 1], row.reference, row.spacing_mm, _window(truth), at=at)
+    grid[most + 1].set_title(f"reference {row.target}".rstrip(), fontsize=10)
+    error = np.abs(row.predicted.astype(np.float32) - row.reference.astype(np.float32))
+    window = (0.0, _window(error)[1])
+    drawn = _draw_planes(grid[most + 2], error, row.spacing_mm, window, at=at, error=True)
+    grid[most + 2].set_title("|error|", fontsize=10)
+    grid[-1].set_axis_on()
+    bar = part.colorbar(drawn, cax=grid[-1], extend="max")
+    bar.set_label(f"|error| [{row.unit}]", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+
+
+def _draw_thumbnail(part: Any, thumbnail: Thumbnail) -> None:
+    """Draw one row of three-plane pictures with a label above each."""
+    part.suptitle(thumbnail.title, fontsize=11, x=0.01, ha="left", fontweight="bold")
+    grid = part.subplots(1, max(1, len(thumbnail.images)), squeeze=False)[0]
+    truth = next((v for label, v in thumbnail.images if label.startswith("reference")), None)
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, (label, volume) in zip(grid, thumbnail.images, strict=False):
+        error = label.startswith("|")
+        window = _window(truth if truth is not None and label.startswith("predicted") else volume)
+        if error:
+            window = (0.0, window[1])
+        _draw_planes(axes, volume, thumbnail.spacing_mm, window, error=error)
+        axes.set_title(f"{label}, 0 to {window[1]:.4g}" if error else label, fontsize=10)
+
+
+def _draw_planes(
+    axes: Any,
+    volume: Array,
+    spacing_mm: Spacing,
+    window: tuple[float, float],
+    *,
+    at: Slices | None = None,
+    error: bool = False,
+) -> Any:
+    """Return the last image drawn: axial on the left, coronal above sagittal on the right."""
+    depth, height, width = (n * s for n, s in zip(volume.shape, spacing_mm, strict=True))
+    right = width + GAP_MM
+    total, tall = right + max(width, height), max(height, 2 * depth + GAP_MM)
+    middle, centre = tall / 2, right + max(width, height) / 2
+    extents = (
+        (0, width, middle - height / 2, middle + height / 2),
+        (centre - width / 2, centre + width / 2, middle + GAP_MM / 2, middle + GAP_MM / 2 + depth),
+        (
+            centre - height / 2,
+            centre + height / 2,
+            middle - GAP_MM / 2 - depth,
+            middle - GAP_MM / 2,
+        ),
+    )
+    colours = ERROR_COLOURS if error else "gray"
+    kind = "nearest" if max(volume.shape) < FINE_VOXELS else "auto"
+    low, high = window
+    drawn = None
+    for plane, extent in zip(three_planes(volume, at=at), extents, strict=True):
+        drawn = axes.imshow(
+            plane, cmap=colours, vmin=low, vmax=high, extent=extent, interpolation=kind
+        )
+    axes.set_xlim(0, total)
+    axes.set_ylim(0, tall)
+    axes.set_aspect("equal")
+    return drawn
+
+
+def _row_height(volume: Array, spacing_mm: Spacing, width: float) -> float:
+    """Return the height in inches of a row of pictures this wide in inches, labels included."""
+    depth, height, wide = (n * s for n, s in zip(volume.shape, spacing_mm, strict=True))
+    tall, total = max(height, 2 * depth + GAP_MM), wide + GAP_MM + max(wide, height)
+    return float(width * tall / total + 0.65)
+
+
+def _window(volume: Array) -> tuple[float, float]:
+    """Return the intensities drawn black and white: percentiles of what is finite and not 0."""
+    values = volume[np.isfinite(volume) & (volume != 0)]
+    if values.size == 0:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.percentile(values, WINDOW_PERCENTILES))
+    low = min(low, 0.0)  # 0 is the background of a skull-stripped image
+    return (low, high) if high > low else (low, low + 1.0)
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Write the figure as a small PNG by way of a temporary file: nobody reads half a one."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    content = b""
+    for resolution in RESOLUTIONS:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=resolution)
+        content = buffer.getvalue()
+        if len(content) <= MAX_BYTES:
+            break
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(content)
+    temporary.replace(path)

@@ -1,0 +1,67 @@
+"""Task B, LiFT-C: synthesize the MR contrasts that a case lacks from those it has."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from liftnet.core.dataset import Dataset, require_channel
+from liftnet.core.errors import DatasetError
+from liftnet.core.fingerprint import Fingerprint
+from liftnet.core.plan import Plan
+from liftnet.core.scores import CaseScore
+from liftnet.tasks.base import Budget, Comparison, Request, Stage, Task
+from liftnet.tasks.missing_modality import rules, scoring, synthesis
+from liftnet.tasks.missing_modality.context_translation import ContextTranslation
+
+__all__ = ["TASK"]
+
+
+class MissingModality(Task):
+    """One model serves any pattern of missing contrasts; a plan may fix the target instead."""
+
+    name = "missing_modality"
+    summary = "synthesize absent MR contrasts from those present (LiFT-C, one stage)"
+    protocols = scoring.PROTOCOLS
+
+    def plan(self, dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: str) -> Plan:
+        """All decisions for a dataset."""
+        return rules.make_plan(dataset, fingerprint, budget, name)
+
+    def refresh(self, plan: Plan) -> Plan:
+        """The plan with its memory estimate brought up to date."""
+        return rules.refresh(plan)
+
+    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage, ...]:
+        """The single stage."""
+        return (ContextTranslation(plan, mapper),)
+
+    def request(self, plan: Plan, present: Sequence[str], wanted: Sequence[str] | None) -> Request:
+        """The absent contrasts that the plan can make, or the wanted ones."""
+        for name in wanted or ():
+            require_channel(name, list(plan.targets))
+        sources = [n for n in plan.channel_names if n in present and n not in (wanted or ())]
+        targets = [n for n in plan.targets if (n in wanted if wanted else n not in present)]
+        if not sources:
+            raise DatasetError(
+                "No source contrast is left to synthesize from",
+                remedy="Give at least one contrast that is not a target.",
+            )
+        if not targets:
+            raise DatasetError(
+                "No contrast is missing: " + ", ".join(present),
+                remedy="Name one with --target to synthesize it anew from the others.",
+            )
+        return Request(tuple(sources), tuple(targets))
+
+    def synthesize(
+        self, plan: Plan, networks: Sequence[nn.Module], source: Tensor, request: Request
+    ) -> Tensor:
+        """Targets (T, D, H, W) in [0, 1]."""
+        return synthesis.synthesize(plan, networks, source, request)
+
+    def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:
+        """The metrics of one predicted contrast."""
+        return scoring.score_case(comparison, protocol)
+
+
+TASK = MissingModality()

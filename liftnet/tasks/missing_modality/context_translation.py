@@ -1,0 +1,166 @@
+"""The one training stage of task B: U-Net and z-context mixer together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log10
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from liftnet.augment.apply import augment
+from liftnet.core.plan import MixerSpec, Plan, Schedule, TranslatorSpec
+from liftnet.data.store import Store
+from liftnet.losses.reconstruction import l1, ms_ssim_loss
+from liftnet.losses.through_plane import delta_z_l1
+from liftnet.networks.volume_translator import VolumeTranslator
+from liftnet.ops.precision import autocast
+from liftnet.tasks.base import Batch, Request, Stage, Validation
+from liftnet.tasks.missing_modality.synthesis import synthesize
+
+__all__ = ["STAGE", "ContextTranslation", "build_network", "slab_loss"]
+
+STAGE = "context_translation"
+
+
+def build_network(plan: Plan, *, mapper: bool) -> VolumeTranslator:
+    """The plan's network with random weights; without the mapper, the paper's ablation."""
+    translator = plan.networks["translator"]
+    mixer = plan.networks["mixer"]
+    assert isinstance(translator, TranslatorSpec) and isinstance(mixer, MixerSpec)
+    return VolumeTranslator(translator, mixer if mapper else None)
+
+
+@dataclass(frozen=True)
+class ContextTranslation(Stage):
+    """One volume per step: all slices give context, a contiguous slab is decoded and supervised.
+
+    Source: LiFT Sec. 5.2, App. F.
+    """
+
+    plan: Plan
+    mapper: bool
+    name: str = STAGE
+
+    @property
+    def schedule(self) -> Schedule:  # type: ignore[override]
+        """The plan's schedule of this stage."""
+        return self.plan.stages[self.name]
+
+    def build(self) -> nn.Module:
+        """A new network."""
+        return build_network(self.plan, mapper=self.mapper)
+
+    def draw(self, store: Store, case: str, rng: np.random.Generator) -> Batch:
+        """A whole volume with some contrasts hidden, and a slab at a random height."""
+        plan = self.plan
+        described = store.describe(case)
+        hidden = draw_hidden(plan, described.present, rng)
+        supervised = tuple(
+            i for i, name in enumerate(plan.channel_names) if name in hidden & set(plan.targets)
+        )
+        present = tuple(
+            name in described.present and name not in hidden for name in plan.channel_names
+        )
+        voxels = fit_in_plane(np.asarray(store.voxels(case)), plan.grid.in_plane)
+        depth = voxels.shape[1]
+        count = min(self.schedule.decoded_slices, depth)
+        # Slabs may start beyond either end and are pushed back, so that outer slices are seen
+        # as often as inner ones.
+        start = int(np.clip(rng.integers(-count // 2, depth - count // 2), 0, depth - count))
+        return Batch(case, torch.from_numpy(voxels)[None], start, count, present, supervised)
+
+    def loss(
+        self, network: nn.Module, batch: Batch, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """The three weighted terms of Eq. 9 on the decoded slab."""
+        assert isinstance(network, VolumeTranslator)
+        volume = batch.volume
+        condition = torch.tensor([batch.present], dtype=torch.float32, device=volume.device)
+        source, target = augment(
+            volume * condition[..., None, None, None],
+            volume[:, list(batch.supervised)],
+            self.plan.augmentation,
+            generator,
+        )
+        with autocast(volume.device):
+            decoded = network(
+                source,
+                condition,
+                start=batch.start,
+                count=batch.count,
+                slice_batch=self.plan.inference.slice_batch,
+            )
+        slab = slice(batch.start, batch.start + batch.count)
+        subject = (source[:, :, slab] > 0).any(dim=1, keepdim=True)
+        outputs = [self.plan.targets.index(self.plan.channel_names[i]) for i in batch.supervised]
+        return slab_loss(
+            decoded[:, outputs].float() * subject, target[:, :, slab], self.plan.losses
+        )
+
+    def validate(self, network: nn.Module, store: Store, cases: Sequence[str]) -> Validation:
+        """Minus the mean PSNR (dB) over whole volumes, each contrast synthesized from all others."""
+        device = next(network.parameters()).device
+        scores: dict[str, list[float]] = {}
+        images: dict[str, np.ndarray] = {}
+        for case in cases:
+            present = store.describe(case).present
+            voxels = torch.from_numpy(np.asarray(store.voxels(case), np.float32))
+            for target in self.plan.targets:
+                if target not in present or len(present) < 2:
+                    continue
+                request = Request(tuple(n for n in present if n != target), (target,))
+                predicted = synthesize(self.plan, [network], voxels.to(device), request)[0].cpu()
+                reference = voxels[self.plan.channel_names.index(target)]
+                mse = float(F.mse_loss(predicted, reference))
+                scores.setdefault(target, []).append(-10 * log10(max(mse, 1e-12)))
+                if not images:
+                    images = {
+                        name: voxels[self.plan.channel_names.index(name)].numpy()
+                        for name in request.sources
+                    }
+                    images |= {
+                        f"{target} predicted": predicted.numpy(),
+                        f"{target} reference": reference.numpy(),
+                    }
+        means = {target: float(np.mean(values)) for target, values in scores.items()}
+        return Validation(-float(np.mean(list(means.values()))), means, images)
+
+
+def draw_hidden(plan: Plan, present: Sequence[str], rng: np.random.Generator) -> set[str]:
+    """The contrasts to hide in one step: at least one target, and at least one source is kept.
+
+    One target is hidden always, as the paper's protocol has it; with probability
+    `source_dropout` a random number of others too, each count equally likely.
+    """
+    targets = [name for name in present if name in plan.targets]
+    first = targets[rng.integers(len(targets))]
+    others = [name for name in present if name != first]
+    hidden = {first}
+    if len(others) > 1 and rng.random() < plan.source_dropout:
+        count = int(rng.integers(1, len(others)))
+        hidden |= set(rng.permutation(others)[:count].tolist())
+    return hidden
+
+
+def slab_loss(predicted: Tensor, target: Tensor, weights: dict[str, float]) -> dict[str, Tensor]:
+    """The weighted terms of LiFT Eq. 9 for slabs (B, C, n, H, W) in [0, 1], float32."""
+    terms = {"l1": l1(predicted, target), "ms_ssim": ms_ssim_loss(predicted, target)}
+    if target.shape[2] > 1:  # a single slice has no neighbours
+        terms["delta_z"] = delta_z_l1(predicted, target)
+    return {name: weights[name] * term for name, term in terms.items() if weights[name] > 0}
+
+
+def fit_in_plane(voxels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Slices (C, D, H, W) padded with zeros or cropped, about the centre, to a size."""
+    height, width = voxels.shape[2:]
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    cropped = voxels[
+        :, :, max(top, 0) : max(top, 0) + size[0], max(left, 0) : max(left, 0) + size[1]
+    ]
+    padding = [
+        (max(-offset, 0), max(target - length - max(-offset, 0), 0))
+        for offset, length, target in ((top, height, size[0]), (left, width, size[1]))
+    ]
+    return np.pad(cropped, [(0, 0), (0, 0), *padding])

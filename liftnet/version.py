@@ -1,0 +1,3 @@
+"""The version of liftnet."""
+
+__version__ = "0.1.0"

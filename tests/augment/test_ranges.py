@@ -1,0 +1,155 @@
+"""Tests of the random parameters."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from scipy import stats
+
+from liftnet.augment import ranges
+from liftnet.core.plan import AugmentationSpec
+
+MANY = 4000
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    """Returns a seeded generator."""
+    return torch.Generator().manual_seed(seed)
+
+
+def with_probability(spec: AugmentationSpec, probability: float) -> AugmentationSpec:
+    """Returns `spec` with every probability replaced."""
+    names = [field.name for field in dataclasses.fields(spec) if "probability" in field.name]
+    values = dict.fromkeys(names, probability)
+    return dataclasses.replace(spec, **{**values, "flip_probability": (probability,) * 3})
+
+
+def test_uniform_is_uniform():
+    """Kolmogorov and Smirnov find nothing against the even law."""
+    drawn = ranges.draw_uniform((MANY,), -2.0, 3.0, generator())
+    assert stats.kstest(drawn.numpy(), stats.uniform(-2, 5).cdf).pvalue > 0.01
+
+
+def test_log_uniform_is_log_uniform():
+    """The law agrees with scipy's log-uniform law."""
+    drawn = ranges.draw_log_uniform((MANY,), 0.7, 1.4, generator())
+    assert stats.kstest(drawn.numpy(), stats.loguniform(0.7, 1.4).cdf).pvalue > 0.01
+
+
+def test_factor_is_below_one_half_of_the_time_and_even_on_each_side():
+    """Each side of 1 is even, and both are equally likely although the range is lopsided."""
+    drawn = ranges.draw_factor((MANY,), 0.7, 1.5, generator()).numpy()
+    below, above = drawn[drawn < 1], drawn[drawn >= 1]
+    assert stats.binomtest(len(below), MANY, 0.5).pvalue > 0.01
+    assert stats.kstest(below, stats.uniform(0.7, 0.3).cdf).pvalue > 0.01
+    assert stats.kstest(above, stats.uniform(1.0, 0.5).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize("limits", [(1.2, 1.6), (0.4, 0.9)])
+def test_factor_of_a_one_sided_range_stays_in_it(limits):
+    """A range without 1 is drawn evenly."""
+    drawn = ranges.draw_factor((MANY,), *limits, generator())
+    law = stats.uniform(limits[0], limits[1] - limits[0])
+    assert stats.kstest(drawn.numpy(), law.cdf).pvalue > 0.01
+
+
+def test_probability_zero_is_neutral(everything):
+    """Without any probability every parameter is the neutral one."""
+    spec = with_probability(everything, 0.0)
+    spatial = ranges.draw_spatial(spec, 50, generator())
+    assert not spatial.flip.any()
+    assert (spatial.angle == 0).all() and (spatial.shear == 0).all()
+    assert (spatial.scale == 1).all() and (spatial.control_points == 0).all()
+    change = ranges.draw_intensity(spec, 50, 3, generator())
+    for neutral_one in (change.gamma, change.contrast, change.brightness, change.zoom):
+        assert (neutral_one == 1).all()
+    for neutral_zero in (change.bias_strength, change.blur_sigma, change.noise_std):
+        assert (neutral_zero == 0).all()
+
+
+def test_ranges_are_kept_and_filled(everything):
+    """What is applied lies in the range of the plan and reaches close to both ends."""
+    spatial = ranges.draw_spatial(everything, MANY, generator())
+    change = ranges.draw_intensity(everything, MANY, 3, generator())
+    limits = [
+        (spatial.angle, -math.radians(30), math.radians(30)),
+        (spatial.scale, 0.7, 1.4),
+        (spatial.shear, -0.2, 0.2),
+        (spatial.control_points, -0.03, 0.03),
+        (change.gamma, 0.7, 1.5),
+        (change.contrast, 0.75, 1.25),
+        (change.brightness, 0.75, 1.25),
+        (change.bias_strength, 0.0, 0.3),
+        (change.blur_sigma[change.blur_sigma > 0], 0.5, 1.0),
+        (change.zoom[change.zoom < 1], 0.5, 1.0),
+        (change.noise_std, 0.0, 0.1),
+    ]
+    for drawn, low, high in limits:
+        margin = 0.02 * (high - low)
+        assert low - 1e-6 <= drawn.min() < low + margin
+        assert high - margin < drawn.max() <= high + 1e-6
+
+
+def test_shapes(everything):
+    """Items come first, channels second."""
+    spatial = ranges.draw_spatial(everything, 4, generator())
+    assert spatial.flip.shape == (4, 3) and spatial.angle.shape == (4,)
+    assert spatial.scale.shape == (4,) and spatial.shear.shape == (4,)
+    assert spatial.control_points.shape == (4, 2, 5, 5)
+    change = ranges.draw_intensity(everything, 4, 3, generator())
+    assert change.bias_control_points.shape == (4, 3, *ranges.BIAS_CONTROL_POINTS)
+    assert change.noise_std.shape == (4,)
+    for drawn in (change.gamma, change.contrast, change.brightness, change.bias_strength):
+        assert drawn.shape == (4, 3)
+    assert change.blur_sigma.shape == (4, 3) and change.zoom.shape == (4, 3)
+
+
+def test_probabilities_are_met(everything):
+    """A transform with probability 0.3 touches 30 % of the items; blur half of their channels."""
+    spec = with_probability(everything, 0.3)
+    spatial = ranges.draw_spatial(spec, MANY, generator())
+    change = ranges.draw_intensity(spec, MANY, 2, generator())
+    applied = [
+        *spatial.flip.unbind(1),
+        spatial.angle != 0,
+        spatial.scale != 1,
+        spatial.shear != 0,
+        (spatial.control_points != 0).flatten(1).any(1),
+        (change.gamma != 1).all(1),
+        (change.contrast != 1).all(1),
+        (change.brightness != 1).all(1),
+        (change.bias_strength != 0).all(1),
+        change.noise_std != 0,
+    ]
+    for hits in applied:
+        assert stats.binomtest(int(hits.sum()), MANY, 0.3).pvalue > 0.001
+    for hits in (change.blur_sigma[:, 0] != 0, change.zoom[:, 1] != 1):
+        assert stats.binomtest(int(hits.sum()), MANY, 0.15).pvalue > 0.001
+
+
+def test_flips_follow_their_own_axis(everything):
+    """The three flip probabilities belong to D, H and W in this order."""
+    spec = dataclasses.replace(everything, flip_probability=(0.0, 1.0, 0.0))
+    flip = ranges.draw_spatial(spec, 20, generator()).flip
+    assert not flip[:, 0].any() and flip[:, 1].all() and not flip[:, 2].any()
+
+
+def test_items_and_channels_differ(everything):
+    """No two items share a number, nor do two channels of one item."""
+    spatial = ranges.draw_spatial(everything, 8, generator())
+    for drawn in (spatial.angle, spatial.scale, spatial.shear):
+        assert len(drawn.unique()) == 8
+    change = ranges.draw_intensity(everything, 8, 3, generator())
+    for drawn in (change.gamma, change.contrast, change.brightness, change.bias_strength):
+        assert len(drawn.unique()) == 24
+    assert len(change.noise_std.unique()) == 8
+
+
+def test_same_seed_same_numbers(everything):
+    """The generator decides everything."""
+    first = ranges.draw_intensity(everything, 3, 2, generator(5))
+    second = ranges.draw_intensity(everything, 3, 2, generator(5))
+    other = ranges.draw_intensity(everything, 3, 2, generator(6))
+    assert torch.equal(first.gamma, second.gamma) and torch.equal(first.zoom, second.zoom)
+    assert not torch.equal(first.gamma, other.gamma)

@@ -1,0 +1,62 @@
+"""The folders of a workspace."""
+
+from pathlib import Path
+
+import pytest
+
+from liftnet.core.errors import DatasetError
+from liftnet.core.workspace import find_workspace
+
+VARIABLES = ("LIFTNET_WORKSPACE", "liftnet_raw", "liftnet_preprocessed", "liftnet_results")
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch, tmp_path):
+    """No variable set, and a current folder of our own."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_order_of_precedence(monkeypatch, tmp_path):
+    """Named outright, then the variables of the parts, then LIFTNET_WORKSPACE, then the default."""
+    assert find_workspace().raw == Path.cwd() / "liftnet_workspace" / "raw"
+    monkeypatch.setenv("LIFTNET_WORKSPACE", str(tmp_path / "env"))
+    assert find_workspace().results == tmp_path / "env" / "results"
+    monkeypatch.setenv("liftnet_results", str(tmp_path / "fast"))
+    assert find_workspace().results == tmp_path / "fast"
+    assert find_workspace().raw == tmp_path / "env" / "raw"
+    assert find_workspace(tmp_path / "named").results == tmp_path / "named" / "results"
+    assert str(tmp_path / "fast") in find_workspace().describe()
+
+
+def test_dataset_name(tmp_path):
+    """The only dataset, an id, or a full name; anything else is refused with the choices."""
+    workspace = find_workspace(tmp_path)
+    with pytest.raises(DatasetError, match="holds no dataset"):
+        workspace.dataset_name()
+    (workspace.raw / "Dataset001_Heads").mkdir(parents=True)
+    (workspace.raw / "notes").mkdir()
+    (workspace.results / "Dataset001_Heads").mkdir(parents=True)
+    assert workspace.dataset_name() == "Dataset001_Heads"
+    (workspace.preprocessed / "Dataset012_Feet").mkdir(parents=True)
+    assert workspace.dataset_name(12) == workspace.dataset_name("12") == "Dataset012_Feet"
+    assert workspace.dataset_name("Dataset001_Heads") == "Dataset001_Heads"
+    with pytest.raises(DatasetError, match="Several datasets") as caught:
+        workspace.dataset_name()
+    assert caught.value.remedy == "Choose one with -d: Dataset001_Heads, Dataset012_Feet."
+    with pytest.raises(DatasetError, match="No dataset '2'"):
+        workspace.dataset_name(2)
+    (workspace.raw / "Dataset001_Hands").mkdir()
+    with pytest.raises(DatasetError, match="Several datasets") as caught:
+        workspace.dataset_name(1)
+    assert caught.value.remedy == "Rename one of them: ids must differ."
+
+
+def test_paths(tmp_path):
+    """Every path hangs under its part, and differs by plan where it must."""
+    w = find_workspace(tmp_path)
+    assert w.plan_file("Dataset001_A", "p").parent == w.store("Dataset001_A", "p").parent
+    assert w.plan_file("Dataset001_A", "p") != w.plan_file("Dataset001_A", "q")
+    assert w.fingerprint_file("Dataset001_A").parent == w.splits_file("Dataset001_A").parent
+    assert w.run_folder("Dataset001_A", "p").is_relative_to(w.results)

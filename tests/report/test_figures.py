@@ -1,0 +1,220 @@
+"""Figures are readable PNG files in the right orientation, also when something is missing."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib import image as images
+
+from liftnet.report import figures
+from liftnet.report.figures import (
+    MontageRow,
+    Thumbnail,
+    fullest_slices,
+    montage,
+    plot_progress,
+    three_planes,
+)
+from liftnet.report.panels import progress_panels, running_mean
+
+SPACING = (3.5, 2.0, 2.5)
+SHAPE = (6, 9, 8)
+
+
+def ball(*, scale: float = 100.0) -> np.ndarray:
+    """Return a (D, H, W) ball that is brightest in the middle and 0 outside."""
+    grids = np.meshgrid(*(np.linspace(-1, 1, side) for side in SHAPE), indexing="ij")
+    return (scale * np.clip(1 - sum(g * g for g in grids), 0, None)).astype(np.float32)
+
+
+def training_log(steps: int) -> list[dict[str, Any]]:
+    """Return a log with training rows and a validation row at every fifth step."""
+    rows: list[dict[str, Any]] = []
+    for step in range(1, steps + 1):
+        terms = {"loss": 1 / step, "l1": 0.5 / step, "delta_z": 0.1}
+        rates = {"translator": 2e-5, "mixer": 2e-4}
+        rows.append({"step": step, **terms, "learning_rate": rates, "seconds_per_step": 0.3})
+        if step % 5 == 0:
+            psnr = {"t1n": 20.0 + step, "t2f": 21.0}
+            rows.append({"step": step, "validation": abs(step - 12), "validation_psnr": psnr})
+    return rows
+
+
+def check_png(path: Path) -> np.ndarray:
+    """Return the pixels after checking that the file is a PNG of sane size and is alone."""
+    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert 5_000 < path.stat().st_size < 1_500_000
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+    pixels = images.imread(path)
+    assert 200 < pixels.shape[0] < 4000 and 400 < pixels.shape[1] < 4000
+    return pixels
+
+
+def coloured(pixels: np.ndarray) -> bool:
+    """Return whether any pixel is far from grey."""
+    return bool((np.ptp(pixels[..., :3], axis=-1) > 0.3).any())
+
+
+def test_three_planes_turn_the_marked_corner() -> None:
+    """The superior, posterior, left corner appears where a radiologist expects it."""
+    volume = np.zeros(SHAPE)
+    volume[-1, -1, -1] = 1
+    axial, coronal, sagittal = three_planes(volume, at=(5, 8, 7))
+    assert axial.shape == (9, 8) and axial[-1, -1] == 1  # posterior at the bottom, left at right
+    assert coronal.shape == (6, 8) and coronal[0, -1] == 1  # superior at the top, left at right
+    assert sagittal.shape == (6, 9) and sagittal[0, -1] == 1  # posterior on the right
+    assert axial.sum() == coronal.sum() == sagittal.sum() == 1
+
+
+def test_three_planes_take_the_centre_by_default() -> None:
+    """Without an index the slices pass through the central voxel."""
+    volume = np.arange(np.prod(SHAPE)).reshape(SHAPE)
+    centre = volume[3, 4, 4]
+    axial, coronal, sagittal = three_planes(volume)
+    assert axial[4, 4] == centre and coronal[-1 - 3, 4] == centre and sagittal[-1 - 3, 4] == centre
+
+
+def test_three_planes_refuse_wrong_calls() -> None:
+    """A channel axis or an index outside is named in the message."""
+    with pytest.raises(
+        ValueError, match=r"expected a \(D, H, W\) volume, got shape \(1, 6, 9, 8\)"
+    ):
+        three_planes(np.zeros((1, *SHAPE)))
+    with pytest.raises(ValueError, match=r"expected slices inside shape \(6, 9, 8\), got"):
+        three_planes(np.zeros(SHAPE), at=(0, 0, 8))
+
+
+def test_fullest_slices_find_the_lesion() -> None:
+    """Every axis gets the slice with most lesion, and no lesion gives none."""
+    lesion = np.zeros(SHAPE, np.uint8)
+    assert fullest_slices(lesion) is None
+    lesion[4, 2:5, 6] = 2
+    lesion[1, 3, 6] = 1
+    assert fullest_slices(lesion) == (4, 3, 6)
+
+
+def test_progress_of_a_whole_run(tmp_path: Path) -> None:
+    """Curves and thumbnails of a run end in one picture with coloured lines."""
+    volume = ball()
+    rows = (("t1n", volume), ("predicted", volume + 1), ("reference", volume))
+    thumbnail = Thumbnail("case 1", (*rows, ("|error|", np.ones_like(volume))), SPACING)
+    plot_progress(training_log(40), [thumbnail, thumbnail], tmp_path / "progress.png")
+    pixels = check_png(tmp_path / "progress.png")
+    assert coloured(pixels)
+    plot_progress(training_log(40), [], tmp_path / "progress.png")  # overwrites
+    assert check_png(tmp_path / "progress.png").shape[0] < pixels.shape[0]
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        [],
+        training_log(1),
+        [{"step": 1, "loss": float("nan"), "learning_rate": {"mixer": 0.0}}],
+        [{"step": 1, "loss": float("inf")}, {"step": 2, "loss": -1.0, "stage": "prior"}],
+        [{"step": 3, "validation": float("nan"), "validation_psnr": {}}],
+        [{"step": 3, "validation": None}, {"step": 4, "validation": 0.5}],
+    ],
+)
+def test_progress_without_some_pieces(log: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Nothing yet, one row, and values that cannot be drawn still give a picture."""
+    plot_progress(log, [], tmp_path / "progress.png")
+    check_png(tmp_path / "progress.png")
+
+
+def test_progress_with_odd_thumbnails(tmp_path: Path) -> None:
+    """Thumbnails that are constant, not finite, or without images do not stop training."""
+    broken = np.full(SHAPE, np.nan, np.float32)
+    thumbnails = [
+        Thumbnail("odd", (("predicted", broken), ("reference", np.zeros(SHAPE))), SPACING),
+        Thumbnail("generated", (("predicted", ball()),), SPACING),
+        Thumbnail("empty", (), SPACING),
+    ]
+    plot_progress(training_log(7), thumbnails, tmp_path / "progress.png")
+    check_png(tmp_path / "progress.png")
+
+
+def test_panels_sort_the_log() -> None:
+    """Each number reaches its panel; a repeated step takes the later row; text is left out."""
+    log = [{"step": 4, "loss": 9.0}, *training_log(10), {"step": 2, "loss": 7.0, "stage": "volume"}]
+    panels = {panel.title: panel for panel in progress_panels(log)}
+    assert list(panels) == [
+        "loss",
+        "validation, lower is better",
+        "validation psnr",
+        "learning rate",
+        "seconds per step",
+    ]
+    assert set(panels["loss"].curves) == {"loss", "l1", "delta_z"}
+    steps, values = panels["loss"].curves["loss"]
+    np.testing.assert_array_equal(steps, np.arange(1, 11))
+    np.testing.assert_allclose(values[[1, 3, 9]], [7.0, 1 / 4, 1 / 10])
+    np.testing.assert_allclose(panels["validation psnr"].curves["t1n"][1], [25, 30])
+    assert set(panels["learning rate"].curves) == {"translator", "mixer"}
+
+
+def test_running_mean_matches_its_definition() -> None:
+    """The mean weighs every earlier value by a power of what is kept; gaps stay gaps."""
+    values = np.random.default_rng(0).normal(size=12)
+    weights = 0.75 ** np.arange(11, -1, -1)
+    np.testing.assert_allclose(running_mean(values, 4)[-1], np.average(values, weights=weights))
+    with_gap = np.insert(values, 5, np.nan)
+    means = running_mean(with_gap, 4)
+    assert np.isnan(means[5])
+    np.testing.assert_allclose(np.delete(means, 5), running_mean(values, 4))
+
+
+def test_montage_of_different_rows(tmp_path: Path) -> None:
+    """Rows with other numbers of sources, sizes, and without reference share a picture."""
+    volume, lesion = ball(), np.zeros(SHAPE, np.uint8)
+    lesion[2:4, 5, 5] = 1
+    larger = np.pad(volume, 2)
+    rows = [
+        MontageRow("a", (("t1n", volume), ("t2w", volume)), volume * 0.9, volume, SPACING, "t1c"),
+        MontageRow("b", (("mr", larger),), larger - 50, larger, (1, 2, 3), "ct", "HU"),
+        MontageRow("c", (), volume, None, SPACING, lesion=lesion),
+        MontageRow("d", (), np.full(SHAPE, np.nan), volume, SPACING, lesion=lesion),
+    ]
+    montage(rows, tmp_path / "montage.png", title="Four cases")
+    assert coloured(check_png(tmp_path / "montage.png"))  # the error maps
+
+
+def test_montage_cuts_away_the_background(tmp_path: Path) -> None:
+    """Empty space around the head changes nothing in the picture."""
+    heads = [ball(), np.pad(ball(), ((3, 1), (0, 7), (2, 5)))]
+    pictures = []
+    for head in heads:
+        row = MontageRow("a", (("t1n", head),), head / 2, head, SPACING, lesion=head > 90)
+        montage([row], tmp_path / "m.png", title="cut")
+        pictures.append(check_png(tmp_path / "m.png"))
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+
+
+def test_montage_without_reference_has_no_error_map(tmp_path: Path) -> None:
+    """Unconditional generation shows grey volumes only."""
+    montage([MontageRow("a", (), ball(), None, SPACING)], tmp_path / "m.png", title="generated")
+    assert not coloured(check_png(tmp_path / "m.png"))
+
+
+def test_montage_refuses_wrong_rows(tmp_path: Path) -> None:
+    """No rows, or volumes of two shapes in one, leave no file behind."""
+    with pytest.raises(ValueError, match="expected at least one row, got none"):
+        montage([], tmp_path / "m.png", title="")
+    row = MontageRow("case 7", (), ball(), ball()[1:], SPACING)
+    with pytest.raises(ValueError, match="expected volumes of one shape in row case 7, got"):
+        montage([row], tmp_path / "m.png", title="")
+    assert not list(tmp_path.iterdir())
+
+
+def test_noisy_montage_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that does not compress is drawn coarser until the file is small enough."""
+    noise = np.random.default_rng(1).normal(100, 30, (40, 60, 50)).astype(np.float32)
+    row = MontageRow("noise", (), noise, noise[::-1], (2.5, 2, 2))
+    montage([row], tmp_path / "m.png", title="noise")
+    fine = check_png(tmp_path / "m.png")
+    limit = (tmp_path / "m.png").stat().st_size - 1
+    monkeypatch.setattr(figures, "MAX_BYTES", limit)
+    montage([row], tmp_path / "m.png", title="noise")
+    assert (tmp_path / "m.png").stat().st_size <= limit
+    assert check_png(tmp_path / "m.png").shape[0] < fine.shape[0]
