@@ -23,7 +23,7 @@ def evaluate(
         typer.Option(
             "--protocol",
             metavar="liftnet|lift|cwdm|brasyn",
-            help="Convention of range, grid and mask; see docs/reference/metrics.md.",
+            help="Range, grid and mask; each prints what it does.",
         ),
     ] = "liftnet",
     sources: Annotated[

@@ -203,7 +203,7 @@ def plan_schedule(steps: int, reasons: dict[str, str]) -> Schedule:
         final_rate=0.01,
         gradient_clip=1.0,
         ema_half_life=max(5, steps // 100),
-        validate_every=max(1, min(2500, steps // 20)),
+        validate_every=max(1, min(2500, steps // 10)),
         validation_cases=4,
         checkpoint_minutes=3.0,
         loader_workers=4,

@@ -90,6 +90,19 @@ def assert_equal(found: dict[str, float], wanted: dict[str, float], tolerance: f
         assert found[name] == pytest.approx(value, abs=tolerance, rel=tolerance), name
 
 
+def test_lower_percentiles():
+    """Where the background is not zero, the lower percentile counts: 0.1 or 0.5."""
+    reference = np.random.default_rng(3).gamma(4.0, 100.0, SHAPE).astype(np.float32)
+    predicted = noisy(reference)
+    pair = compare(predicted, reference)
+    wanted = expected(predicted.astype("f8"), in_range(reference), pair.subject)
+    assert_equal(score_case(pair, "liftnet").metrics, wanted)
+    error = in_range(predicted, 0.5, 99.5) - in_range(reference, 0.5, 99.5)
+    assert score_case(pair, "brasyn").metrics["mae"] == pytest.approx(
+        np.abs(error).mean(), abs=1e-6
+    )
+
+
 @pytest.mark.parametrize(("slice_axis", "axis"), [("axial", 0), ("coronal", 1), ("sagittal", 2)])
 def test_liftnet_takes_the_prediction_as_it_is(slice_axis, axis):
     """Whole grid, the reference's percentiles; only delta_z depends on the slice axis."""

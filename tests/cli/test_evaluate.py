@@ -1,0 +1,51 @@
+"""The command liftnet_evaluate: options, exit codes, what it prints."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from liftnet.cli import evaluate as command
+from liftnet.core.geometry import Geometry
+from liftnet.core.scores import read_scores
+from liftnet.imageio import write_image
+
+
+def save(path: Path, shape: tuple[int, int, int], seed: int) -> None:
+    """Write a random image in [0, 1]."""
+    grid = Geometry(shape, (1, 1, 1), (0, 0, 0), ((0, 0, 1), (0, 1, 0), (1, 0, 0)))
+    voxels = np.random.default_rng(seed).random(shape).astype(np.float32)
+    write_image(path, voxels, grid, dtype="float32")
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """The exit code of the command."""
+    monkeypatch.setattr(sys, "argv", ["liftnet_evaluate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        command.main()
+    return int(caught.value.code or 0)
+
+
+def test_exit_codes(tmp_path, capsys, monkeypatch):
+    """0 when all is scored, 1 when a case failed or nothing can be done, 2 for a wrong call."""
+    predicted, reference = tmp_path / "p", tmp_path / "r"
+    for number, case in enumerate("ab"):
+        save(predicted / f"{case}_0003.nii.gz", (11, 12, 13), number)
+        save(reference / f"{case}_0003.nii.gz", (11, 12, 13), number + 5)
+    options = ("-i", predicted, "-r", reference, "--workspace", tmp_path / "w", "-np", 1)
+    assert call(monkeypatch, *options, "--protocol", "lift", "-o", tmp_path / "o") == 0
+    printed = capsys.readouterr().out
+    assert "Protocol lift: [0, 1] between" in printed
+    assert "uses the target's zeros, as the paper does" in printed
+    assert "delta_z_correlation" in printed
+    assert read_scores(tmp_path / "o" / "scores.json").protocol.name == "lift"
+    assert (tmp_path / "o" / "scores.csv").is_file()
+    assert not (predicted / "scores.json").exists()
+    assert call(monkeypatch, *options, "--protocol", "none") == 1
+    assert "error: Task missing_modality has no protocol 'none'" in capsys.readouterr().err
+    save(reference / "b_0003.nii.gz", (11, 12, 14), 0)
+    assert call(monkeypatch, *options) == 1
+    assert "failed: b: Predicted and reference lie on different grids" in capsys.readouterr().out
+    assert [row.case for row in read_scores(predicted / "scores.json").cases] == ["a"]
+    assert call(monkeypatch, "-i", predicted) == 2
