@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import wraps
 from typing import Annotated, Any
 
 import typer
@@ -49,21 +50,33 @@ def run(command: Callable[..., Any], *, lists: tuple[str, ...] = ()) -> None:
         lists: options that take several values (`-f 0 1 2`).
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(context_settings={"help_option_names": ["-h", "--help"]})(command)
-    try:
-        app(args=spread_values(sys.argv[1:], lists))
-    except LiftnetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt as stopped:
-        print(str(stopped) or "Interrupted; the same command continues.", file=sys.stderr)
-        sys.exit(130)
-    except OSError as error:
-        print(f"error: {error.strerror or error}", file=sys.stderr)
-        if error.filename:
-            print(f"  where: {error.filename}", file=sys.stderr)
-        print("  do:    Check the path, its permissions and the free space.", file=sys.stderr)
-        sys.exit(1)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]})(_guard(command))
+    app(args=spread_values(sys.argv[1:], lists))
+
+
+def _guard(command: Callable[..., Any]) -> Callable[..., None]:
+    """The command with its errors printed; inside typer, which swallows an interrupt's message."""
+
+    @wraps(command)
+    def guarded(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except LiftnetError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+        except KeyboardInterrupt as stopped:
+            print(str(stopped) or "Interrupted; the same command continues.", file=sys.stderr)
+            sys.exit(130)
+        except BrokenPipeError:  # the reader of a pipe went away; typer knows what to do
+            raise
+        except OSError as error:
+            print(f"error: {error.strerror or error}", file=sys.stderr)
+            if error.filename:
+                print(f"  where: {error.filename}", file=sys.stderr)
+            print("  do:    Check the path, its permissions and the free space.", file=sys.stderr)
+            sys.exit(1)
+
+    return guarded
 
 
 def spread_values(arguments: list[str], lists: tuple[str, ...]) -> list[str]:

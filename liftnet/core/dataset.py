@@ -124,9 +124,9 @@ def _check_description(description: DatasetDescription, path: Path) -> None:
 def find_cases(
     folder: Path, channels: dict[str, Channel], *, file_ending: str | None = None
 ) -> tuple[dict[str, dict[str, Path]], list[Path]]:
-    """Case -> channel name -> file for the `CASE_0000.ending` files of a folder; and files that do not fit.
+    """Case -> channel name -> file for the `CASE_0000.ending` files of a folder, and strangers.
 
-    With no `file_ending` each supported ending is taken.
+    Strangers are files that do not fit. With no `file_ending` each supported ending is taken.
 
     Raises:
         DatasetError: If two files claim to be the same channel of the same case.
@@ -147,7 +147,8 @@ def find_cases(
         images = cases.setdefault(match[1], {})
         if name in images:
             raise DatasetError(
-                f"Two files for channel {name} of case {match[1]}: {images[name].name}, {path.name}",
+                f"Two files for channel {name} of case {match[1]}: {images[name].name} and "
+                f"{path.name}",
                 where=str(folder),
                 remedy="Keep one of them.",
             )
@@ -179,7 +180,8 @@ def load_dataset(folder: Path) -> Dataset:
         raise DatasetError(
             "No training case found",
             where=str(images),
-            remedy=f"Files must be named CASE_0000{description.file_ending}; see liftnet_raw_layout.md.",
+            remedy=f"Files must be named CASE_0000{description.file_ending}; "
+            "see liftnet_raw_layout.md.",
         )
     masks = folder / "masksTr"
     cases = []

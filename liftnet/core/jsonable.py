@@ -62,18 +62,13 @@ def _parse(kind: Any, data: Any, where: str) -> Any:
         return data
     if dataclasses.is_dataclass(kind):
         return _parse_dataclass(typing.cast(type, kind), data, where)
-    if origin is tuple:
-        return _parse_tuple(get_args(kind), data, where)
-    if origin is list:
-        if not isinstance(data, list):
-            raise _wrong(where, "a list", data)
-        return [_parse(get_args(kind)[0], item, f"{where}[{i}]") for i, item in enumerate(data)]
-    if origin is dict:
-        if not isinstance(data, dict):
-            raise _wrong(where, "an object", data)
-        return {
-            key: _parse(get_args(kind)[1], item, f"{where}.{key}") for key, item in data.items()
-        }
+    containers = {tuple: _parse_tuple, list: _parse_list, dict: _parse_dict}
+    if origin in containers:
+        return containers[origin](get_args(kind), data, where)
+    return _parse_plain(kind, data, where)
+
+
+def _parse_plain(kind: Any, data: Any, where: str) -> Any:
     if kind is float and isinstance(data, int | float) and not isinstance(data, bool):
         return float(data)
     if kind is type(None) and data is None:
@@ -88,7 +83,9 @@ def _parse_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
     if data is None and type(None) in kinds:
         return None
     kinds = tuple(kind for kind in kinds if kind is not type(None))
-    classes = {kind.__name__: kind for kind in kinds if dataclasses.is_dataclass(kind)}
+    classes: dict[str, Any] = {
+        getattr(kind, "__name__", ""): kind for kind in kinds if dataclasses.is_dataclass(kind)
+    }
     if classes and isinstance(data, dict) and len(kinds) > 1:
         name = data.get("kind")
         if name not in classes:
@@ -100,6 +97,18 @@ def _parse_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
         except PlanError:
             continue
     return _parse(kinds[-1], data, where)
+
+
+def _parse_list(kinds: tuple[Any, ...], data: Any, where: str) -> list[Any]:
+    if not isinstance(data, list):
+        raise _wrong(where, "a list", data)
+    return [_parse(kinds[0], item, f"{where}[{i}]") for i, item in enumerate(data)]
+
+
+def _parse_dict(kinds: tuple[Any, ...], data: Any, where: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise _wrong(where, "an object", data)
+    return {key: _parse(kinds[1], item, f"{where}.{key}") for key, item in data.items()}
 
 
 def _parse_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]:
@@ -165,7 +174,8 @@ def replace_path(value: T, path: str, new: Any) -> T:
     5
     """
     data = to_json(value)
-    node, walked = data, []
+    node = data
+    walked: list[str] = []
     *parents, last = path.split(".")
     for key in [*parents, last]:
         known = (

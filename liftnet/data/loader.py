@@ -1,10 +1,12 @@
 """Training batches in a reproducible order, drawn by batchgenerators workers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from batchgenerators.dataloading.data_loader import SlimDataLoaderBase
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
+
+from liftnet.core.errors import LiftnetError
 
 __all__ = ["batches"]
 
@@ -26,25 +28,36 @@ class _StepLoader(SlimDataLoaderBase):
     def generate_train_batch(self) -> dict[str, Any]:
         if self.next_step >= self.last:
             raise StopIteration
-        batch = self.draw(self.next_step)
+        step = self.next_step
         self.next_step += self.workers
-        return {"batch": batch}
+        try:
+            return {"batch": self.draw(step)}
+        except LiftnetError as error:  # raised again where the batch is used
+            return {"error": error}
 
 
-def batches(draw: Callable[[int], Any], first: int, last: int, *, workers: int) -> Iterator[Any]:
+def batches(
+    draw: Callable[[int], Any], first: int, last: int, *, workers: int
+) -> Generator[Any, None, None]:
     """`draw(step)` for the steps first .. last - 1, in order, ahead of time in worker processes.
 
     What a step draws depends on its number alone, so the result is the same for any number of
-    workers; with 0 workers it is drawn when asked for.
+    workers; with 0 workers it is drawn when asked for. Close the iterator to end the workers.
+
+    Raises:
+        LiftnetError: If `draw` raises it.
     """
-    if workers == 0:
+    workers = min(workers, last - first)
+    if workers <= 0:
         yield from map(draw, range(first, last))
         return
-    workers = min(workers, last - first)
     loader = _StepLoader(draw, first, last, workers)
     feed = MultiThreadedAugmenter(loader, None, workers, num_cached_per_queue=2, pin_memory=False)
     try:
         for _ in range(first, last):
-            yield next(feed)["batch"]
+            item = next(feed)
+            if "error" in item:
+                raise item["error"]
+            yield item["batch"]
     finally:
         feed._finish()

@@ -51,7 +51,7 @@ class Store:
         path = self.folder / f"{identifier}.npy"
         try:
             array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise DatasetError(
                 f"A preprocessed case cannot be read: {error}",
                 where=str(path),

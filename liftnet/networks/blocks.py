@@ -1,11 +1,13 @@
 """The convolutional block that every 2D network here is made of."""
 
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liftnet.ops.precision import without_autocast
 
-__all__ = ["ConvBlock", "normalization_layer"]
+__all__ = ["GROUP_WIDTH", "ConvBlock", "normalization_layer"]
 
 GROUP_WIDTH = 8  # ours: channels per group; widths in plans are multiples of 8
 NEGATIVE_SLOPE = 1e-2  # nnU-Net
@@ -37,9 +39,10 @@ class GroupNorm(nn.GroupNorm):
 
 
 class ConvBlock(nn.Module):
-    """Some 3x3 convolutions, each normalized and activated; the condition scales and shifts the first.
+    """Some 3x3 convolutions, each normalized and activated; a condition modulates the first.
 
-    The scale and shift start at zero, so that a block begins as if it had no condition.
+    The condition scales and shifts its maps; both start at zero, so that a block begins as if it
+    had no condition.
     """
 
     def __init__(
@@ -54,17 +57,18 @@ class ConvBlock(nn.Module):
     ):
         super().__init__()
         widths = [in_width] + [width] * convolutions
-        self.convolutions = nn.ModuleList(
+        layers = [
             nn.Conv2d(widths[i], widths[i + 1], 3, stride=stride if i == 0 else 1, padding=1)
             for i in range(convolutions)
-        )
+        ]
+        self.convolutions = nn.ModuleList(layers)
         self.normalizations = nn.ModuleList(
             normalization_layer(normalization, width) for _ in range(convolutions)
         )
         self.modulation = nn.Linear(condition_size, 2 * width)
-        for convolution in self.convolutions:
+        for convolution in layers:
             nn.init.kaiming_normal_(convolution.weight, a=NEGATIVE_SLOPE)
-            nn.init.zeros_(convolution.bias)
+            nn.init.zeros_(cast(Tensor, convolution.bias))
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 

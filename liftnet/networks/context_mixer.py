@@ -1,5 +1,7 @@
 """The z-context mixer: what each slice learns from all the others."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -53,16 +55,18 @@ class ContextMixer(nn.Module):
             bidirectional=True,
         )
         injected = maps if spec.inject == "decoder" else maps[:1]
-        self.inject = nn.ModuleList(nn.Linear(2 * spec.hidden_size, 2 * m) for m in injected)
-        for layer in self.inject:
+        layers = [nn.Linear(2 * spec.hidden_size, 2 * m) for m in injected]
+        self.inject = nn.ModuleList(layers)
+        for layer in layers:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         kernel = spec.through_plane_kernel
-        self.through_plane = nn.ModuleList(
+        convolutions = [
             nn.Conv1d(m, m, kernel, padding=kernel // 2, groups=m, bias=False)
             for m in (maps if kernel else [])
-        )
-        for convolution in self.through_plane:
+        ]
+        self.through_plane = nn.ModuleList(convolutions)
+        for convolution in convolutions:
             nn.init.zeros_(convolution.weight)
 
     @property
@@ -90,11 +94,12 @@ class ContextMixer(nn.Module):
 
     def _mix_neighbours(self, stage: int, maps: Tensor, num_volumes: int) -> Tensor:
         """A depthwise convolution along D, as weighted sums of shifted slabs (no transposes)."""
-        weight = self.through_plane[stage].weight.to(maps.dtype)  # (width, 1, kernel)
+        convolution = cast(nn.Conv1d, self.through_plane[stage])
+        weight = convolution.weight.to(maps.dtype)  # (width, 1, kernel)
         slab = maps.unflatten(0, (num_volumes, -1))
         reach = weight.shape[-1] // 2
         mixed = slab * weight[:, 0, reach][:, None, None]
-        for offset in range(1, reach + 1):
+        for offset in range(1, min(reach, slab.shape[1] - 1) + 1):
             ahead = slab[:, offset:] * weight[:, 0, reach + offset][:, None, None]
             behind = slab[:, :-offset] * weight[:, 0, reach - offset][:, None, None]
             mixed = mixed + nn.functional.pad(ahead, (0, 0, 0, 0, 0, 0, 0, offset))

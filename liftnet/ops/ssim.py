@@ -233,7 +233,7 @@ def _local_mean(image: Tensor, weights: tuple[float, ...], border: Border) -> Te
     for axis in range(2, image.ndim):
         if border != "valid":
             image = _mirror(image, axis, len(weights) // 2, repeat_edge=border == "symmetric")
-        image = _WindowSum.apply(image, weights, axis)  # type: ignore[no-untyped-call]
+        image = _WindowSum.apply(image, weights, axis)
     return image
 
 

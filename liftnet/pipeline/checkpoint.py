@@ -40,7 +40,7 @@ def save_checkpoint(
     metadata = {"liftnet": json.dumps({"format": FORMAT_VERSION, **facts})}
     save_file(tensors, temporary, metadata=metadata)
     if path.exists():
-        os.replace(path, path.with_name(path.name + ".previous"))
+        path.replace(path.with_name(path.name + ".previous"))
     temporary.replace(path)
 
 

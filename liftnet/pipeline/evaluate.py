@@ -2,10 +2,12 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.jsonable import write_json, write_text
@@ -76,8 +78,9 @@ def evaluate(
     say(f"Protocol {setting.protocol.name}: {setting.protocol.description}")
     rows: list[CaseScore] = []
     failures = list(broken)
-    with progress("Evaluate", len(files)) as advance:
-        pairs = in_parallel(lambda f: score_files(f, setting), files, worker_count(num_processes))
+    workers = min(worker_count(num_processes), max(1, len(files)))
+    with progress("Evaluate", len(files)) as advance, threads_shared_by(workers):
+        pairs = in_parallel(lambda f: score_files(f, setting), files, workers)
         for _, (scored, failed) in pairs:
             rows += scored
             failures += failed
@@ -110,6 +113,17 @@ def evaluate(
     write_text(target / "scores.csv", as_csv(rows))
     _report(scores, target)
     return scores
+
+
+@contextmanager
+def threads_shared_by(workers: int) -> Iterator[None]:
+    """Torch's threads divided among workers; more threads than processors hold each other up."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def find_files(

@@ -95,10 +95,13 @@ def apply_setting(decided: Plan, setting: str) -> Plan:
     if not separator:
         raise PlanError(f"'{setting}' is not key=value", remedy="For example --set seed=1")
     try:
-        value: Any = json.loads(text)
+        value: Any = json.loads(text, parse_constant=str)  # NaN and Infinity are words
     except json.JSONDecodeError:
         value = text
-    changed = replace_path(decided, key, value)
+    parts = key.split(".")
+    if parts[0] == "channels" and parts[1:2] and parts[1] in decided.channel_names:
+        parts[1] = str(decided.channel_names.index(parts[1]))
+    changed = replace_path(decided, ".".join(parts), value)
     return replace(changed, reasons={**changed.reasons, key: "set by hand"})
 
 
@@ -137,7 +140,8 @@ def explain(decided: Plan) -> str:
     """One paragraph per decision: setting = value, because ..."""
     lines = []
     data = to_json(decided)
-    channels = {c["name"]: c for c in data["channels"]}
+    channels = {str(i): c for i, c in enumerate(data["channels"])}
+    channels |= {c["name"]: c for c in data["channels"]}
     for key, reason in decided.reasons.items():
         node: Any = {**data, "channels": channels}
         for part in key.split("."):

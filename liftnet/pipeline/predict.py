@@ -1,19 +1,21 @@
 """Step 5: synthesize absent images for a folder of new files."""
 
 import hashlib
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from liftnet.core.dataset import FILE_ENDINGS, Case, Channel, find_cases
-from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError
+from liftnet.core.dataset import FILE_ENDINGS, Case, Channel, find_cases, require_channel
+from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError, PlanError
 from liftnet.core.geometry import Placement
 from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.plan import Plan
@@ -25,12 +27,15 @@ from liftnet.pipeline.parallel import worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan
 from liftnet.pipeline.preprocess import prepare, restore
 from liftnet.pipeline.progress import progress, say
-from liftnet.pipeline.train import BEST, LATEST, find_device, fold_folder
+from liftnet.pipeline.train import BEST, LATEST, find_device, fold_folder, plan_digest
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Request
 from liftnet.version import __version__
 
 __all__ = ["Failure", "predict"]
+
+Result = TypeVar("Result")
+MIN_GREY_LEVELS = 100  # ours: in fewer whole numbers, rounding would be seen
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class _Prepared:
     request: Request
     voxels: np.ndarray
     placement: Placement
+    subject: np.ndarray  # bool, on the prepared case's own grid: where a source is above its 0
     ranges: dict[str, tuple[float, float]]
     dtypes: dict[str, str]
     ending: str
@@ -109,16 +115,19 @@ def predict(
     name = space.dataset_name(dataset)
     say(f"{name}: {space.describe()}")
     source, output = Path(input_folder), Path(output_folder)
+    refuse_one_folder(source, output)
+    part = part_of(num_parts, part_id)
     model = load_model(
         space.run_folder(name, plan_name), fold, mapper=mapper, checkpoint=checkpoint, device=device
     )
-    cases = find_inputs(source, model.plan)[part_of(num_parts, part_id)]
-    wanted = [str(t) for t in target] if target else None
+    cases = find_inputs(source, model.plan)[part]
+    wanted = check_targets(target, model.plan)
+    _remove_half_written(output, {case.identifier for case in cases})
     failures: list[Failure] = []
-    made: list[float] = []
+    made: dict[str, float] = {}  # case -> seconds
 
     def prepare_case(case: Case) -> _Prepared | None:
-        return _prepare_case(case, model, wanted, output, continue_prediction)
+        return _prepare_case(case, model, wanted, output, normalized, continue_prediction)
 
     workers = worker_count(num_processes)
     # Cases are read ahead and written behind while one is synthesized; at most `workers` of
@@ -135,7 +144,7 @@ def predict(
         def collect(limit: int) -> None:
             while len(behind) > limit:
                 case, future = behind.pop(0)
-                _keep_failure(failures, case, future)
+                _result(failures, case, future.result)
                 advance()
 
         while True:
@@ -144,16 +153,17 @@ def predict(
             if not ahead:
                 break
             case, ready = ahead.pop(0)
-            prepared = _keep_failure(failures, case, ready)
+            prepared = _result(failures, case, ready.result)
+            started = time.monotonic()
             if prepared is None:
                 advance()
                 continue
-            started = time.monotonic()
-            volumes = _synthesize(model, prepared)
-            made.append(time.monotonic() - started)
-            job = writers.submit(
-                _write_case, prepared, volumes, model, output, normalized, made[-1]
-            )
+            volumes = _result(failures, case, partial(_synthesize, model, prepared))
+            if volumes is None:
+                advance()
+                continue
+            made[case.identifier] = seconds = time.monotonic() - started
+            job = writers.submit(_write_case, prepared, volumes, model, output, normalized, seconds)
             behind.append((case, job))
             collect(workers)
         collect(0)
@@ -183,7 +193,7 @@ def load_model(
     """The networks of the wanted folds, or of all that are trained.
 
     Raises:
-        CheckpointError: If a fold is not trained.
+        CheckpointError: If a fold is not trained, or folds belong to different plans.
     """
     where = find_device(device)
     names = {"best": BEST, "latest": LATEST}
@@ -206,7 +216,13 @@ def load_model(
             raise CheckpointError(
                 f"{folder.name} is not trained", where=str(folder), remedy="liftnet_train -f ..."
             )
-        plan = read_plan(folder / "plan.json")
+        other, plan = plan, read_plan(folder / "plan.json")
+        if other is not None and plan_digest(other) != plan_digest(plan):
+            raise CheckpointError(
+                f"{folder.name} was trained with another plan than {folders[0].name}",
+                where=str(parent),
+                remedy="Predict with folds of one plan (-f), or train this fold again.",
+            )
         stage = load_task(plan.task).stages(plan, mapper=mapper)[-1]
         path = folder / stage.name / names[checkpoint]
         state = load_checkpoint(path)
@@ -218,6 +234,31 @@ def load_model(
             digest.update(key.encode() + tensor.numpy().tobytes())
     assert plan is not None
     return _Model(plan, tuple(networks), tuple(folders), digest.hexdigest()[:16], where)
+
+
+def check_targets(target: Sequence[str] | None, plan: Plan) -> list[str] | None:
+    """The wanted contrasts, or None if none is named.
+
+    Raises:
+        DatasetError: If the plan cannot make one of them.
+    """
+    for name in target or ():
+        require_channel(str(name), list(plan.targets))
+    return [str(name) for name in target] if target else None
+
+
+def refuse_one_folder(source: Path, output: Path) -> None:
+    """Keep results away from sources: they would be taken for sources, or overwrite them.
+
+    Raises:
+        DatasetError: If the two folders are the same.
+    """
+    if source.resolve() == output.resolve():
+        raise DatasetError(
+            "Input and output folder are the same",
+            where=str(source),
+            remedy="Name another folder with -o.",
+        )
 
 
 def find_inputs(folder: Path, plan: Plan) -> list[Case]:
@@ -233,7 +274,8 @@ def find_inputs(folder: Path, plan: Plan) -> list[Case]:
     for path in strangers:
         if path.name.lower().endswith(FILE_ENDINGS):
             say(
-                f"warning: {path.name} is not named CASE_0000 to CASE_{len(channels) - 1:04d}; left out"
+                f"warning: {path.name} is not named CASE_0000 to "
+                f"CASE_{len(channels) - 1:04d}; left out"
             )
     if not found:
         raise DatasetError(
@@ -246,12 +288,37 @@ def find_inputs(folder: Path, plan: Plan) -> list[Case]:
     return [Case(identifier, images) for identifier, images in sorted(found.items())]
 
 
-def _keep_failure(failures: list[Failure], case: Case, future: "Future[Any]") -> Any:
+def _result(failures: list[Failure], case: Case, work: Callable[[], Result]) -> Result | None:
+    """What the work returns, or None if it failed, which is noted."""
     try:
-        return future.result()
+        return work()
     except LiftnetError as error:
         failures.append(Failure(case.identifier, error))
-        return None
+    except OSError as error:
+        problem = LiftnetError(
+            error.strerror or str(error),
+            where=str(error.filename or case.identifier),
+            remedy="Check the path, its permissions and the free space.",
+        )
+        failures.append(Failure(case.identifier, problem))
+    except torch.OutOfMemoryError:
+        problem = LiftnetError(
+            "The device's memory is too small for this case",
+            where=f"case {case.identifier}",
+            remedy="Use a smaller inference.slice_batch in plan.json, or -device cpu.",
+        )
+        failures.append(Failure(case.identifier, problem))
+    return None
+
+
+def _remove_half_written(output: Path, cases: set[str]) -> None:
+    """Delete what a killed run left of these cases' files."""
+    for path in output.glob(".*") if output.is_dir() else ():
+        match = re.fullmatch(
+            r"\.(?:\d+\.)?(.+)_\d{4}\.(?:json\.\d+\.tmp|nii|nii\.gz|mha|nrrd)", path.name
+        )
+        if match and match[1] in cases:
+            path.unlink(missing_ok=True)
 
 
 def _output_path(output: Path, plan: Plan, case: str, target: str, ending: str) -> Path:
@@ -264,7 +331,12 @@ def _input_facts(case: Case, request: Request) -> dict[str, list[int]]:
 
 
 def _prepare_case(
-    case: Case, model: _Model, wanted: Sequence[str] | None, output: Path, keep_finished: bool
+    case: Case,
+    model: _Model,
+    wanted: Sequence[str] | None,
+    output: Path,
+    normalized: bool,
+    keep_finished: bool,
 ) -> _Prepared | None:
     """Read and prepare a case, or None if its outputs are there already."""
     plan = model.plan
@@ -277,8 +349,17 @@ def _prepare_case(
         raise
     first = case.images[request.sources[0]]
     ending = next(e for e in FILE_ENDINGS if first.name.lower().endswith(e))
-    paths = [_output_path(output, plan, case.identifier, t, ending) for t in request.targets]
-    if keep_finished and all(_is_finished(p, model, case, request) for p in paths):
+    if keep_finished and all(
+        _is_finished(
+            _output_path(output, plan, case.identifier, target, ending),
+            {
+                "model": model.digest,
+                "inputs": _input_facts(case, request),
+                "range": list(_output_range(plan, target, normalized)),
+            },
+        )
+        for target in request.targets
+    ):
         return None
     images = {name: case.images[name] for name in request.sources}
     volume, dtypes = read_case(images, where=where)
@@ -289,17 +370,37 @@ def _prepare_case(
     voxels, placement, ranges = prepare(volume, request.sources, plan)
     full = np.zeros((len(plan.channels), *voxels.shape[1:]), dtype=np.float32)
     full[[plan.channel_names.index(name) for name in request.sources]] = voxels
-    return _Prepared(case, request, full, placement, ranges, dtypes, ending)
+    lows = np.array([ranges[name][0] for name in request.sources], dtype=np.float32)
+    subject = np.asarray((volume.voxels > lows[:, None, None, None]).any(axis=0))
+    return _Prepared(case, request, full, placement, subject, ranges, dtypes, ending)
 
 
-def _is_finished(path: Path, model: _Model, case: Case, request: Request) -> bool:
-    sidecar = _sidecar(path)
-    if not path.is_file() or not sidecar.is_file():
+def _is_finished(path: Path, expected: dict[str, Any]) -> bool:
+    """Whether an output is there whole, and its JSON says that it was made from these facts."""
+    if not path.is_file():
         return False
-    facts = read_json(sidecar)
-    return bool(
-        facts.get("model") == model.digest and facts.get("inputs") == _input_facts(case, request)
-    )
+    try:
+        facts = read_json(_sidecar(path))
+        intensity = facts["intensity"]
+        found = {k: facts[k] for k in ("model", "inputs")}
+        return {**found, "range": [intensity["low"], intensity["high"]]} == expected
+    except (PlanError, KeyError, TypeError):  # damaged: made again
+        return False
+
+
+def _output_range(plan: Plan, target: str, normalized: bool) -> tuple[float, float]:
+    """The intensities that the network's 0 and 1 become in the file."""
+    return (0.0, 1.0) if normalized else normalize.typical_range(plan.channel(target).normalization)
+
+
+def _output_type(dtypes: dict[str, str], low: float, high: float) -> str:
+    """The sources' own type if it is one integer type that can hold the range, else float32."""
+    kinds = {np.dtype(dtype) for dtype in dtypes.values()}
+    if len(kinds) > 1 or min(kinds).kind not in "iu":
+        return "float32"
+    limits = np.iinfo(min(kinds))
+    holds = limits.min <= low and high <= limits.max and high - low >= MIN_GREY_LEVELS
+    return min(kinds).name if holds else "float32"
 
 
 def _sidecar(path: Path) -> Path:
@@ -321,17 +422,13 @@ def _write_case(
     normalized: bool,
     seconds: float,
 ) -> None:
-    """Write every target on the case's own grid; the JSON first, so that an image is complete."""
+    """Write every target on the case's own grid; its JSON comes last, and marks it complete."""
     plan, case, request = model.plan, prepared.case, prepared.request
-    kinds = set(prepared.dtypes.values())
-    stored = kinds.pop() if len(kinds) == 1 else "float32"
     for target, volume in zip(request.targets, volumes, strict=True):
-        low, high = normalize.typical_range(plan.channel(target).normalization)
-        if normalized:
-            low, high = 0.0, 1.0
-        whole_numbers = not normalized and np.dtype(stored).kind in "iu"
-        dtype = stored if whole_numbers else "float32"
+        low, high = _output_range(plan, target, normalized)
+        dtype = _output_type(prepared.dtypes, low, high)
         image = restore(normalize.invert(volume, low, high), prepared.placement, outside=low)
+        image = np.where(prepared.subject, image, np.float32(low))  # resampling blurs the edge
         path = _output_path(output, plan, case.identifier, target, prepared.ending)
         facts = {
             "case": case.identifier,
@@ -350,17 +447,19 @@ def _write_case(
             "device": model.device.type,
             "liftnet": __version__,
         }
-        write_json(_sidecar(path), facts)
+        _sidecar(path).unlink(missing_ok=True)
         write_image(path, image, prepared.placement.source, dtype=dtype)
+        write_json(_sidecar(path), facts)
 
 
 def _report(
-    failures: list[Failure], made: list[float], total: int, output: Path, model: _Model
+    failures: list[Failure], made: dict[str, float], total: int, output: Path, model: _Model
 ) -> None:
     for failure in failures:
         say(f"failed: {failure.case}: {failure.error}")
-    seconds = f", {np.mean(made):.2f} s each on {model.device.type}" if made else ""
-    kept = total - len(made) - len(failures)
+    mean = sum(made.values()) / max(len(made), 1)
+    seconds = f", {mean:.2f} s each on {model.device.type}" if made else ""
+    kept = total - len(set(made) | {failure.case for failure in failures})
     there = f" ({kept} were there)" if kept else ""
     say(
         f"Predicted {total - len(failures)} of {total} cases{there} with "

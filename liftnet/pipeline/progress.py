@@ -1,4 +1,4 @@
-"""What a person sees of long work: a bar with rate and time left, or lines where there is no terminal."""
+"""What a person sees of long work: a bar with rate and time left, or lines in a log file."""
 
 import sys
 import time
@@ -20,10 +20,13 @@ def progress(
     label: str, total: int, *, done: int = 0, unit: str = "case"
 ) -> Iterator[Callable[..., None]]:
     """A progress bar; yields `advance(count=1, note="")`."""
-    if sys.stderr.isatty():
-        with _terminal_bar(label, total, done, unit) as advance:
-            yield advance
-        return
+    view = _terminal_bar if sys.stderr.isatty() else _lines
+    with view(label, total, done, unit) as advance:
+        yield advance
+
+
+@contextmanager
+def _lines(label: str, total: int, done: int, unit: str) -> Iterator[Callable[..., None]]:
     started = last = time.monotonic()
     count = done
 

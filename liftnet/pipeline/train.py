@@ -6,7 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError, PlanError
-from liftnet.core.jsonable import read_json, to_json, write_json, write_text
+from liftnet.core.jsonable import from_json, read_json, to_json, write_json, write_text
 from liftnet.core.plan import Plan, Schedule
 from liftnet.core.workspace import find_workspace
 from liftnet.data.loader import batches
 from liftnet.data.store import Store
 from liftnet.ops.precision import pick_device
 from liftnet.pipeline.checkpoint import load_checkpoint, load_weights, save_checkpoint
-from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
+from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, read_plan
 from liftnet.pipeline.progress import progress, say
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Batch, Stage, Validation
@@ -74,17 +74,23 @@ def train(
         raise DatasetError(
             "There is no preprocessed case", where=str(store.folder), remedy="liftnet_preprocess"
         )
+    where = find_device(device)
     splits = load_splits(space.splits_file(name), store.identifiers())
+    chosen = {str(one): pick_fold(splits, str(one), store.identifiers()) for one in fold}
     folders = []
-    for one in fold:
-        training, validation = pick_fold(splits, str(one), store.identifiers())
-        folder = fold_folder(space.run_folder(name, plan_name), str(one), mapper=mapper)
+    for one, (training, validation) in chosen.items():
+        folder = fold_folder(space.run_folder(name, plan_name), one, mapper=mapper)
         prepare_run(folder, plan, continue_training=continue_training, restart=restart)
         for stage in load_task(plan.task).stages(plan, mapper=mapper):
             train_stage(
-                stage, store, training, validation, folder / stage.name,
-                seed=plan.seed, device=find_device(device),
-            )  # fmt: skip
+                stage,
+                store,
+                usable(stage, store, training, f"the training cases of fold {one}"),
+                usable(stage, store, validation, f"the validation cases of fold {one}"),
+                folder / stage.name,
+                seed=plan.seed,
+                device=where,
+            )
         folders.append(folder)
     return folders
 
@@ -126,7 +132,20 @@ def load_splits(path: Path, cases: Sequence[str]) -> list[dict[str, list[str]]]:
     """
     if not path.is_file():
         write_json(path, make_splits(cases))
-    splits: list[dict[str, list[str]]] = read_json(path)
+    splits = from_json(list[dict[str, list[str]]], read_json(path), where=path.name)
+    for i, fold in enumerate(splits):
+        if set(fold) != {"train", "validation"} or not fold["train"] or not fold["validation"]:
+            raise PlanError(
+                f"Fold {i} needs cases under 'train' and under 'validation'",
+                where=str(path),
+                remedy="Correct it, or delete splits.json to have it made again.",
+            )
+    left_out = set(cases) - {c for fold in splits for group in fold.values() for c in group}
+    if left_out:
+        say(
+            f"warning: {len(left_out)} cases are in no fold, such as {min(left_out)}; "
+            f"delete {path} to split anew"
+        )
     unknown = {c for fold in splits for group in fold.values() for c in group} - set(cases)
     if unknown:
         raise PlanError(
@@ -140,10 +159,14 @@ def load_splits(path: Path, cases: Sequence[str]) -> list[dict[str, list[str]]]:
 def pick_fold(
     splits: list[dict[str, list[str]]], fold: str, cases: Sequence[str]
 ) -> tuple[list[str], list[str]]:
-    """Training and validation cases of a fold."""
+    """Training and validation cases of a fold.
+
+    Raises:
+        PlanError: If there is no such fold.
+    """
     if fold == "all":
         return list(cases), list(cases)
-    if not fold.isdigit() or int(fold) >= len(splits):
+    if not (fold.isascii() and fold.isdigit()) or int(fold) >= len(splits):
         raise PlanError(
             f"There is no fold '{fold}'",
             where="splits.json",
@@ -151,6 +174,24 @@ def pick_fold(
         )
     chosen = splits[int(fold)]
     return chosen["train"], chosen["validation"]
+
+
+def usable(stage: Stage, store: Store, cases: Sequence[str], what: str) -> list[str]:
+    """Those of the cases that the stage can use.
+
+    Raises:
+        DatasetError: If it can use none.
+    """
+    accepted = [case for case in cases if stage.accepts(store.describe(case))]
+    if not accepted:
+        raise DatasetError(
+            f"None of {what} has a target and a source of it",
+            where="splits.json",
+            remedy="Choose another fold or another target.",
+        )
+    if len(accepted) < len(cases):
+        say(f"warning: {len(cases) - len(accepted)} of {what} have no target or source; left out")
+    return accepted
 
 
 def plan_digest(plan: Plan) -> str:
@@ -172,6 +213,8 @@ def prepare_run(folder: Path, plan: Plan, *, continue_training: bool, restart: b
         CheckpointError: If the run was begun under another plan, or there is nothing to continue.
     """
     path = folder / "plan.json"
+    for temporary in [*folder.glob(".*"), *folder.glob("*/.*")]:
+        temporary.unlink()  # half-written when an earlier run was killed
     begun = any(folder.glob(f"*/{LATEST}*"))
     if continue_training and not begun:
         raise CheckpointError(
@@ -181,16 +224,13 @@ def prepare_run(folder: Path, plan: Plan, *, continue_training: bool, restart: b
         for old in folder.glob("*/*"):
             old.unlink()
         begun = False
-    if begun:
-        from liftnet.pipeline.plan import read_plan
-
-        if plan_digest(read_plan(path)) != plan_digest(plan):
-            raise CheckpointError(
-                "The plan has changed since this run began",
-                where=str(folder),
-                remedy="Begin anew with --restart, or train the new plan under a name of its own "
-                "(liftnet_plan -p NAME).",
-            )
+    if begun and plan_digest(read_plan(path)) != plan_digest(plan):
+        raise CheckpointError(
+            "The plan has changed since this run began",
+            where=str(folder),
+            remedy="Begin anew with --restart, or train the new plan under a name of its own "
+            "(liftnet_plan -p NAME).",
+        )
     write_json(path, plan)
 
 
@@ -229,7 +269,7 @@ def train_stage(
     torch.manual_seed(seed)
     network = stage.build().to(device)
     if device.type == "cuda":
-        network = network.to(memory_format=torch.channels_last)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = _Run(
         network,
         deepcopy(network).requires_grad_(False),
@@ -252,6 +292,7 @@ def train_stage(
     saved = time.monotonic()
     label = f"Train {stage.name}, {folder.parent.name}"
     with (
+        closing(feed),
         _stop_signals() as stopped,
         progress(label, schedule.num_steps, done=run.step, unit="step") as advance,
     ):
@@ -264,14 +305,15 @@ def train_stage(
             # Minimize the sum of the stage's terms.
             terms = stage.loss(run.network, batch, generator)
             run.optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(run.network.parameters(), schedule.gradient_clip)
+            torch.stack(list(terms.values())).sum().backward()
+            norm = nn.utils.clip_grad_norm_(run.network.parameters(), schedule.gradient_clip)
+            refuse_nan({**terms, "its gradient": norm}, run.step, batch.case)
             run.optimizer.step()
             update_average(run, schedule)
             run.step += 1
 
             # Report.
-            note_terms(run, terms, batch.case)
+            note_terms(run, terms)
             if run.step % LOG_STEPS == 0 or run.step == schedule.num_steps:
                 row = mean_row(run, schedule, time.monotonic() - started)
                 append_log(folder, log, row)
@@ -288,9 +330,8 @@ def train_stage(
                 raise KeyboardInterrupt(
                     f"Stopped at step {run.step}; the same command continues. {folder}"
                 )
-    say(
-        f"Trained {run.step} steps, best validation {run.best:.4g} at step {run.best_step}: {folder}"
-    )
+    best = f"best validation {run.best:.4g} at step {run.best_step}"
+    say(f"Trained {run.step} steps, {best}: {folder}")
     return run.average
 
 
@@ -309,11 +350,17 @@ def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimi
     """AdamW with a rate per submodule; a submodule without a rate is frozen."""
     groups = []
     for name, child in network.named_children():
-        parameters = [p for p in child.parameters()]
+        parameters = list(child.parameters())
         if name in schedule.learning_rates:
             groups.append({"params": parameters, "lr": schedule.learning_rates[name], "name": name})
         else:
             child.requires_grad_(False)
+    if not groups:
+        raise PlanError(
+            "Nothing is left to train: no submodule has a learning rate",
+            where="learning_rates",
+            remedy="Give one to " + " or ".join(name for name, _ in network.named_children()) + ".",
+        )
     on_gpu = next(network.parameters()).device.type == "cuda"
     return torch.optim.AdamW(
         groups, betas=schedule.betas, weight_decay=schedule.weight_decay, fused=on_gpu
@@ -340,22 +387,25 @@ def update_average(run: _Run, schedule: Schedule) -> None:
     torch._foreach_lerp_(list(run.average.parameters()), list(run.network.parameters()), weight)
 
 
-def note_terms(run: _Run, terms: dict[str, Tensor], case: str) -> None:
-    """Remember the terms of a step for the log.
+def refuse_nan(terms: dict[str, Tensor], step: int, case: str) -> None:
+    """Stop before weights are spoiled.
 
     Raises:
-        LiftnetError: If one is not finite.
+        LiftnetError: If a term is not finite.
     """
-    values = {name: float(term.detach()) for name, term in terms.items()}
-    for name, value in values.items():
-        if not math.isfinite(value):
+    for name, term in terms.items():
+        if not math.isfinite(float(term.detach())):
             raise LiftnetError(
-                f"The loss is not finite: {name} is {value}",
-                where=f"step {run.step}, case {case}",
+                f"The loss is not finite: {name} is {float(term.detach())}",
+                where=f"step {step}, case {case}",
                 remedy="Lower the learning rates in the plan; the last checkpoint is kept.",
             )
+
+
+def note_terms(run: _Run, terms: dict[str, Tensor]) -> None:
+    """Remember the terms of a step for the log."""
     assert run.recent is not None
-    run.recent.append(values)
+    run.recent.append({name: float(term.detach()) for name, term in terms.items()})
 
 
 def mean_row(run: _Run, schedule: Schedule, seconds: float) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from liftnet.core.dataset import Dataset
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Plan, Schedule
 from liftnet.core.scores import CaseScore, Protocol
-from liftnet.data.store import Store
+from liftnet.data.store import Store, StoredCase
 
 __all__ = ["Batch", "Budget", "Comparison", "Request", "Stage", "Task", "Validation"]
 
@@ -93,6 +93,10 @@ class Stage(ABC):
         """A new network, with submodules named as in `schedule.learning_rates`."""
 
     @abstractmethod
+    def accepts(self, case: StoredCase) -> bool:
+        """Whether a preprocessed case can be trained and validated on."""
+
+    @abstractmethod
     def draw(self, store: Store, case: str, rng: np.random.Generator) -> Batch:
         """One step's data on the CPU; runs in worker processes."""
 
@@ -142,7 +146,7 @@ class Task(ABC):
     def synthesize(
         self, plan: Plan, networks: Sequence[nn.Module], source: Tensor, request: Request
     ) -> Tensor:
-        """Targets (T, D, H, W) in [0, 1] from a prepared source (C, D, H, W); the mean over networks."""
+        """Targets (T, D, H, W) in [0, 1] from a prepared source (C, D, H, W), averaged."""
 
     @abstractmethod
     def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:

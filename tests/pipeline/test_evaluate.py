@@ -87,11 +87,9 @@ def run(folders: tuple[Path, Path, Path], **options: object):
     return evaluate(predicted, reference, workspace=workspace, num_processes=1, **options)
 
 
-def assert_equal(found: dict[str, float], wanted: dict[str, float], tolerance: float = 2e-5):
+def assert_equal(found: dict[str, float], wanted: dict[str, float], tolerance: float):
     """Every metric agrees."""
-    assert found.keys() == wanted.keys()
-    for name, value in wanted.items():
-        assert found[name] == pytest.approx(value, abs=tolerance, rel=tolerance), name
+    assert found == pytest.approx(wanted, abs=tolerance, rel=tolerance)
 
 
 def test_default_protocol(folders):

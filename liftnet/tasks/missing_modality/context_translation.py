@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from liftnet.augment.apply import augment
 from liftnet.core.plan import MixerSpec, Plan, Schedule, TranslatorSpec
-from liftnet.data.store import Store
+from liftnet.data.store import Store, StoredCase
 from liftnet.losses.reconstruction import l1, ms_ssim_loss
 from liftnet.losses.through_plane import delta_z_l1
 from liftnet.networks.volume_translator import VolumeTranslator
@@ -51,6 +51,10 @@ class ContextTranslation(Stage):
     def build(self) -> nn.Module:
         """A new network."""
         return build_network(self.plan, mapper=self.mapper)
+
+    def accepts(self, case: StoredCase) -> bool:
+        """Whether the case has a target, and a source beside it."""
+        return len(case.present) > 1 and bool(set(case.present) & set(self.plan.targets))
 
     def draw(self, store: Store, case: str, rng: np.random.Generator) -> Batch:
         """A whole volume with some contrasts hidden, and a slab at a random height."""
@@ -100,7 +104,7 @@ class ContextTranslation(Stage):
         )
 
     def validate(self, network: nn.Module, store: Store, cases: Sequence[str]) -> Validation:
-        """Minus the mean PSNR (dB) over whole volumes, each contrast synthesized from all others."""
+        """Minus the mean PSNR (dB) over whole volumes, each contrast made from all others."""
         device = next(network.parameters()).device
         scores: dict[str, list[float]] = {}
         images: dict[str, np.ndarray] = {}

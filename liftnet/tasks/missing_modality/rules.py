@@ -23,6 +23,7 @@ from liftnet.core.plan import (
     Schedule,
     TranslatorSpec,
 )
+from liftnet.networks.blocks import GROUP_WIDTH
 from liftnet.tasks.base import Budget
 from liftnet.tasks.missing_modality.context_translation import STAGE
 from liftnet.tasks.missing_modality.memory import synthesis_gib, training_gib
@@ -107,7 +108,8 @@ def plan_grid(fingerprint: Fingerprint, reasons: dict[str, str]) -> Grid:
     zyx = tuple(median(c.spacing_mm[a] for c in cases) for a in range(3))
     coarsest = max(range(3), key=lambda a: zyx[a])
     others = max(zyx[a] for a in range(3) if a != coarsest)
-    axis = "axial" if zyx[coarsest] <= ISOTROPIC_RATIO * others else list(SLICE_AXES)[coarsest]
+    isotropic = zyx[coarsest] <= ISOTROPIC_RATIO * others
+    axis = "axial" if isotropic else list(SLICE_AXES)[coarsest]
     # Canonical axes are (z, y, x); SLICE_AXES counts world axes x = 0, y = 1, z = 2.
     order = tuple(2 - world for world in SLICE_AXES[axis])
     spacing: Triple = (zyx[order[0]], zyx[order[1]], zyx[order[2]])
@@ -124,7 +126,7 @@ def plan_grid(fingerprint: Fingerprint, reasons: dict[str, str]) -> Grid:
     in_plane = (-(-extents[0] // stride) * stride, -(-extents[1] // stride) * stride)
     reasons |= {
         "grid.slice_axis": f"median spacing (z, y, x) is {_mm(zyx)} mm: "
-        + ("isotropic, so axial (LiFT)" if axis == "axial" else "the coarsest axis (nnU-Net)"),
+        + ("isotropic, so axial (LiFT)" if isotropic else "the coarsest axis (nnU-Net)"),
         "grid.spacing_mm": "median over cases (nnU-Net)",
         "grid.in_plane": f"largest {'foreground box' if crop else 'image'} "
         f"{extents[0]}x{extents[1]}, up to a multiple of the U-Net's stride {stride} (nnU-Net)",
@@ -157,6 +159,13 @@ def plan_normalization(
     if modality == "CT":
         reasons[f"channels.{name}.normalization"] = "CT: fixed HU range (LiFT Sec. 5.3)"
         return ClipAndScale(*CT_RANGE)
+    if name not in fingerprint.channels:
+        raise DatasetError(
+            f"No case has channel {name}",
+            where=fingerprint.dataset,
+            remedy="Remove it from dataset.json, or add its images and run "
+            "liftnet_extract_fingerprint again.",
+        )
     statistics = fingerprint.channels[name]
     if fingerprint.foreground == "nonzero":
         fraction = median(c.foreground_fraction for c in fingerprint.cases.values())
@@ -262,7 +271,7 @@ def fit_to_memory(plan: Plan, budget: Budget, reasons: dict[str, str]) -> Plan:
             f"The smallest network needs {needed:.2g} GiB for slices of "
             f"{plan.grid.in_plane[0]}x{plan.grid.in_plane[1]}",
             where=f"a budget of {budget.memory_gib:g} GiB",
-            remedy="Raise --gpu-memory, or plan a coarser spacing with --set grid.spacing_mm.",
+            remedy="Raise --gpu-memory, or resample the images to a coarser spacing.",
         )
     size = f"the largest of {len(SIZES)} sizes that fits {budget.memory_gib:g} GiB"
     reasons |= {
@@ -306,20 +315,26 @@ def plan_inference(plan: Plan, budget: Budget, reasons: dict[str, str]) -> Plan:
             break
     reasons["inference"] = (
         "one pass keeps the skips of all slices; two passes encode again (LiFT Algorithm 2): "
-        f"'{inference.passes}' with {inference.slice_batch} slices at a time is the fastest that fits the budget"
+        f"'{inference.passes}' with {inference.slice_batch} slices at a time is the fastest "
+        "that fits the budget"
     )
     return refresh(candidate)
 
 
 def refresh(plan: Plan) -> Plan:
-    """The plan with its memory estimate brought up to date.
+    """The plan with its number of outputs and its memory estimate brought up to date.
 
     Raises:
         PlanError: If channels, targets, widths and sizes contradict each other.
     """
-    translator = plan.networks["translator"]
-    assert isinstance(translator, TranslatorSpec)
-    check(plan, translator)
+    translator, mixer = plan.networks.get("translator"), plan.networks.get("mixer")
+    if not isinstance(translator, TranslatorSpec) or not isinstance(mixer, MixerSpec):
+        raise _contradiction("networks must be a translator and a mixer")
+    if STAGE not in plan.stages:
+        raise _contradiction(f"there is no stage {STAGE}")
+    check(plan, translator, mixer)
+    translator = replace(translator, target_channels=len(plan.targets))
+    plan = replace(plan, networks={"translator": translator, "mixer": mixer})
     memory = replace(
         plan.memory,
         training_gib=round(training_gib(plan), 3),
@@ -328,18 +343,50 @@ def refresh(plan: Plan) -> Plan:
     return replace(plan, memory=memory)
 
 
-def check(plan: Plan, translator: TranslatorSpec) -> None:
+def _contradiction(problem: str) -> PlanError:
+    return PlanError(f"The plan contradicts itself: {problem}", remedy="Correct plan.json.")
+
+
+def check(plan: Plan, translator: TranslatorSpec, mixer: MixerSpec) -> None:
     """Refuse a plan whose parts contradict each other."""
+    schedule = plan.stages[STAGE]
+    counts = {
+        "grid.num_slices": plan.grid.num_slices,
+        "inference.slice_batch": plan.inference.slice_batch,
+        "networks.mixer.hidden_size": mixer.hidden_size,
+        "networks.mixer.num_layers": mixer.num_layers,
+        "networks.translator.convolutions_per_stage": translator.convolutions_per_stage,
+        **{
+            f"stages.{STAGE}.{name}": getattr(schedule, name)
+            for name in ("num_steps", "decoded_slices", "validate_every", "validation_cases")
+        },
+    }
+    small = [name for name, count in counts.items() if count < 1]
+    strangers = set(schedule.learning_rates) - set(plan.networks)
+    kernel = mixer.through_plane_kernel
     stride = 2 ** (len(translator.widths) - 1)
     unknown = set(plan.targets) - set(plan.channel_names)
     problems = {
         f"targets {', '.join(sorted(unknown))} are not channels": bool(unknown),
         "there is no target": not plan.targets,
+        f"{', '.join(small)} must be 1 or more": bool(small),
+        f"learning_rates name {', '.join(strangers)}; expected translator, mixer": bool(strangers),
+        "nothing is trained: learning_rates are empty": not schedule.learning_rates,
+        f"through_plane_kernel is {kernel}; expected 0 or an odd number": kernel != 0
+        and kernel % 2 == 0,
+        f"widths {translator.widths} are not all multiples of {GROUP_WIDTH}": not translator.widths
+        or any(w < 1 or w % GROUP_WIDTH for w in translator.widths),
+        f"grid.spacing_mm {plan.grid.spacing_mm} is not positive": min(plan.grid.spacing_mm) <= 0,
+        "seed is negative": plan.seed < 0,
         f"grid.in_plane {plan.grid.in_plane} is not a multiple of {stride}": any(
-            n % stride for n in plan.grid.in_plane
+            n < 1 or n % stride for n in plan.grid.in_plane
         ),
-        f"the translator takes {translator.source_channels} channels, the plan has "
-        f"{len(plan.channels)}": translator.source_channels != len(plan.channels),
+        f"the translator takes {translator.source_channels} channels and a code of "
+        f"{translator.condition_size}, the plan has {len(plan.channels)}": {
+            translator.source_channels,
+            translator.condition_size,
+        }
+        != {len(plan.channels)},
         "source_dropout is not a probability": not 0 <= plan.source_dropout <= 1,
         "a loss weight is negative, or all are 0": min(plan.losses.values()) < 0
         or not any(plan.losses.values()),
@@ -348,11 +395,11 @@ def check(plan: Plan, translator: TranslatorSpec) -> None:
     }
     for problem, found in problems.items():
         if found:
-            raise PlanError(f"The plan contradicts itself: {problem}", remedy="Correct plan.json.")
+            raise _contradiction(problem)
 
 
 def _stride(grid: Grid) -> int:
-    """The U-Net's stride: the largest power of two that divides the size and leaves an edge of 4."""
+    """The U-Net's stride: the largest power of two in the size that leaves an edge of 4."""
     stride = 1
     edge = min(grid.in_plane)
     while (

@@ -67,7 +67,7 @@ PROTOCOLS = MappingProxyType(
             Protocol(
                 "lift",
                 f"{_RANGE}, whole native grid, the predicted image set to 0 where the reference "
-                "is 0: uses the target's zeros, as the paper does; +0.4 dB.",
+                "is 0: uses the target's zeros, as the paper does; +0.4 dB on a real case.",
             ),
             Protocol(
                 "cwdm",
