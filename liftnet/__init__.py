@@ -1,17 +1,33 @@
 """Self-configuring 3D medical image synthesis. Each command is a function of the same name here."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from liftnet.version import __version__
 
-if TYPE_CHECKING:
-    from liftnet.pipeline.convert import convert
-    from liftnet.pipeline.demo import demo
-    from liftnet.pipeline.evaluate import evaluate
-    from liftnet.pipeline.extract_fingerprint import extract_fingerprint
-    from liftnet.pipeline.plan import plan
-    from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
-    from liftnet.pipeline.predict import predict
-    from liftnet.pipeline.preprocess import preprocess
-    from liftnet.pipeline.train import train
+_FUNCTIONS = (
+    "convert",
+    "demo",
+    "evaluate",
+    "extract_fingerprint",
+    "plan",
+    "plan_and_preprocess",
+    "predict",
+    "preprocess",
+    "train",
+)
+
+__all__ = ["__version__", *_FUNCTIONS]  # noqa: PLE0604 (a tuple of texts)
+
+
+def __getattr__(name: str) -> Any:
+    """A public function, imported when it is first used: importing liftnet imports no torch."""
+    if name not in _FUNCTIONS:
+        raise AttributeError(f"module 'liftnet' has no attribute '{name}'")
+    function = getattr(import_module(f"liftnet.pipeline.{name}"), name)
+    globals()[name] = function
+    return function
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_FUNCTIONS})

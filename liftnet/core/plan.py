@@ -131,7 +131,8 @@ class Schedule:
     """One training stage. A submodule without a learning rate is frozen."""
 
     num_steps: int
-    decoded_slices: int  # contiguous slices decoded and supervised per step
+    volumes_per_step: int
+    decoded_slices: int  # contiguous slices decoded and supervised per volume
     learning_rates: dict[str, float]
     weight_decay: float
     betas: tuple[float, float]

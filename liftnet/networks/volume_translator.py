@@ -1,5 +1,7 @@
 """LiFT-C: a 2D translator over all slices of a volume, joined by a context mixer."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -23,23 +25,37 @@ class VolumeTranslator(nn.Module):
         self.mixer = ContextMixer(mixer, translator.widths) if mixer is not None else None
 
     def forward(
-        self, source: Tensor, condition: Tensor, *, start: int, count: int, slice_batch: int
+        self,
+        sources: Sequence[Tensor],
+        conditions: Tensor,
+        *,
+        starts: Sequence[int],
+        count: int,
+        slice_batch: int,
     ) -> Tensor:
-        """The decoded slab (1, T, count, H, W) of a volume whose other slices only give context.
+        """Decoded slabs (B, T, count, H, W) of B volumes whose other slices only give context.
 
-        Slices outside the slab are encoded without a graph, so that memory does not grow with
-        the depth of the volume (LiFT App. F: all D slices are encoded, a slab is decoded).
+        Volumes (1, C, D, H, W) may differ in depth. Slices outside the slabs are encoded without
+        a graph, so that memory does not grow with the depth (LiFT App. F: all D slices are
+        encoded, a slab is decoded).
         """
-        slices = fold_slices(source)
-        stop = start + count
-        features = self._encode(slices[start:stop], condition)
+        volumes = [fold_slices(source) for source in sources]
+        slabs = [volume[a : a + count] for volume, a in zip(volumes, starts, strict=True)]
+        repeated = conditions.repeat_interleave(count, dim=0)
+        features = self.translator.encode(torch.cat(slabs), repeated)
         context = None
         if self.mixer is not None:
-            before = self._describe_frozen(slices[:start], condition, slice_batch)
-            after = self._describe_frozen(slices[stop:], condition, slice_batch)
-            own = describe(features, self.mixer.spec)
-            context = self.mixer(torch.cat([*before, own, *after])[None])[:, start:stop]
-        return unfold_slices(self._decode(features, condition, context), 1)
+            own = describe(features, self.mixer.spec).split(count)
+            contexts = []
+            for volume, slab, a, condition in zip(
+                volumes, own, starts, conditions.split(1), strict=True
+            ):
+                before = self._describe_frozen(volume[:a], condition, slice_batch)
+                after = self._describe_frozen(volume[a + count :], condition, slice_batch)
+                whole = self.mixer(torch.cat([*before, slab, *after])[None])
+                contexts.append(whole[:, a : a + count])
+            context = torch.cat(contexts)
+        return unfold_slices(self._decode(features, repeated, context), len(volumes))
 
     @torch.no_grad()
     def synthesize(

@@ -281,10 +281,12 @@ def train_stage(
         say(f"Already trained: {folder}")
         return run.average
 
-    def draw(step: int) -> Batch:
-        return stage.draw(
-            store, case_of_step(training, seed, step), np.random.default_rng([seed, step])
-        )
+    def draw(step: int) -> list[Batch]:
+        first = step * schedule.volumes_per_step
+        return [
+            stage.draw(store, case_of_draw(training, seed, i), np.random.default_rng([seed, i]))
+            for i in range(first, first + schedule.volumes_per_step)
+        ]
 
     generator = torch.Generator(device)
     workers = schedule.loader_workers if device.type == "cuda" else 0
@@ -298,16 +300,16 @@ def train_stage(
     ):
         while run.step < schedule.num_steps:
             started = time.monotonic()
-            batch = next(feed).to(device)
+            drawn = [batch.to(device) for batch in next(feed)]
             generator.manual_seed(_mix(seed, run.step))
             set_rates(run.optimizer, schedule, run.step)
 
             # Minimize the sum of the stage's terms.
-            terms = stage.loss(run.network, batch, generator)
+            terms = stage.loss(run.network, drawn, generator)
             run.optimizer.zero_grad(set_to_none=True)
             torch.stack(list(terms.values())).sum().backward()
             norm = nn.utils.clip_grad_norm_(run.network.parameters(), schedule.gradient_clip)
-            refuse_nan({**terms, "its gradient": norm}, run.step, batch.case)
+            refuse_nan({**terms, "its gradient": norm}, run.step, ", ".join(b.case for b in drawn))
             run.optimizer.step()
             update_average(run, schedule)
             run.step += 1
@@ -335,9 +337,9 @@ def train_stage(
     return run.average
 
 
-def case_of_step(cases: Sequence[str], seed: int, step: int) -> str:
-    """The case drawn at a step: every case once per pass, in an order that differs each time."""
-    passes, position = divmod(step, len(cases))
+def case_of_draw(cases: Sequence[str], seed: int, number: int) -> str:
+    """The case of a draw: every case once per pass, in an order that differs each time."""
+    passes, position = divmod(number, len(cases))
     order = np.random.default_rng([seed, passes, 1]).permutation(len(cases))
     return cases[int(order[position])]
 

@@ -28,7 +28,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Batch:
-    """One training step's data: a whole volume, what of it is given, and what is decoded.
+    """One volume of a training step: what of it is given, and what is decoded.
 
     Shape of the volume: (1, C, D, H, W), in the plan's channel order and in [0, 1].
     """
@@ -102,9 +102,9 @@ class Stage(ABC):
 
     @abstractmethod
     def loss(
-        self, network: nn.Module, batch: Batch, generator: torch.Generator
+        self, network: nn.Module, batches: Sequence[Batch], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Named weighted terms; their sum is minimized. Augments on the batch's device."""
+        """Named weighted terms; their sum is minimized. Augments on the batches' device."""
 
     @abstractmethod
     def validate(self, network: nn.Module, store: Store, cases: Sequence[str]) -> Validation:

@@ -24,7 +24,7 @@ def test_constants_and_shapes(shape):
     np.testing.assert_allclose(got, 0.3, rtol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(9, 17, 21), (12, 18, 28), (3, 5, 7)])
+@pytest.mark.parametrize("shape", [(9, 17, 21), (12, 18, 28), (3, 3, 7)])
 def test_linear_ramps_are_kept(shape):
     """Away from the edges a ramp along each axis has the values at the new voxel centres."""
     centres = [(np.arange(n) + 0.5) / n for n in (6, 9, 14)]

@@ -34,7 +34,7 @@ def build_network(plan: Plan, *, mapper: bool) -> VolumeTranslator:
 
 @dataclass(frozen=True)
 class ContextTranslation(Stage):
-    """One volume per step: all slices give context, a contiguous slab is decoded and supervised.
+    """All slices of a volume give context, a contiguous slab is decoded and supervised.
 
     Source: LiFT Sec. 5.2, App. F.
     """
@@ -76,32 +76,38 @@ class ContextTranslation(Stage):
         return Batch(case, torch.from_numpy(voxels)[None], start, count, present, supervised)
 
     def loss(
-        self, network: nn.Module, batch: Batch, generator: torch.Generator
+        self, network: nn.Module, batches: Sequence[Batch], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """The three weighted terms of Eq. 9 on the decoded slab."""
+        """The three weighted terms of Eq. 9 on the decoded slabs, the mean over volumes."""
         assert isinstance(network, VolumeTranslator)
-        volume = batch.volume
-        condition = torch.tensor([batch.present], dtype=torch.float32, device=volume.device)
-        source, target = augment(
-            volume * condition[..., None, None, None],
-            volume[:, list(batch.supervised)],
-            self.plan.augmentation,
-            generator,
-        )
-        with autocast(volume.device):
+        device = batches[0].volume.device
+        conditions = torch.tensor([b.present for b in batches], dtype=torch.float32, device=device)
+        pairs = [
+            augment(
+                batch.volume * condition[:, None, None, None],
+                batch.volume[:, list(batch.supervised)],
+                self.plan.augmentation,
+                generator,
+            )
+            for batch, condition in zip(batches, conditions, strict=True)
+        ]
+        count = min(batch.count for batch in batches)
+        with autocast(device):
             decoded = network(
-                source,
-                condition,
-                start=batch.start,
-                count=batch.count,
+                [source for source, _ in pairs],
+                conditions,
+                starts=[batch.start for batch in batches],
+                count=count,
                 slice_batch=self.plan.inference.slice_batch,
             )
-        slab = slice(batch.start, batch.start + batch.count)
-        subject = (source[:, :, slab] > 0).any(dim=1, keepdim=True)
-        outputs = [self.plan.targets.index(self.plan.channel_names[i]) for i in batch.supervised]
-        return slab_loss(
-            decoded[:, outputs].float() * subject, target[:, :, slab], self.plan.losses
-        )
+        terms = []
+        for batch, (source, target), slab in zip(batches, pairs, decoded.split(1), strict=True):
+            span = slice(batch.start, batch.start + count)
+            subject = (source[:, :, span] > 0).any(dim=1, keepdim=True)
+            outputs = [self.plan.targets.index(self.plan.channel_names[i]) for i in batch.supervised]
+            predicted = slab[:, outputs].float() * subject
+            terms.append(slab_loss(predicted, target[:, :, span], self.plan.losses))
+        return {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}
 
     def validate(self, network: nn.Module, store: Store, cases: Sequence[str]) -> Validation:
         """Minus the mean PSNR (dB) over whole volumes, each contrast made from all others."""

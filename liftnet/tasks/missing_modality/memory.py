@@ -22,11 +22,16 @@ def training_gib(plan: Plan, *, mapper: bool = True) -> float:
     network = _meta_network(plan, mapper=mapper)
     parameters = sum(p.numel() for p in network.parameters())
     source, condition = _meta_source(plan)
+    volumes = plan.stages[STAGE].volumes_per_step
     count = min(plan.stages[STAGE].decoded_slices, plan.grid.num_slices)
     kept = _KeptBytes(network)
     with torch.autograd.graph.saved_tensors_hooks(kept.count, lambda tensor: tensor):
         decoded = network(
-            source, condition, start=0, count=count, slice_batch=plan.inference.slice_batch
+            [source] * volumes,
+            condition.expand(volumes, -1),
+            starts=[0] * volumes,
+            count=count,
+            slice_batch=plan.inference.slice_batch,
         )
         activations = kept.total
         predicted = decoded[:, :1]
@@ -34,8 +39,8 @@ def training_gib(plan: Plan, *, mapper: bool = True) -> float:
     losses = kept.total - activations
     # Weights, gradients, two Adam moments and the moving average are float32.
     weights = 5 * 4 * parameters
-    inputs = 2 * 4 * source.numel()
-    largest = 4 * count * plan.grid.in_plane[0] * plan.grid.in_plane[1] * _widths(plan)[0]
+    inputs = volumes * 2 * 4 * source.numel()
+    largest = 4 * volumes * count * plan.grid.in_plane[0] * plan.grid.in_plane[1] * _widths(plan)[0]
     total = weights + inputs + activations * plan.memory.bytes_per_number / 4 + losses + largest
     return total / GIB
 

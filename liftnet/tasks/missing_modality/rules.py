@@ -42,6 +42,8 @@ SIZES = (
 )  # fmt: skip
 TRAINING_SHARE = 0.9  # ours: the rest is for the allocator and cuDNN
 PAPER_STEPS = 250_000  # nnU-Net: 1000 epochs of 250 steps; LiFT gives no number
+LONG_TRAINING = 100_000  # ours: from here on one volume per step, LiFT Tab. 10
+SHORT_TRAINING_VOLUMES = 4  # ours: measured, see docs/explanation/context.md
 PAPER_RATES = {"translator": 2e-5, "mixer": 2e-4}  # LiFT Tab. 10
 MAX_RATE = 1e-3  # ours: the usual AdamW rate of small U-Nets; beyond it training is unstable
 SLICE_BATCHES = (64, 32, 16, 8, 4, 2, 1)  # ours: larger ones gain no speed on a GPU or CPU
@@ -197,6 +199,10 @@ def plan_schedule(steps: int, reasons: dict[str, str]) -> Schedule:
         f"{prefix}.num_steps": "as nnU-Net, 1000 x 250 (LiFT gives none); shorten with --steps",
         f"{prefix}.learning_rates": "AdamW, U-Net 2e-5 and BiGRU 2e-4 (LiFT Tab. 10)"
         + ("" if factor == 1 else f", times {PAPER_STEPS}/{steps}, at most {MAX_RATE:g} (ours)"),
+        f"{prefix}.volumes_per_step": "1 volume (LiFT Tab. 10)"
+        if steps >= LONG_TRAINING
+        else "short slabs of several volumes: one subject per step makes noisy gradients, which "
+        "a short training cannot average out (ours, measured)",
         f"{prefix}.betas": "PyTorch's AdamW (LiFT gives none)",
         f"{prefix}.gradient_clip": "ours: stops rare spikes; typical norms are below 1",
         f"{prefix}.ema_half_life": "ours: 1 % of the steps",
@@ -204,6 +210,7 @@ def plan_schedule(steps: int, reasons: dict[str, str]) -> Schedule:
     }
     return Schedule(
         num_steps=steps,
+        volumes_per_step=1 if steps >= LONG_TRAINING else SHORT_TRAINING_VOLUMES,
         decoded_slices=48,
         learning_rates=rates,
         weight_decay=0.01,  # PyTorch's AdamW
@@ -256,7 +263,8 @@ def fit_to_memory(plan: Plan, budget: Budget, reasons: dict[str, str]) -> Plan:
     for base, slices in SIZES:
         widths = tuple(min(base * 2**i, MAX_WIDTH) for i in range(int(log2(stride)) + 1))
         networks = plan_networks(plan, widths)
-        schedule = replace(plan.stages[STAGE], decoded_slices=min(slices, depth))
+        volumes = plan.stages[STAGE].volumes_per_step
+        schedule = replace(plan.stages[STAGE], decoded_slices=min(slices // volumes, depth))
         candidate = replace(
             plan,
             networks=networks,

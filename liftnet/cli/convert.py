@@ -1,0 +1,58 @@
+"""`liftnet_convert`."""
+
+import shlex
+import textwrap
+from typing import Annotated
+
+import typer
+
+from liftnet.cli.shell import WorkspaceOption, run
+
+NOTE_WIDTH = 120  # ours: the names of a hundred cases stay in the file
+
+
+def convert(
+    layout: Annotated[
+        str, typer.Argument(metavar="brats|folders", help="How the images are laid out now.")
+    ],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="brats: the folder of CASE/CASE-t1n.nii.gz files. folders: t1n=DIR t2w=DIR ...",
+        ),
+    ],
+    dataset: Annotated[
+        int, typer.Option("-d", metavar="ID", help="Number of the new dataset, 1 to 999.")
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="Its name. Default: made from the source."),
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option("--test", metavar="DIR", help="Images for imagesTs, in the same layout."),
+    ] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy the files instead of linking to them.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Bring BraTS or plain folders into the raw format of liftnet_raw_layout.md."""
+    from liftnet.pipeline import convert as step
+
+    folder = step.convert(
+        layout, sources, dataset, name=name, test=test, copy=copy, workspace=workspace
+    )
+    print(f"Made {folder}")
+    for line in (folder / step.NOTES_FILE).read_text(encoding="utf-8").splitlines():
+        print("  " + textwrap.shorten(line, NOTE_WIDTH, placeholder=f" ... ({step.NOTES_FILE})"))
+    following = ["liftnet_plan_and_preprocess", "-d", str(dataset)]
+    following += ["--workspace", workspace] if workspace else []
+    print("Fill in licence and reference in its dataset.json. Then:")
+    print("  " + shlex.join(following))
+
+
+def main() -> None:
+    """Run the command."""
+    run(convert)

@@ -1,0 +1,218 @@
+"""All steps on a small simulated dataset, to learn the commands and to see that all works."""
+
+import shlex
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+
+from liftnet.core.errors import CheckpointError, LiftnetError
+from liftnet.core.geometry import Geometry
+from liftnet.core.jsonable import read_json, write_json
+from liftnet.core.scores import AVERAGE, Scores
+from liftnet.data.phantom import make_phantom
+from liftnet.imageio import read_image, write_image
+from liftnet.ops import normalize
+from liftnet.pipeline.evaluate import evaluate
+from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
+from liftnet.pipeline.predict import predict
+from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.regression import predict_by_regression
+from liftnet.pipeline.train import train
+from liftnet.report.figures import MontageRow, montage
+
+__all__ = ["DEFAULT_FOLDER", "Size", "demo"]
+
+DEFAULT_FOLDER = "liftnet_demo"
+DATASET = "Dataset001_Heads"
+CONTRASTS = ("t1n", "t1c", "t2w", "t2f")
+# ours: every second training head lacks one contrast, as clinical cases do; number -> channel.
+LACKING = {1: 2, 3: 0, 5: 3, 7: 1}
+SHOWN_METRICS = {"psnr": ("PSNR [dB]", 2), "ssim": ("SSIM", 3), "delta_z_mae": ("delta-z MAE", 4)}
+TOTAL_STEPS = 6
+# Voxel axes (D, H, W) of a phantom point to superior, posterior, left; world is LPS.
+AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much the demo does. ours: two minutes on two CPU cores."""
+
+    training_cases: int = 8
+    test_cases: int = 4  # one per contrast
+    spacing_mm: tuple[float, float, float] | None = None  # None: every head has its own
+    gpu_memory: float = 0.1
+    steps: int = 500
+
+
+def demo(
+    output_folder: Path | str = DEFAULT_FOLDER,
+    *,
+    device: str | None = None,
+    size: Size | None = None,
+) -> tuple[Scores, Scores]:
+    """The scores of LiFT-C and of a linear regression on simulated heads, after all steps.
+
+    The same call again keeps what is finished and goes on.
+
+    Args:
+        output_folder: receives the workspace, the predicted images and montage.png.
+        device: "cuda", "cpu" or "mps"; by default the best there is.
+        size: how much to do; by default two minutes' worth on two CPU cores.
+
+    Raises:
+        LiftnetError: If the folder holds a demo of another version of liftnet.
+    """
+    size = size or Size()
+    root = Path(output_folder)
+    workspace, references = root / "workspace", root / "references"
+    raw = workspace / "raw" / DATASET
+    predicted, baseline = root / "predicted", root / "regression"
+    where = ["--workspace", str(workspace)]
+    on = ["-device", device] if device else []
+    say(
+        f"{size.training_cases} simulated heads to train on, {size.test_cases} to test on, four MR "
+        f"contrasts each, in {root}/\nThe line after $ is the command that does the step."
+    )
+
+    _announce(1, "Make the dataset (for your own images: liftnet_convert)")
+    make_dataset(raw, references, size)
+    say(f"Every test head lacks one contrast, which lies in {references}/")
+
+    _announce(
+        2,
+        "Measure it, decide everything, preprocess",
+        ["liftnet_plan_and_preprocess", *where]
+        + ["--gpu-memory", f"{size.gpu_memory:g}", "--steps", str(size.steps)],
+    )
+    plan_and_preprocess(workspace=workspace, gpu_memory=size.gpu_memory, steps=size.steps)
+
+    _announce(3, "Train LiFT-C on one fold", ["liftnet_train", *where, "-f", "0", *on])
+    try:
+        (fold,) = train(workspace=workspace, fold=[0], device=device)
+    except CheckpointError as error:
+        remedy = f"Remove {root}, or name another folder with -o."
+        raise LiftnetError(error.problem, where=error.where, remedy=remedy) from None
+    say(f"Curves and a first picture: {next(fold.glob('*/progress.png'), fold)}")
+
+    command = ["liftnet_predict", "-i", str(raw / "imagesTs"), "-o", str(predicted), *where]
+    _announce(4, "Synthesize what the test heads lack", [*command, "--continue_prediction", *on])
+    failures = predict(
+        raw / "imagesTs", predicted, workspace=workspace, continue_prediction=True, device=device
+    )
+    if failures:
+        raise failures[0].error
+
+    _announce(
+        5,
+        "Score it",
+        ["liftnet_evaluate", "-i", str(predicted), "-r", str(references), *where],
+    )
+    ours = evaluate(predicted, references, workspace=workspace)
+
+    _announce(6, "Compare with a linear regression of each voxel from its sources")
+    predict_by_regression(raw / "imagesTs", baseline, workspace=workspace)
+    with redirect_stdout(StringIO()):  # its table is part of the one below
+        trivial = evaluate(baseline, references, workspace=workspace)
+    say(comparison({"LiFT-C": ours, "regression": trivial}))
+    picture = root / "montage.png"
+    draw_montage(raw / "imagesTs", references, predicted, picture)
+    say(f"\nPicture of every test head: {picture}")
+    say("Your own images: liftnet_raw_layout.md, and the same commands.")
+    return ours, trivial
+
+
+def _announce(number: int, what: str, command: Sequence[str] = ()) -> None:
+    """Print the heading of a step, and its command."""
+    say(f"\n[{number}/{TOTAL_STEPS}] {what}")
+    if command:
+        say(f"$ {shlex.join(command)}")
+
+
+def make_dataset(raw: Path, references: Path, size: Size) -> None:
+    """Write the raw dataset and the contrasts that its test cases lack; files there are kept."""
+    total = size.training_cases + size.test_cases
+    with progress("Simulate", total) as advance:
+        for number in range(total):
+            test = number - size.training_cases
+            lacking = LACKING.get(number) if test < 0 else test % len(CONTRASTS)
+            folder = raw / ("imagesTr" if test < 0 else "imagesTs")
+            paths = {
+                name: (references if i == lacking else folder) / f"head-{number:02d}_{i:04d}.nii.gz"
+                for i, name in enumerate(CONTRASTS)
+                if test >= 0 or i != lacking
+            }
+            if not all(path.is_file() for path in paths.values()):
+                _write_head(number, paths, size.spacing_mm)
+            advance()
+    description = {
+        "name": "Heads",
+        "task": "missing_modality",
+        "channels": {str(i): {"name": name, "modality": "MR"} for i, name in enumerate(CONTRASTS)},
+        "licence": "CC0-1.0",
+        "reference": "simulated by liftnet_demo",
+    }
+    write_json(raw / "dataset.json", description)
+
+
+def _write_head(
+    number: int, paths: dict[str, Path], spacing_mm: tuple[float, float, float] | None
+) -> None:
+    """Simulate one head and write these contrasts of it."""
+    head = make_phantom(number, spacing_mm=spacing_mm, contrasts=CONTRASTS)
+    for name, path in paths.items():
+        voxels = head.contrasts[name]
+        d, h, w = voxels.shape
+        grid = Geometry((d, h, w), head.spacing_mm, (0.0, 0.0, 0.0), AXES)
+        write_image(path, voxels, grid, dtype="int16")
+
+
+def comparison(scores: dict[str, Scores]) -> str:
+    """A table of methods and metrics by contrast; one line per metric and method.
+
+    The mean over cases; of the average also the 95 % bootstrap interval.
+    """
+    first = next(iter(scores.values()))
+    contrasts = [name for name in CONTRASTS if name in first.summary]
+    lines = [["", "", *contrasts, "average over heads"]]
+    for metric, (label, digits) in SHOWN_METRICS.items():
+        for method, found in scores.items():
+            values = [f"{found.summary[c][metric].mean:.{digits}f}" for c in contrasts]
+            mean = found.summary[AVERAGE][metric]
+            average = f"{mean.mean:.{digits}f} [{mean.low:.{digits}f}, {mean.high:.{digits}f}]"
+            lines.append(["" if method != next(iter(scores)) else label, method, *values, average])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def draw_montage(inputs: Path, references: Path, predicted: Path, picture: Path) -> None:
+    """Draw one row per test head: what was given, what was made of it, what is true."""
+    rows = []
+    for sidecar in sorted(predicted.glob("*_0*.json")):
+        facts = read_json(sidecar)
+        case, name = facts["case"], f"{sidecar.stem}.nii.gz"
+        reference, info = read_image(references / name)
+        made, _ = read_image(predicted / name)
+        sources = [
+            (source, read_image(inputs / f"{case}_{CONTRASTS.index(source):04d}.nii.gz")[0])
+            for source in facts["sources"]
+        ]
+        high = normalize.quantile(np.maximum(reference, 0).reshape(-1), 0.999)  # LiFT Sec. 5.2
+        intensity = facts["intensity"]
+        row = MontageRow(
+            label=f"{case}: {facts['target']} from {', '.join(facts['sources'])}",
+            sources=tuple(sources),
+            predicted=normalize.apply(made, intensity["low"], intensity["high"]),
+            reference=normalize.apply(reference, 0.0, high),
+            spacing_mm=info.geometry.spacing_mm,
+            target=facts["target"],
+            unit="range of the reference",
+        )
+        rows.append(row)
+    montage(rows, picture, title="liftnet_demo: simulated heads")

@@ -1,0 +1,108 @@
+"""The commands and the functions of the same name: same parameters, quick help, all listed."""
+
+import configparser
+import inspect
+import json
+import os
+import resource
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import liftnet
+from liftnet.cli.main import COMMANDS
+
+NAMES = sorted(command.removeprefix("liftnet_") for command in COMMANDS)
+INVERTED = {"no_mapper": "mapper", "no_check": "check"}  # a flag can only switch something on
+RENAMED = {"explain": "explain_plan"}  # plan.explain is a function
+WITHOUT_OPTION = {
+    ("convert", "task"),  # there is one task so far that a layout fits
+    ("demo", "size"),  # for tests
+}
+OTHER_DEFAULT = {("train", "fold")}  # (0,), which the command line cannot show
+MAX_HELP_SECONDS = 1.0  # CPU time; measured 0.25, and CI machines are slow
+HEAVY = ("torch", "SimpleITK", "scipy", "matplotlib")
+
+
+def run_python(code: str) -> tuple[str, float]:
+    """What a fresh Python prints, and the CPU seconds that it took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return done.stdout, seconds
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_command_and_function_take_the_same(name):
+    """Names and defaults of a command's parameters are those of its function."""
+    command = inspect.signature(getattr(import_module(f"liftnet.cli.{name}"), name)).parameters
+    function = dict(inspect.signature(getattr(liftnet, name)).parameters)
+    for option, parameter in command.items():
+        own = INVERTED.get(option) or RENAMED.get(option, option)
+        assert own in function, f"{name}() has no parameter {own}"
+        default = function.pop(own).default
+        if (name, own) in OTHER_DEFAULT:
+            continue
+        wanted = not default if option in INVERTED else default
+        assert parameter.default == wanted, f"default of {option} in liftnet_{name}"
+    assert {(name, left) for left in function} <= WITHOUT_OPTION
+
+
+def test_public_names():
+    """`liftnet` offers each command as a function, and nothing else."""
+    assert set(liftnet.__all__) == {"__version__", *NAMES}
+    assert set(NAMES) <= set(dir(liftnet))
+    with pytest.raises(AttributeError, match="'liftnet' has no attribute 'trian'"):
+        _ = liftnet.trian
+
+
+def test_import_is_light():
+    """`import liftnet` imports none of the heavy packages."""
+    printed, _ = run_python("import liftnet, sys, json; print(json.dumps(list(sys.modules)))")
+    assert not set(HEAVY) & set(json.loads(printed))
+
+
+@pytest.mark.parametrize("name", [*NAMES, "liftnet"])
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_is_quick(name, option):
+    """-h and --help print the help of a command within a second, without torch."""
+    entry = "main:liftnet" if name == "liftnet" else f"{name}:main"
+    module, function = entry.split(":")
+    code = f"""
+import json, sys
+sys.argv = ["liftnet_{name}", "{option}"]
+from liftnet.cli.{module} import {function}
+try:
+    {function}()
+except SystemExit as end:
+    assert not end.code
+print(json.dumps(list(sys.modules)))
+"""
+    printed, seconds = run_python(code)
+    text, modules = printed.rsplit("\n", 2)[:2]
+    assert not set(HEAVY) & set(json.loads(modules))
+    assert "Usage: liftnet_" + name in text or "liftnet_train" in text
+    assert seconds < MAX_HELP_SECONDS
+
+
+def test_console_scripts_are_listed():
+    """Every console script of setup.cfg is in COMMANDS, in a module of its name, and callable."""
+    path = Path(__file__).parents[1] / "setup.cfg"
+    parser = configparser.ConfigParser()
+    parser.read(path, encoding="utf-8")
+    lines = parser["options.entry_points"]["console_scripts"].split("\n")
+    scripts = dict(line.split(" = ") for line in lines if line)
+    assert scripts.pop("liftnet") == "liftnet.cli.main:liftnet"
+    assert scripts.keys() == COMMANDS.keys()
+    for script, entry in scripts.items():
+        module, _, function = entry.partition(":")
+        assert module == f"liftnet.cli.{script.removeprefix('liftnet_')}"
+        assert callable(getattr(import_module(module), function))
