@@ -32,6 +32,7 @@ SETTINGS = [
     "stages.context_translation.decoded_slices=4",
     "stages.context_translation.validate_every=3",
     "stages.context_translation.validation_cases=1",
+    "stages.context_translation.volumes_per_step=2",
     "networks.mixer.hidden_size=8",
 ]
 

@@ -70,12 +70,13 @@ def augment(
         moved_weight = None if weight is None else weight.float()
         if _moves(spec):
             geometry = draw_spatial(spec, batch_size, generator)
-            where = spatial.coordinates(geometry, images.shape[-2], images.shape[-1])
-            images = spatial.transform(images, geometry, where=where)
-            if moved_weight is not None:
-                moved_weight = spatial.transform(
-                    moved_weight, geometry, where=where, mode="nearest"
-                )
+            if _worth(~spatial.is_neutral(geometry) | geometry.flip[:, 0]):
+                where = spatial.coordinates(geometry, images.shape[-2], images.shape[-1])
+                images = spatial.transform(images, geometry, where=where)
+                if moved_weight is not None:
+                    moved_weight = spatial.transform(
+                        moved_weight, geometry, where=where, mode="nearest"
+                    )
         moved_source, moved_target = images[:, :num_channels], images[:, num_channels:]
         if num_channels > 0:
             parameters = draw_intensity(spec, batch_size, num_channels, generator)
@@ -100,6 +101,14 @@ def _moves(spec: AugmentationSpec) -> bool:
     )
 
 
+def _worth(changed: Tensor) -> bool:
+    """Returns False if no item is changed and it costs nothing to know: on the processor.
+
+    On another device the answer would have to be waited for; neutral parameters are applied.
+    """
+    return changed.device.type != "cpu" or bool(changed.any())
+
+
 def _change_intensity(
     image: Tensor,
     parameters: IntensityParameters,
@@ -111,19 +120,20 @@ def _change_intensity(
     Tissue contrast comes first, then the coil, the resolution, and the noise of the measurement.
     """
     # ours: nnU-Net starts with the noise, so that its blur and gamma also bend the noise
-    if spec.gamma_probability > 0:
+    if spec.gamma_probability > 0 and _worth(parameters.gamma != 1):
         image = intensity.change_gamma(image, parameters.gamma)
-    if spec.contrast_probability > 0:
+    if spec.contrast_probability > 0 and _worth(parameters.contrast != 1):
         image = intensity.change_contrast(image, parameters.contrast)
-    if spec.brightness_probability > 0:
+    if spec.brightness_probability > 0 and _worth(parameters.brightness != 1):
         image = intensity.change_brightness(image, parameters.brightness)
-    if spec.bias_field_probability > 0:
+    if spec.bias_field_probability > 0 and _worth(parameters.bias_strength != 0):
         image = intensity.apply_bias_field(
             image, parameters.bias_strength, parameters.bias_control_points
         )
-    if spec.blur_probability > 0 or spec.low_resolution_probability > 0:
+    softened = (parameters.blur_sigma != 0) | (parameters.zoom != 1)
+    if spec.blur_probability + spec.low_resolution_probability > 0 and _worth(softened):
         image = intensity.soften(image, parameters.blur_sigma, parameters.zoom)
-    if spec.noise_probability > 0:
+    if spec.noise_probability > 0 and _worth(parameters.noise_std != 0):
         noise = torch.randn(image.shape, generator=generator, device=image.device)
         image = intensity.add_noise(image, parameters.noise_std, noise)
     return image

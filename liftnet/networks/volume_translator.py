@@ -55,7 +55,7 @@ class VolumeTranslator(nn.Module):
                 whole = self.mixer(torch.cat([*before, slab, *after])[None])
                 contexts.append(whole[:, a : a + count])
             context = torch.cat(contexts)
-        return unfold_slices(self._decode(features, repeated, context), len(volumes))
+        return unfold_slices(self.decode(features, repeated, context), len(volumes))
 
     @torch.no_grad()
     def synthesize(
@@ -72,14 +72,14 @@ class VolumeTranslator(nn.Module):
         chunks = [(s, min(s + slice_batch, depth)) for s in range(0, depth, slice_batch)]
         if self.mixer is None:
             parts = [
-                self._decode(self._encode(slices[a:b], condition), condition, None)
+                self.decode(self.encode(slices[a:b], condition), condition, None)
                 for a, b in chunks
             ]
             return unfold_slices(torch.cat(parts), 1)
         kept: list[SliceFeatures] = []
         descriptors = []
         for a, b in chunks:
-            features = self._encode(slices[a:b], condition)
+            features = self.encode(slices[a:b], condition)
             descriptors.append(describe(features, self.mixer.spec))
             if keep_features:
                 kept.append(features)
@@ -91,16 +91,18 @@ class VolumeTranslator(nn.Module):
             if keep_features:
                 features = _gather(kept, first, last, slice_batch)
             else:
-                features = self._encode(slices[first:last], condition)
-            decoded = self._decode(features, condition, context[:, first:last])
+                features = self.encode(slices[first:last], condition)
+            decoded = self.decode(features, condition, context[:, first:last])
             parts.append(decoded[a - first : b - first])
         return unfold_slices(torch.cat(parts), 1)
 
-    def _encode(self, slices: Tensor, condition: Tensor) -> SliceFeatures:
+    def encode(self, slices: Tensor, condition: Tensor) -> SliceFeatures:
+        """Features of slices (N, C, H, W) under one condition (1, K) or one each (N, K)."""
         encoded: SliceFeatures = self.translator.encode(slices, condition.expand(len(slices), -1))
         return encoded
 
-    def _decode(self, features: SliceFeatures, condition: Tensor, context: Tensor | None) -> Tensor:
+    def decode(self, features: SliceFeatures, condition: Tensor, context: Tensor | None) -> Tensor:
+        """Target slices (B n, T, H, W), with the context (B, n, size) of B slabs or without."""
         mixer = self.mixer
         adjust = None
         if mixer is not None and context is not None:
@@ -115,7 +117,7 @@ class VolumeTranslator(nn.Module):
     def _describe_frozen(self, slices: Tensor, condition: Tensor, slice_batch: int) -> list[Tensor]:
         assert self.mixer is not None
         return [
-            describe(self._encode(part, condition), self.mixer.spec)
+            describe(self.encode(part, condition), self.mixer.spec)
             for part in slices.split(slice_batch)
             if len(part)
         ]

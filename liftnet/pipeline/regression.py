@@ -1,4 +1,4 @@
-"""The trivial baseline: each voxel of an absent contrast from the same voxel of the present ones."""
+"""The trivial baseline: each absent voxel by regression from the same voxel of the sources."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ def predict_by_regression(
     target: Sequence[str] | None = None,
     workspace: Path | str | None = None,
 ) -> list[Path]:
-    """The images written: what the cases of a folder lack, by least squares over all training cases.
+    """The files written: what the cases of a folder lack, by least squares over all training cases.
 
     Files, range and JSON are those of `predict`, so that `evaluate` treats both alike.
 

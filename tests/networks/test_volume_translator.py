@@ -59,7 +59,7 @@ CODE = torch.tensor([[1.0, 0.0, 1.0]])
 def test_passes_and_batches_agree(name, source):
     """One pass, two passes and every batch size give the volume of a forward over all slices."""
     network = network_of(name)
-    whole = network(source, CODE, start=0, count=7, slice_batch=3)
+    whole = network([source], CODE, starts=[0], count=7, slice_batch=3)
     assert whole.shape == (1, 2, 7, 8, 12)
     for slice_batch in (1, 2, 3, 7, 64):
         for keep in (True, False):
@@ -74,8 +74,23 @@ def test_slab_is_part_of_the_volume(name, source):
     network = network_of(name)
     whole = network.synthesize(source, CODE, slice_batch=4, keep_features=True)
     for start, count in ((0, 2), (2, 3), (6, 1)):
-        slab = network(source, CODE, start=start, count=count, slice_batch=2)
+        slab = network([source], CODE, starts=[start], count=count, slice_batch=2)
         torch.testing.assert_close(slab, whole[:, :, start : start + count], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+@torch.no_grad()
+def test_volumes_of_a_step_do_not_mix(name, source):
+    """Several volumes of different depth give what each gives alone."""
+    network = network_of(name)
+    other, codes = torch.rand(1, 3, 5, 8, 12), torch.cat([CODE, 1 - CODE])
+    options = {"count": 3, "slice_batch": 2}
+    both = network([source, other], codes, starts=[4, 1], **options)
+    alone = [
+        network([source], codes[:1], starts=[4], **options),
+        network([other], codes[1:], starts=[1], **options),
+    ]
+    torch.testing.assert_close(both, torch.cat(alone), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -124,7 +139,7 @@ def test_a_fresh_mixer_changes_nothing(name, source):
 def test_gradients_reach_every_parameter(name, source):
     """Every weight learns from a supervised slab."""
     network = network_of(name)
-    slab = network(source, CODE, start=2, count=3, slice_batch=2)
+    slab = network([source], CODE, starts=[2], count=3, slice_batch=2)
     (slab - torch.rand_like(slab)).abs().mean().backward()
     dead = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert dead == []
@@ -133,7 +148,7 @@ def test_gradients_reach_every_parameter(name, source):
 def test_slices_outside_the_slab_keep_no_graph(source):
     """Sources of context slices get no gradient: memory does not grow with the depth."""
     source.requires_grad_(True)
-    network_of("paper")(source, CODE, start=2, count=3, slice_batch=2).sum().backward()
+    network_of("paper")([source], CODE, starts=[2], count=3, slice_batch=2).sum().backward()
     reached = source.grad.abs().amax(dim=(0, 1, 3, 4)) > 0
     assert reached.tolist() == [False, False, True, True, True, False, False]
 
@@ -159,7 +174,9 @@ def test_context_is_a_bidirectional_gru_over_all_slices():
     frequencies = torch.pi * torch.tensor([1.0, 2.0, 4.0])
     angles = d[:, None] * frequencies
     code = torch.cat([angles.sin(), angles.cos()], 1)[None]
-    standard = (b - b.mean(-1, keepdim=True)) / (b.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+    standard = (b - b.mean(-1, keepdim=True)) / (
+        b.var(-1, correction=0, keepdim=True) + 1e-5
+    ).sqrt()
     expected, _ = mixer.gru(torch.cat([standard, code], -1))
     torch.testing.assert_close(mixer(b), expected, atol=1e-5, rtol=1e-5)
     assert mixer(b).shape == (1, 6, 10)
@@ -170,7 +187,7 @@ def test_descriptors_are_pooled_slices(name, source):
     """Means (and standard deviations) of the bottleneck (or all stages), in float32."""
     network = network_of(name)
     spec = network.mixer.spec
-    features = network._encode(source[0].transpose(0, 1), CODE)
+    features = network.encode(source[0].transpose(0, 1), CODE)
     got = describe(features, spec)
     stages = features.stages if name == "decoder" else features.stages[-1:]
     parts = [s for m in stages for s in (m.mean((2, 3)), m.flatten(2).std(-1))]

@@ -1,9 +1,25 @@
-"""The memory estimate against what autograd really keeps."""
+"""The memory estimate against the peak of live tensors in a real step."""
+
+import weakref
+from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from liftnet.pipeline.plan import apply_setting
+from liftnet.core.plan import (
+    ChannelPlan,
+    ClipAndScale,
+    Grid,
+    Inference,
+    MemoryEstimate,
+    MixerSpec,
+    Plan,
+    Schedule,
+    TranslatorSpec,
+)
 from liftnet.tasks.missing_modality.context_translation import STAGE, build_network, slab_loss
 from liftnet.tasks.missing_modality.memory import (
     GIB,
@@ -11,4 +27,124 @@ from liftnet.tasks.missing_modality.memory import (
     synthesis_gigaflop,
     training_gib,
 )
-from liftnet.tasks.missing_modality.rules import refresh
+from liftnet.tasks.missing_modality.rules import plan_augmentation
+
+
+class PeakBytes(TorchDispatchMode):
+    """The largest sum of the bytes of all tensors that were alive at one time."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes: dict[int, int] = {}
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Run an operation and note what it made."""
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._note(leaf.untyped_storage())
+        return result
+
+    def _note(self, storage) -> None:
+        if storage._cdata not in self.sizes:
+            self.sizes[storage._cdata] = storage.nbytes()
+            self.now += storage.nbytes()
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._forget, storage._cdata)
+
+    def _forget(self, key: int) -> None:
+        self.now -= self.sizes.pop(key)
+
+
+def make_plan(*, volumes: int = 1, kernel: int = 0, bytes_per_number: int = 4) -> Plan:
+    """A middling network on 12 slices."""
+    widths = (16, 32, 64, 128)
+    schedule = Schedule(
+        9, volumes, 12 // volumes, {"translator": 1e-3}, 0.0, (0.9, 0.99), 1, 1.0, 1.0, 1, 1, 1, 1.0, 0
+    )  # fmt: skip
+    inference = Inference(4, "one")
+    return Plan(
+        version=1,
+        task="missing_modality",
+        dataset="d",
+        name="n",
+        channels=tuple(ChannelPlan(c, "CT", ClipAndScale(0.0, 1.0)) for c in "abc"),
+        targets=("a", "b", "c"),
+        source_dropout=0.5,
+        grid=Grid("axial", (1.0, 1.0, 1.0), (48, 64), 12, "nonzero", True, True, False),
+        networks={
+            "translator": TranslatorSpec(3, 3, 3, widths, 2, "group"),
+            "mixer": MixerSpec("mean", "bottleneck", 32, 1, 4, "bottleneck", kernel),
+        },
+        losses={"l1": 1.0, "ms_ssim": 0.2, "delta_z": 0.5},
+        augmentation=plan_augmentation(),
+        stages={STAGE: schedule},
+        inference=inference,
+        memory=MemoryEstimate(1.0, bytes_per_number, 0.0, 0.0),
+        seed=0,
+        reasons={},
+    )
+
+
+def volume_of(plan: Plan) -> torch.Tensor:
+    """A source of the plan's size."""
+    return torch.rand(1, len(plan.channels), plan.grid.num_slices, *plan.grid.in_plane)
+
+
+@pytest.mark.parametrize(("volumes", "kernel"), [(1, 0), (3, 0), (1, 3)])
+def test_training_estimate_is_within_a_quarter(volumes, kernel):
+    """Weights, moments, average, inputs and all kept maps: estimated as they are in two steps."""
+    plan = make_plan(volumes=volumes, kernel=kernel)
+    with PeakBytes() as measured:
+        network = build_network(plan, mapper=True)
+        average = deepcopy(network)
+        optimizer = torch.optim.AdamW(network.parameters())
+        sources = [volume_of(plan) for _ in range(volumes)]
+        targets = [source.clone() for source in sources]
+        for _ in range(2):
+            decoded = network(
+                sources, torch.ones(volumes, 3), starts=[0] * volumes, count=12 // volumes, slice_batch=4
+            )  # fmt: skip
+            predicted = decoded[:, :1]
+            terms = slab_loss(predicted, torch.rand_like(predicted), plan.losses)
+            optimizer.zero_grad()
+            sum(terms.values()).backward()
+            optimizer.step()
+            del decoded, predicted, terms
+    assert len(targets) == volumes and average is not network  # alive until here
+    assert training_gib(plan) == pytest.approx(measured.peak / GIB, rel=0.25)
+
+
+@pytest.mark.parametrize("passes", ["one", "two"])
+@pytest.mark.parametrize("slice_batch", [3, 64])
+def test_synthesis_estimate_is_within_a_quarter(passes, slice_batch):
+    """The features that one pass keeps, the maps of a batch, and the volumes."""
+    plan = replace(make_plan(), inference=Inference(slice_batch, passes))
+    with PeakBytes() as measured:
+        network = build_network(plan, mapper=True)
+        network.synthesize(
+            volume_of(plan),
+            torch.ones(1, 3),
+            slice_batch=slice_batch,
+            keep_features=passes == "one",
+        )
+    assert synthesis_gib(plan) == pytest.approx(measured.peak / GIB, rel=0.25)
+
+
+def test_what_the_estimate_depends_on():
+    """Half the bytes per number save nearly half, the ablation needs less, more slices more."""
+    plan = make_plan()
+    assert training_gib(make_plan(bytes_per_number=2)) < 0.75 * training_gib(plan)
+    assert training_gib(plan, mapper=False) < training_gib(plan)
+    deeper = replace(plan, stages={STAGE: replace(plan.stages[STAGE], decoded_slices=6)})
+    assert training_gib(deeper) < 0.75 * training_gib(plan)
+
+
+def test_gigaflop_of_two_passes():
+    """The second pass encodes again, so it costs more than one and less than two volumes."""
+    plan = make_plan()
+    one, two = (synthesis_gigaflop(plan, passes=p) for p in ("one", "two"))
+    assert one < two < 2 * one
+    # The first convolution alone: 9 taps, 3 to 16 maps, 2 operations, 12 slices of 48 x 64.
+    assert one > 2 * 9 * 3 * 16 * 12 * 48 * 64 / 1e9

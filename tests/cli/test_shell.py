@@ -1,0 +1,148 @@
+"""How commands end: messages, exit codes, options with several values."""
+
+import errno
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from liftnet.cli import extract_fingerprint, plan, plan_and_preprocess, predict, preprocess, train
+from liftnet.cli.shell import run, spread_values
+from liftnet.core.errors import PlanError
+
+DATASET = "Dataset007_Phantom"
+
+
+def call(monkeypatch, command, *arguments: object) -> int:
+    """The exit code of a command."""
+    monkeypatch.setattr(sys, "argv", ["liftnet", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        command.main()
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "problem"),
+    [
+        (train, ("--workspace", "none"), "The workspace holds no dataset"),
+        (train, ("-d", "3"), "No dataset '3'"),
+        (plan, ("--set", "losses.l2=1"), "No setting 'losses.l2'"),
+        (plan, ("--set", "seed"), "'seed' is not key=value"),
+        (plan, ("--set", "seed=1", "grid.in_plane=[3,4]"), "The plan contradicts itself"),
+        (plan, ("--set", "seed=x"), 'Expected a whole number, got "x"'),
+        (plan, ("--set", "losses.l1=NaN"), 'Expected a number, got "NaN"'),
+        (plan, ("--gpu-memory", "0"), "--gpu-memory is 0"),
+        (plan, ("--steps", "0"), "--steps is 0"),
+        (preprocess, ("-p", "other"), "No plan 'other' for Dataset007_Phantom"),
+        (train, ("-p", "other"), "No plan 'other' for Dataset007_Phantom"),
+        (train, ("-f", "0", "9"), "There is no fold '9'"),
+        (train, ("-device", "abacus"), "expected one of the devices cpu"),
+        (train, ("--c", "-device", "cpu"), "There is no training run to continue"),
+        (predict, ("-i", ".", "-o", "out"), "Nothing is trained yet"),
+    ],
+)
+def test_errors(workspace, monkeypatch, capsys, command, arguments, problem):
+    """A problem is printed as error, where and do, without a traceback; the exit code is 1."""
+    monkeypatch.chdir(workspace)
+    if "--workspace" not in arguments:
+        arguments = (*arguments, "--workspace", workspace)
+    assert call(monkeypatch, command, *arguments) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: {problem}")
+    assert "\n  do:    " in printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_steps_in_the_wrong_order(workspace, monkeypatch, capsys):
+    """Without a fingerprint there is no plan, without preprocessed cases no training."""
+    shutil.rmtree(workspace / "preprocessed")
+    assert call(monkeypatch, plan, "--workspace", workspace) == 1
+    assert "error: The dataset has no fingerprint" in capsys.readouterr().err
+    assert call(monkeypatch, extract_fingerprint, "--workspace", workspace, "-np", 1) == 0
+    assert call(monkeypatch, preprocess, "--workspace", workspace) == 1
+    assert "do:    Run liftnet_plan first." in capsys.readouterr().err
+    options = ("--steps", 5, "--gpu-memory", 0.03, "--set", "seed=2", "inference.passes=two")
+    assert call(monkeypatch, plan, "--workspace", workspace, *options, "--explain") == 0
+    printed = capsys.readouterr().out
+    assert "seed = 2\n    set by hand" in printed
+    assert 'inference.passes = "two"\n    set by hand' in printed
+    assert call(monkeypatch, train, "--workspace", workspace) == 1
+    assert "error: There is no preprocessed case" in capsys.readouterr().err
+    both = ("--workspace", workspace, "-np", 2, "--steps", 5, "--gpu-memory", 0.03)
+    assert call(monkeypatch, plan_and_preprocess, *both) == 0
+    assert f"{DATASET}: raw {workspace / 'raw'}" in capsys.readouterr().out
+
+
+def test_wrong_options(monkeypatch, capsys):
+    """An unknown option or a missing one is the caller's mistake: exit code 2."""
+    assert call(monkeypatch, train, "--fold", "1") == 2
+    assert call(monkeypatch, predict, "-i", "x") == 2
+    assert call(monkeypatch, train, "-h") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (PlanError("P", where="W", remedy="R"), 1, "error: P\n  where: W\n  do:    R\n"),
+        (KeyboardInterrupt("Stopped at step 3"), 130, "Stopped at step 3\n"),
+        (KeyboardInterrupt(), 130, "Interrupted; the same command continues.\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/disk/x"),
+            1,
+            "error: No space left on device\n  where: /disk/x\n"
+            "  do:    Check the path, its permissions and the free space.\n",
+        ),
+    ],
+)
+def test_how_a_command_ends(monkeypatch, capsys, error, code, text):
+    """Each kind of end has its message and its exit code."""
+
+    def command() -> None:
+        """Fail."""
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["liftnet"])
+    with pytest.raises(SystemExit) as caught:
+        run(command)
+    assert (caught.value.code, capsys.readouterr().err) == (code, text)
+
+
+def test_an_error_of_our_own_keeps_its_traceback(monkeypatch):
+    """What is no user's problem is not hidden."""
+
+    def command() -> None:
+        """Fail."""
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sys, "argv", ["liftnet"])
+    with pytest.raises(ZeroDivisionError):
+        run(command)
+
+
+def test_spread_values():
+    """Only the options named take several values."""
+    got = spread_values(
+        ["-f", "0", "1", "-i", "a", "--target", "b", "c", "--c"], ("-f", "--target")
+    )
+    assert got == ["-f", "0", "-f", "1", "-i", "a", "--target", "b", "--target", "c", "--c"]
+    assert spread_values(["-f", "-1", "x"], ("-f",)) == ["-f", "-1", "x"]
+
+
+def test_help_does_not_import_torch():
+    """--help of every command is quick because nothing heavy is imported."""
+    commands = sorted(
+        path.stem
+        for path in (Path(__file__).parents[2] / "liftnet" / "cli").glob("*.py")
+        if path.stem not in ("__init__", "main", "shell")
+    )
+    code = (
+        "import sys, importlib\n"
+        f"for name in {commands!r}: importlib.import_module(f'liftnet.cli.{{name}}')\n"
+        "print([m for m in ('torch', 'numpy', 'SimpleITK', 'matplotlib') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

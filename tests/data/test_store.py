@@ -1,0 +1,67 @@
+"""Preprocessed cases on disk."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from liftnet.core.errors import DatasetError, PlanError
+from liftnet.core.geometry import AxisOrder, Geometry, Placement
+from liftnet.data.store import Store, StoredCase, write_case
+
+GRID = Geometry((5, 4, 3), (3.0, 2.0, 1.0), (0.0, 1.0, 2.0), ((0, 0, 1), (0, 1, 0), (1, 0, 0)))
+PLACEMENT = Placement(
+    GRID, AxisOrder((0, 1, 2), (False, True, False)), (0, 1, 0), (5, 4, 3), (5, 3, 3)
+)
+CASE = StoredCase(
+    "x.1", "key", ("a", "b"), (5, 3, 3), {"a": (0.0, 9.5), "b": (1.0, 2.0)}, PLACEMENT
+)
+VOXELS = np.random.default_rng(0).random((2, 5, 3, 3))
+
+
+def test_round_trip(tmp_path):
+    """What is written is what is read, as float16 and memory-mapped; no other file is left."""
+    write_case(tmp_path / "s", VOXELS, CASE)
+    store = Store(tmp_path / "s")
+    assert store.identifiers() == ("x.1",)
+    described = store.describe("x.1")
+    assert described == replace(CASE, placement=described.placement)
+    assert described.placement.box == PLACEMENT.box
+    voxels = store.voxels("x.1")
+    assert isinstance(voxels, np.memmap)
+    np.testing.assert_array_equal(voxels, VOXELS.astype(np.float16))
+    assert sorted(p.name for p in store.folder.iterdir()) == ["x.1.json", "x.1.npy"]
+
+
+def test_current_means_whole_and_of_this_key(tmp_path):
+    """Another key, a missing or a damaged file mean: not current."""
+    store = Store(tmp_path)
+    assert store.identifiers() == ()
+    assert not store.is_current("x.1", "key")
+    write_case(tmp_path, VOXELS, CASE)
+    assert store.is_current("x.1", "key")
+    assert not store.is_current("x.1", "other")
+    array = tmp_path / "x.1.npy"
+    whole = array.read_bytes()
+    for damage in (b"", whole[:40], whole[:-8], b"no array"):
+        array.write_bytes(damage)
+        assert not store.is_current("x.1", "key")
+        with pytest.raises(DatasetError, match="A preprocessed case cannot be read"):
+            store.voxels("x.1")
+    array.unlink()
+    assert not store.is_current("x.1", "key")
+    array.write_bytes(whole)
+    assert store.is_current("x.1", "key")
+    (tmp_path / "x.1.json").write_text("{")
+    assert not store.is_current("x.1", "key")
+    with pytest.raises(PlanError, match="Not a JSON file"):
+        store.describe("x.1")
+
+
+def test_the_json_comes_last(tmp_path, monkeypatch):
+    """A case whose array could not be written is not there, also if it was there before."""
+    write_case(tmp_path, VOXELS, CASE)
+    monkeypatch.setattr(np, "save", lambda *args, **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_case(tmp_path, VOXELS, CASE)
+    assert Store(tmp_path).identifiers() == ()

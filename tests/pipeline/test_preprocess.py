@@ -1,0 +1,202 @@
+"""The way of one volume and back, and the store of a dataset."""
+
+import os
+import shutil
+from dataclasses import replace
+from itertools import permutations, product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from liftnet.core.errors import LiftnetError
+from liftnet.core.geometry import SLICE_AXES, AxisOrder, Geometry, Volume, turn
+from liftnet.core.plan import ClipAndScale, Plan
+from liftnet.data.store import Store
+from liftnet.ops import normalize
+from liftnet.pipeline.plan import read_plan
+from liftnet.pipeline.preprocess import prepare, preprocess, restore
+
+DATASET = "Dataset007_Phantom"
+SHAPE = (7, 9, 12)
+ORDERS = [
+    AxisOrder(order, flip)
+    for order in permutations(range(3))
+    for flip in product((False, True), repeat=3)
+]
+
+
+@pytest.fixture
+def plan(workspace: Path) -> Plan:
+    """The plan of the phantom dataset."""
+    return read_plan(workspace / "preprocessed" / DATASET / "default" / "plan.json")
+
+
+def head(shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
+    """Two positive images inside a box that is smaller than the grid."""
+    rng = np.random.default_rng(0)
+    voxels = np.zeros((2, *shape), dtype=np.float32)
+    voxels[:, 1:-1, 2:-3, 3:-2] = 10 + 100 * rng.random(
+        (2, *(n - m for n, m in zip(shape, (2, 5, 5), strict=True)))
+    )
+    return voxels
+
+
+CANONICAL = Geometry(SHAPE, (3.0, 2.0, 1.0), (5.0, 6.0, 7.0), ((0, 0, 1), (0, 1, 0), (1, 0, 0)))
+
+
+def keep_grid(plan: Plan, slice_axis: str) -> Plan:
+    """The plan without resampling, and with a normalization that clips nothing."""
+    grid = replace(
+        plan.grid, slice_axis=slice_axis, resample_in_plane=False, resample_through_plane=False
+    )
+    channels = tuple(replace(c, normalization=ClipAndScale(-20.0, 220.0)) for c in plan.channels)
+    return replace(plan, grid=grid, channels=channels)
+
+
+@pytest.mark.parametrize("slice_axis", SLICE_AXES)
+def test_restore_undoes_prepare(plan, slice_axis):
+    """For all 48 voxel orders: the same prepared voxels, and back to the stored order exactly."""
+    plan = keep_grid(plan, slice_axis)
+    volume = Volume(head(), CANONICAL)
+    expected, first, _ = prepare(volume, ("a", "b"), plan)
+    world = SLICE_AXES[slice_axis]
+    lengths = tuple(SHAPE[2 - w] for w in world)
+    assert first.turned_shape == lengths
+    inside = np.argwhere(head().any(0))
+    sides = tuple(int(np.ptp(inside[:, 2 - w])) + 1 for w in world)
+    assert expected.shape == (2, lengths[0], *sides[1:])  # slices are never cropped
+    for order in ORDERS:
+        stored = turn(volume, order)
+        voxels, placement, ranges = prepare(stored, ("a", "b"), plan)
+        np.testing.assert_array_equal(voxels, expected)
+        for i, name in enumerate(("a", "b")):
+            image = normalize.invert(voxels[i], *ranges[name])
+            back = restore(image, placement, outside=0.0)
+            np.testing.assert_allclose(back, stored.voxels[i], atol=2e-4)
+        assert placement.source == stored.geometry
+
+
+def test_axes_end_up_where_they_should(plan):
+    """Slices run from inferior to superior; rows to posterior; columns to left."""
+    ramp = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(1, *SHAPE) / 100 + 1
+    for slice_axis, axes in (("axial", (0, 1, 2)), ("coronal", (1, 0, 2)), ("sagittal", (2, 0, 1))):
+        for order in ORDERS[::7]:
+            stored = turn(Volume(ramp, CANONICAL), order)
+            voxels, _, ranges = prepare(stored, ("a",), keep_grid(plan, slice_axis))
+            got = normalize.invert(voxels[0], *ranges["a"])
+            np.testing.assert_allclose(got, ramp[0].transpose(axes), atol=1e-4)
+
+
+@pytest.mark.parametrize("through_plane", [False, True])
+def test_smooth_images_survive_resampling(plan, through_plane):
+    """On another spacing and back, a smooth image changes by little; the box stays where it is."""
+    grid = replace(
+        plan.grid, spacing_mm=(2.2, 2.4, 1.3), resample_in_plane=True,
+        resample_through_plane=through_plane, crop_in_plane=False,
+    )  # fmt: skip
+    plan = replace(keep_grid(plan, "axial"), grid=grid)
+    shape = (16, 24, 36)
+    smooth = ndimage.gaussian_filter(np.random.default_rng(1).random(shape), (3, 4, 5))
+    smooth = 100 * (smooth - smooth.min()) / np.ptp(smooth) + 1
+    volume = Volume(smooth[None].astype(np.float32), replace(CANONICAL, shape=shape))
+    for order in ORDERS[::11]:
+        stored = turn(volume, order)
+        voxels, placement, ranges = prepare(stored, ("a",), plan)
+        assert voxels.shape == (1, 22 if through_plane else 16, 20, 28)
+        back = restore(normalize.invert(voxels[0], *ranges["a"]), placement, outside=0.0)
+        error = np.abs(back - stored.voxels[0])
+        assert error.mean() < 1 and error.max() < 8
+
+
+def test_nearly_equal_spacings_are_left_alone(plan):
+    """Below 2 % nothing is interpolated."""
+    plan = replace(plan, grid=replace(plan.grid, spacing_mm=(3.0, 2.03, 1.0)))
+    _, placement, _ = prepare(Volume(head(), CANONICAL), ("a", "b"), plan)
+    assert placement.shape == (7, 4, 7)
+
+
+def test_ranges_do_not_depend_on_the_crop(plan):
+    """The intensities that become 0 and 1 are those of the whole image."""
+    volume = Volume(head(), CANONICAL)
+    cropped = prepare(volume, ("a", "b"), plan)[2]
+    whole = replace(plan, grid=replace(plan.grid, crop_in_plane=False))
+    assert prepare(volume, ("a", "b"), whole)[2] == cropped
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """The content of all files."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def times(folder: Path) -> dict[str, int]:
+    """When each file was written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_resume(workspace, capsys):
+    """Only what is missing, changed or damaged is done again; the result is the same."""
+    store = workspace / "preprocessed" / DATASET / "default" / "cases"
+    preprocess(workspace=workspace, num_processes=1)  # raw files were copied: other keys
+    before, made = snapshot(store), times(store)
+    assert len(before) == 12
+    preprocess(workspace=workspace, num_processes=1)
+    assert times(store) == made
+    assert "Preprocessed 6 cases (6 were there)" in capsys.readouterr().out
+
+    (store / "p1.json").unlink()
+    (store / "p2.npy").write_bytes(b"cut off")
+    (store / ".p3.npy.123.tmp").write_bytes(b"half-written")
+    (store / "gone.npy").write_bytes(b"of a case that is no more")
+    (store / "gone.json").write_text("{}")
+    preprocess(workspace=workspace, num_processes=1)
+    assert snapshot(store) == before
+    changed = {name.split(".")[0] for name, when in times(store).items() if when != made[name]}
+    assert changed == {"p1", "p2"}
+
+    raw = workspace / "raw" / DATASET / "imagesTr"
+    shutil.copy(raw / "p3_0000.nii.gz", raw / "p3_0001.nii.gz")
+    os.utime(raw / "p3_0001.nii.gz", ns=(1, 1))
+    made = times(store)
+    preprocess(workspace=workspace, num_processes=1)
+    changed = {name.split(".")[0] for name, when in times(store).items() if when != made[name]}
+    assert changed == {"p3"}
+    voxels = Store(store).voxels("p3")
+    np.testing.assert_array_equal(voxels[0], voxels[1])
+
+
+def test_parallel_equals_serial_and_clean_does_all(workspace):
+    """Any number of threads stores the same; --clean writes every case anew."""
+    preprocess(workspace=workspace, num_processes=1)
+    store = workspace / "preprocessed" / DATASET / "default" / "cases"
+    before, made = snapshot(store), times(store)
+    preprocess(workspace=workspace, num_processes=4, clean=True)
+    assert snapshot(store) == before
+    assert all(when != made[name] for name, when in times(store).items())
+
+
+def test_what_is_stored(workspace):
+    """Channels in the plan's order in [0, 1], zeros for an absent one, and where they came from."""
+    store = Store(workspace / "preprocessed" / DATASET / "default" / "cases")
+    case = store.describe("p6")
+    assert case.present == ("a", "c")
+    voxels = store.voxels("p6")
+    assert voxels.dtype == np.float16 and voxels.shape == (3, *case.shape)
+    assert not voxels[1].any()
+    for i in (0, 2):
+        assert (voxels[i].min(), voxels[i].max()) == (0, 1)
+    assert set(case.ranges) == {"a", "c"}
+    assert case.placement.source.spacing_mm == pytest.approx((4.0, 2.4, 2.1))
+    resampled = store.describe("p4").placement
+    sides = [b - a for a, b in zip(resampled.start, resampled.stop, strict=True)]
+    assert resampled.shape == (sides[0], round(sides[1] * 2.0 / 2.4), sides[2])
+
+
+def test_a_broken_file_is_named(workspace):
+    """The error of a case says which."""
+    path = workspace / "raw" / DATASET / "imagesTr" / "p2_0001.nii.gz"
+    path.write_bytes(b"nothing")
+    with pytest.raises(LiftnetError) as caught:
+        preprocess(workspace=workspace, num_processes=2)
+    assert "p2" in str(caught.value)

@@ -1,0 +1,221 @@
+"""The training stage: what is drawn, compared and validated."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from liftnet.core.plan import Plan
+from liftnet.data.store import Store
+from liftnet.pipeline.plan import apply_setting, read_plan
+from liftnet.tasks import load_task
+from liftnet.tasks.base import Request
+from liftnet.tasks.missing_modality.context_translation import (
+    ContextTranslation,
+    draw_hidden,
+    fit_in_plane,
+    slab_loss,
+)
+from liftnet.tasks.missing_modality.synthesis import synthesize
+
+STAGE = "context_translation"
+
+
+@pytest.fixture
+def plan(workspace: Path) -> Plan:
+    """The plan of the phantom dataset."""
+    return read_plan(workspace / "preprocessed" / "Dataset007_Phantom" / "default" / "plan.json")
+
+
+@pytest.fixture
+def store(workspace: Path) -> Store:
+    """Its preprocessed cases."""
+    return Store(workspace / "preprocessed" / "Dataset007_Phantom" / "default" / "cases")
+
+
+def test_hidden_contrasts(plan):
+    """Always a target is hidden and a source kept; each contrast and number gets its share."""
+    rng = np.random.default_rng(0)
+    draws = [draw_hidden(plan, ("a", "b", "c"), rng) for _ in range(3000)]
+    assert {len(d) for d in draws} == {1, 2}
+    # Half of the draws hide one more, and with three contrasts that is always one more.
+    assert np.mean([len(d) == 2 for d in draws]) == pytest.approx(0.5, abs=0.04)
+    for name in "abc":
+        assert np.mean([name in d for d in draws]) == pytest.approx(1 / 2, abs=0.04)
+    assert all(len(draw_hidden(plan, ("a", "c"), rng)) == 1 for _ in range(50))
+    fixed = apply_setting(plan, 'targets=["c"]')
+    assert all("c" in draw_hidden(fixed, ("a", "b", "c"), rng) for _ in range(50))
+    alone = apply_setting(plan, "source_dropout=0")
+    assert all(len(draw_hidden(alone, ("a", "b", "c"), rng)) == 1 for _ in range(50))
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 9), (5, 8), (9, 4), (6, 7), (11, 12)])
+def test_fit_in_plane_keeps_the_centre(height, width):
+    """Slices are padded or cropped about their middle, to half a pixel."""
+    voxels = np.zeros((2, 3, height, width), dtype=np.float16)
+    voxels[..., height // 2, width // 2] = 1
+    voxels[1, 2] += 2
+    got = fit_in_plane(voxels, (6, 8))
+    assert (got.shape, got.dtype) == ((2, 3, 6, 8), np.float16)
+    where = np.argwhere(got[0, 0])
+    assert len(where) == 1
+    assert np.abs(where[0] - np.array([3, 4])).max() <= 1
+    assert got[1, 2].sum() == 2 * min(height, 6) * min(width, 8) + 1
+    both = fit_in_plane(np.ones((1, 1, height, width)), (6, 8))[0, 0]
+    edges = [both.any(1), both.any(0)]
+    for edge in edges:  # the margins on both sides differ by one at most
+        inside = np.flatnonzero(edge)
+        assert abs(inside[0] - (len(edge) - 1 - inside[-1])) <= 1
+
+
+def test_draw(plan, store):
+    """A drawn batch holds the stored voxels, its slab lies inside, outer slices are drawn too."""
+    stage = ContextTranslation(plan, True)
+    starts = set()
+    for seed in range(60):
+        batch = stage.draw(store, "p6", np.random.default_rng(seed))
+        depth = store.describe("p6").shape[0]
+        assert batch.volume.shape == (1, 3, depth, *plan.grid.in_plane)
+        assert 0 <= batch.start <= depth - batch.count
+        starts.add(batch.start)
+        assert not batch.present[1] and 1 not in batch.supervised  # p6 lacks b
+        assert any(batch.present) and batch.supervised
+        assert not any(batch.present[i] for i in batch.supervised)
+    assert starts == set(range(depth - batch.count + 1))
+    stored = np.asarray(store.voxels("p6"), np.float32)
+    assert float(batch.volume.float().sum()) == pytest.approx(float(stored.sum()), rel=1e-3)
+
+
+def test_loss_is_over_the_slab_and_the_hidden_contrasts(plan, store):
+    """The terms are those of Eq. 9 on the mean over volumes; unsupervised outputs do not count."""
+    plan = apply_setting(plan, "augmentation.flip_probability=[0,0,0]")
+    for name in ("rotation", "scale", "shear", "elastic", "noise", "blur", "brightness"):
+        plan = apply_setting(plan, f"augmentation.{name}_probability=0")
+    for name in ("contrast", "gamma", "low_resolution", "bias_field"):
+        plan = apply_setting(plan, f"augmentation.{name}_probability=0")
+    stage = ContextTranslation(plan, True)
+    torch.manual_seed(0)
+    network = stage.build()
+    drawn = [
+        stage.draw(store, case, np.random.default_rng(i)).to(torch.device("cpu"))
+        for i, case in enumerate(("p1", "p5"))
+    ]
+    terms = stage.loss(network, drawn, torch.Generator())
+    assert set(terms) == {"l1", "ms_ssim", "delta_z"}
+    singles = [stage.loss(network, [one], torch.Generator()) for one in drawn]
+    for name, term in terms.items():
+        mean = (singles[0][name] + singles[1][name]) / 2
+        torch.testing.assert_close(term, mean, atol=1e-2, rtol=1e-2)  # bfloat16 on some CPUs
+    torch.stack(list(terms.values())).sum().backward()
+    used = {i for batch in drawn for i in batch.supervised}
+    gradient = network.translator.head.weight.grad.abs().sum((1, 2, 3))
+    assert {i for i in range(3) if gradient[i] > 0} == used
+
+
+def test_slab_loss_weights():
+    """Each term is weighted; a weight of zero, or a single slice, leaves its term out."""
+    a, b = torch.rand(1, 2, 3, 16, 24), torch.rand(1, 2, 3, 16, 24)
+    one = slab_loss(a, b, {"l1": 1.0, "ms_ssim": 1.0, "delta_z": 1.0})
+    two = slab_loss(a, b, {"l1": 2.0, "ms_ssim": 0.0, "delta_z": 0.5})
+    assert set(two) == {"l1", "delta_z"}
+    torch.testing.assert_close(two["l1"], 2 * (a - b).abs().mean())
+    torch.testing.assert_close(two["delta_z"], 0.5 * (a.diff(dim=2) - b.diff(dim=2)).abs().mean())
+    torch.testing.assert_close(two["delta_z"], 0.5 * one["delta_z"])
+    assert "delta_z" not in slab_loss(
+        a[:, :, :1], b[:, :, :1], {"l1": 1.0, "ms_ssim": 0, "delta_z": 1}
+    )
+
+
+def test_accepts_cases_with_a_target_and_a_source(plan, store):
+    """A fixed target rules out the cases that lack it."""
+    fixed = ContextTranslation(apply_setting(plan, 'targets=["b"]'), True)
+    assert fixed.accepts(store.describe("p1"))
+    assert not fixed.accepts(store.describe("p6"))
+    assert ContextTranslation(plan, True).accepts(store.describe("p6"))
+
+
+def test_validation_is_minus_psnr(plan, store):
+    """The score is minus the mean over contrasts of the PSNR over whole stored volumes."""
+    stage = ContextTranslation(plan, True)
+    torch.manual_seed(0)
+    network = stage.build()
+    with torch.no_grad():
+        network.translator.head.weight.zero_()
+        network.translator.head.bias.zero_()
+    result = stage.validate(network, store, ["p1", "p6"])
+    expected = {}
+    for i, name in enumerate("abc"):
+        values = [
+            -10 * np.log10(np.mean(np.square(np.asarray(store.voxels(case)[i], np.float64))))
+            for case in ("p1", "p6")
+            if name in store.describe(case).present
+        ]
+        expected[name] = np.mean(values)
+    assert result.details == pytest.approx(expected, rel=1e-5)
+    assert result.score == pytest.approx(-np.mean(list(expected.values())), rel=1e-5)
+    assert list(result.images) == ["b", "c", "a predicted", "a reference"]
+
+
+def filled(plan: Plan, value: float):
+    """A network that predicts one value everywhere."""
+    torch.manual_seed(3)
+    network = ContextTranslation(plan, True).build()
+    with torch.no_grad():
+        network.translator.head.weight.zero_()
+        network.translator.head.bias.fill_(value)
+    return network
+
+
+def test_synthesis_masks_clips_and_averages(plan):
+    """Zero where all sources are zero, clipped to [0, 1], the mean over networks."""
+    source = torch.rand(3, 5, 13, 17)
+    source[:, 1, 2:4] = 0
+    source[0, 2, 3, 4], source[1:, 2, 3, 4] = 1.0, 0.0
+    request = Request(("b", "c"), ("a",))
+    got = synthesize(plan, [filled(plan, 0.25), filled(plan, 7.0)], source, request)
+    assert got.shape == (1, 5, 13, 17)
+    inside = (source[1:] > 0).any(0)  # a is not given, so it may not help
+    torch.testing.assert_close(got[0], torch.where(inside, 0.625, 0.0))
+
+
+def test_absent_sources_are_not_seen(plan):
+    """What lies in the channels that are not sources does not matter."""
+    torch.manual_seed(1)
+    network = ContextTranslation(plan, True).build()
+    source = torch.rand(3, 5, 13, 17)
+    other = source.clone()
+    other[0] = torch.rand(5, 13, 17)
+    request = Request(("b", "c"), ("a",))
+    first, second = (synthesize(plan, [network], s, request) for s in (source, other))
+    torch.testing.assert_close(first, second)
+
+
+@torch.no_grad()
+def test_synthesis_sees_slices_as_training_does(plan):
+    """A cropped case gives what it gives on the canvas of training slices, cropped."""
+    torch.manual_seed(1)
+    network = ContextTranslation(plan, True).build()
+    for layer in network.mixer.inject:
+        nn.init.normal_(layer.weight, std=0.1)
+    source = torch.rand(3, 5, 13, 17)
+    canvas = torch.from_numpy(fit_in_plane(source.numpy(), plan.grid.in_plane))
+    request = Request(("a", "b"), ("c",))
+    inner, whole = (synthesize(plan, [network], s, request) for s in (source, canvas))
+    expected = fit_in_plane(inner.numpy(), plan.grid.in_plane)
+    np.testing.assert_allclose(whole, expected, atol=1e-5)
+
+
+def test_requests(plan):
+    """Absent targets by default, wanted ones otherwise; what cannot be done is refused."""
+    task = load_task("missing_modality")
+    assert task.request(plan, ["c", "a"], None) == Request(("a", "c"), ("b",))
+    assert task.request(plan, ["a", "b", "c"], ["c"]) == Request(("a", "b"), ("c",))
+    assert task.request(plan, ["b"], None) == Request(("b",), ("a", "c"))
+    with pytest.raises(Exception, match="No contrast is missing: a, b, c"):
+        task.request(plan, ["a", "b", "c"], None)
+    with pytest.raises(Exception, match="No source contrast is left"):
+        task.request(plan, ["a"], ["a"])
+    with pytest.raises(Exception, match="No channel 'd'"):
+        task.request(plan, ["a"], ["d"])
