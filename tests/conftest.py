@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from liftnet.pipeline.preprocess import preprocess
 torch.set_num_threads(1)
 
 NAME = "Dataset007_Phantom"
+STAGE = "context_translation"
 CHANNELS = ("a", "b", "c")
 CASES = {  # case -> shape and spacing in mm along (superior, posterior, left)
     "p1": ((10, 26, 34), (4.0, 2.4, 2.1)),
@@ -81,7 +83,12 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory, write_raw: Callable[[Pat
     space = tmp_path_factory.mktemp("prepared")
     write_raw(space)
     extract_fingerprint(workspace=space, num_processes=1)
-    plan(workspace=space, gpu_memory=0.03, steps=6, settings=SETTINGS)
+    decided = plan(workspace=space, gpu_memory=0.03, steps=6, settings=SETTINGS)
+    together = replace(decided.stages[STAGE], num_steps=6)
+    write_json(
+        space / "preprocessed" / NAME / "default" / "plan.json",
+        replace(decided, stages={STAGE: together}),
+    )
     preprocess(workspace=space, num_processes=1)
     return space
 

@@ -66,6 +66,19 @@ _TYPES = {  # datatype codes of nifti1.h
     1024: "i8",
     1280: "u8",
 }
+# Built once: numpy parses type codes with Python's ast, which breaks when threads do it at once
+# (SystemError: AST constructor recursion depth mismatch, CPython issue 106905).
+_KINDS = {
+    size: np.dtype(
+        {
+            "names": list(fields),
+            "formats": [code for code, _ in fields.values()],
+            "offsets": [offset for _, offset in fields.values()],
+            "itemsize": size,
+        }
+    )
+    for size, fields in _FIELDS.items()
+}
 _UNITS_MM = {1: 1000.0, 3: 0.001}  # metres and micrometres; anything else counts as mm
 
 
@@ -88,16 +101,7 @@ def parse_header(start: bytes, path: Path) -> NiftiHeader:
         GeometryError: If the header gives no usable grid, or a sheared one.
     """
     size, order = _size_and_order(start, path)
-    fields = _FIELDS[size]
-    kind = np.dtype(
-        {
-            "names": list(fields),
-            "formats": [code for code, _ in fields.values()],
-            "offsets": [offset for _, offset in fields.values()],
-            "itemsize": size,
-        }
-    ).newbyteorder(order)
-    header = np.frombuffer(start, kind, count=1)[0]
+    header = np.frombuffer(start, _KINDS[size].newbyteorder(order), count=1)[0]
     magic = bytes(header["magic"])
     if magic not in (b"n+1", b"n+2"):
         problem = (

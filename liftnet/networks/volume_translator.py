@@ -72,8 +72,7 @@ class VolumeTranslator(nn.Module):
         chunks = [(s, min(s + slice_batch, depth)) for s in range(0, depth, slice_batch)]
         if self.mixer is None:
             parts = [
-                self.decode(self.encode(slices[a:b], condition), condition, None)
-                for a, b in chunks
+                self.decode(self.encode(slices[a:b], condition), condition, None) for a, b in chunks
             ]
             return unfold_slices(torch.cat(parts), 1)
         kept: list[SliceFeatures] = []

@@ -81,9 +81,11 @@ def train(
     for one, (training, validation) in chosen.items():
         folder = fold_folder(space.run_folder(name, plan_name), one, mapper=mapper)
         prepare_run(folder, plan, continue_training=continue_training, restart=restart)
+        network = None
         for stage in load_task(plan.task).stages(plan, mapper=mapper):
-            train_stage(
+            network = train_stage(
                 stage,
+                network,
                 store,
                 usable(stage, store, training, f"the training cases of fold {one}"),
                 usable(stage, store, validation, f"the validation cases of fold {one}"),
@@ -249,6 +251,7 @@ class _Run:
 
 def train_stage(
     stage: Stage,
+    previous: nn.Module | None,
     store: Store,
     training: Sequence[str],
     validation: Sequence[str],
@@ -257,7 +260,7 @@ def train_stage(
     seed: int,
     device: torch.device,
 ) -> nn.Module:
-    """Train one stage to its last step and return the averaged network.
+    """Train one stage, from what the stage before it has trained; returns the averaged network.
 
     Every random choice derives from (seed, step), so a run that was stopped and continued ends
     with the weights of an unbroken one; on the CPU, bit for bit.
@@ -267,7 +270,7 @@ def train_stage(
     """
     schedule = stage.schedule
     torch.manual_seed(seed)
-    network = stage.build().to(device)
+    network = stage.build(previous).to(device)
     if device.type == "cuda":
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = _Run(

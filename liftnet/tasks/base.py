@@ -89,8 +89,11 @@ class Stage(ABC):
     schedule: Schedule
 
     @abstractmethod
-    def build(self) -> nn.Module:
-        """A new network, with submodules named as in `schedule.learning_rates`."""
+    def build(self, previous: nn.Module | None = None) -> nn.Module:
+        """A new network, with submodules named as in `schedule.learning_rates`.
+
+        It starts from what the stage before has trained, if there is one.
+        """
 
     @abstractmethod
     def accepts(self, case: StoredCase) -> bool:

@@ -348,3 +348,13 @@ def test_geometry_written_is_geometry_read(tmp_path):
         np.testing.assert_allclose(info.geometry.spacing_mm, geometry.spacing_mm, rtol=1e-6)
         np.testing.assert_allclose(info.geometry.origin_mm, geometry.origin_mm, rtol=1e-6)
         assert geometry.differs(info.geometry) is None
+
+
+def test_headers_are_parsed_without_pythons_ast(tmp_path, monkeypatch):
+    """Reading in threads must not parse type codes: CPython's ast is not safe there."""
+    import ast
+
+    path = tmp_path / "x.nii"
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((2, 3, 4), np.int16)), str(path))
+    monkeypatch.setattr(ast, "literal_eval", lambda text: 1 / 0)
+    assert read_image(path)[0].shape == (2, 3, 4)

@@ -12,7 +12,7 @@ SPEC = TranslatorSpec(3, 2, 3, (8, 16, 24), 2, "group")
 
 
 def test_shapes():
-    """encode halves the size per stage, decode gives target slices of the full size."""
+    """Encode halves the size per stage, decode gives target slices of the full size."""
     network = SliceTranslator(SPEC)
     assert network.stride == 4
     slices, condition = torch.rand(5, 3, 12, 20), torch.rand(5, 3)
@@ -27,7 +27,7 @@ def test_shapes():
 
 
 def test_adjust_sees_bottleneck_and_decoder_stages():
-    """adjust is called with the bottleneck, then each decoder stage from coarse to fine."""
+    """Adjust is called with the bottleneck, then each decoder stage from coarse to fine."""
     network = SliceTranslator(SPEC)
     condition = torch.zeros(2, 3)
     seen = []
@@ -86,7 +86,7 @@ def test_normalization_layers():
 
 
 def test_block_modulates_its_first_convolution():
-    """scale and shift act on the first normalized maps, before the activation."""
+    """Scale and shift act on the first normalized maps, before the activation."""
     block = ConvBlock(2, 8, convolutions=1, condition_size=1, normalization="none", stride=2)
     x, condition = torch.rand(3, 2, 6, 8), torch.ones(3, 1)
     nn.init.normal_(block.modulation.weight)

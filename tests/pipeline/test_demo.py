@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import typer
 
+from liftnet.cli.shell import spread_values
 from liftnet.core.errors import LiftnetError
 from liftnet.imageio import read_image
 from liftnet.pipeline.demo import CONTRASTS, Size, demo, make_dataset
@@ -30,8 +31,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_every_contrast_is_made_and_scored(finished, capsys):
-    """The same call again keeps all files; every contrast is predicted once; table and picture."""
+def test_the_same_call_again(finished, capsys):
+    """All files stay; each contrast is scored once; table and picture; real commands are shown."""
     before = files(finished)
     ours, trivial = demo(finished, device="cpu", size=SMALL)
     assert files(finished) == before
@@ -45,18 +46,13 @@ def test_every_contrast_is_made_and_scored(finished, capsys):
     assert str(finished / "montage.png") in printed
     assert (finished / "montage.png").stat().st_size > 20_000
     assert "Already trained" in printed
-
-
-def test_printed_commands_are_real(finished, capsys):
-    """Each line after $ is accepted by the command it names."""
-    demo(finished, device="cpu", size=SMALL)
-    lines = [x[2:] for x in capsys.readouterr().out.splitlines() if x.startswith("$ ")]
-    names = [shlex.split(line)[0].removeprefix("liftnet_") for line in lines]
+    lines = [shlex.split(x[2:]) for x in printed.splitlines() if x.startswith("$ ")]
+    names = [line[0].removeprefix("liftnet_") for line in lines]
     assert names == ["plan_and_preprocess", "train", "predict", "evaluate"]
     for name, line in zip(names, lines, strict=True):
         app = typer.Typer(add_completion=False)
         app.command()(getattr(import_module(f"liftnet.cli.{name}"), name))
-        typer.main.get_command(app).make_context(name, shlex.split(line)[1:])
+        typer.main.get_command(app).make_context(name, spread_values(line[1:], ("--set",)))
 
 
 def test_dataset(tmp_path):

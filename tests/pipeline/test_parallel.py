@@ -52,7 +52,7 @@ def test_worker_count():
 
 
 def test_progress_lines(monkeypatch, capsys):
-    """Without a terminal: a line per half minute and one at the end, counted from where it began."""
+    """Without a terminal: a line per half minute and one at the end, from where it began."""
     clock = iter([0.0, 10.0, 31.0, 40.0])
     monkeypatch.setattr(view.time, "monotonic", lambda: next(clock))
     with progress("Work", 5, done=2, unit="step") as advance:

@@ -110,7 +110,7 @@ def test_normalized_and_floats(trained, inputs):
     for name, image in images(output).items():
         facts = json.loads((output / name.replace(".nii.gz", ".json")).read_text())
         assert facts["intensity"] == {"low": 0.0, "high": 1.0, "dtype": "float32"}
-        assert 0 <= image.min() and image.max() <= 1
+        assert image.min() >= 0 and image.max() <= 1
         high = json.loads((plain / name.replace(".nii.gz", ".json")).read_text())["intensity"][
             "high"
         ]
@@ -275,7 +275,7 @@ def test_a_broken_case_does_not_stop_the_folder(trained, inputs, capsys, monkeyp
     synthesize = task.synthesize
 
     def small_device(self, decided, networks, source, request):
-        if source.shape[2] == 31 or len(request.targets) == 2 and request.sources == ("b",):
+        if source.shape[2] == 31 or (len(request.targets) == 2 and request.sources == ("b",)):
             raise torch.OutOfMemoryError("too large")
         return synthesize(self, decided, networks, source, request)
 
@@ -339,7 +339,7 @@ def test_latest_uses_the_averaged_weights(trained, inputs):
 
 
 def test_killed_and_continued(trained, inputs):
-    """kill -9 while predicting, then the same command: the same final files, nothing left over."""
+    """Kill -9 while predicting, then the same command: the same final files, nothing left over."""
     for number in range(20):
         for i in range(2):
             shutil.copy(inputs / f"p1_000{i}.nii.gz", inputs / f"k{number}_000{i}.nii.gz")

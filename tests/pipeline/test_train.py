@@ -161,7 +161,7 @@ train.train(workspace=sys.argv[1], device="cpu")
 
 
 def test_killed_and_continued(workspace, unbroken):
-    """kill -9 at any moment, then the same command: the same final files as an unbroken run."""
+    """Kill -9 at any moment, then the same command: the same final files as an unbroken run."""
     folder = run_folder(workspace)
     plan_file = workspace / "preprocessed" / DATASET / "default" / "plan.json"
     text = plan_file.read_text()
@@ -303,7 +303,7 @@ def test_splits_file(tmp_path):
         load_splits(path, ("a", "b"))
     for wrong in ({}, [{"train": ["a"]}], [{"train": [], "validation": ["a"]}], [3]):
         write_json(path, wrong)
-        with pytest.raises(PlanError, match="Expected a list|needs cases|Expected an object"):
+        with pytest.raises(PlanError, match=r"Expected a list|needs cases|Expected an object"):
             load_splits(path, cases)
 
 

@@ -11,7 +11,11 @@ from liftnet.core.plan import Plan
 from liftnet.core.scores import CaseScore
 from liftnet.tasks.base import Budget, Comparison, Request, Stage, Task
 from liftnet.tasks.missing_modality import rules, scoring, synthesis
-from liftnet.tasks.missing_modality.context_translation import ContextTranslation
+from liftnet.tasks.missing_modality.context_translation import (
+    SLICE_STAGE,
+    STAGE,
+    ContextTranslation,
+)
 
 __all__ = ["TASK"]
 
@@ -32,8 +36,12 @@ class MissingModality(Task):
         return rules.refresh(plan)
 
     def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage, ...]:
-        """The single stage."""
-        return (ContextTranslation(plan, mapper),)
+        """Both parts together; in a short training the translator first."""
+        return tuple(
+            ContextTranslation(plan, mapper, name)
+            for name in (SLICE_STAGE, STAGE)
+            if name in plan.stages
+        )
 
     def request(self, plan: Plan, present: Sequence[str], wanted: Sequence[str] | None) -> Request:
         """The absent contrasts that the plan can make, or the wanted ones."""

@@ -19,9 +19,10 @@ from liftnet.ops.precision import autocast
 from liftnet.tasks.base import Batch, Request, Stage, Validation
 from liftnet.tasks.missing_modality.synthesis import synthesize
 
-__all__ = ["STAGE", "ContextTranslation", "build_network", "slab_loss"]
+__all__ = ["SLICE_STAGE", "STAGE", "ContextTranslation", "build_network", "slab_loss"]
 
 STAGE = "context_translation"
+SLICE_STAGE = "slice_translation"
 
 
 def build_network(plan: Plan, *, mapper: bool) -> VolumeTranslator:
@@ -37,6 +38,8 @@ class ContextTranslation(Stage):
     """All slices of a volume give context, a contiguous slab is decoded and supervised.
 
     Source: LiFT Sec. 5.2, App. F.
+    Differs: a short training first trains the translator alone, on thin slabs of many subjects,
+        in a stage of the same form without context ("slice_translation").
     """
 
     plan: Plan
@@ -48,9 +51,18 @@ class ContextTranslation(Stage):
         """The plan's schedule of this stage."""
         return self.plan.stages[self.name]
 
-    def build(self) -> nn.Module:
-        """A new network."""
-        return build_network(self.plan, mapper=self.mapper)
+    @property
+    def has_context(self) -> bool:
+        """Whether slices outside the slab are needed."""
+        return self.mapper and self.name == STAGE
+
+    def build(self, previous: nn.Module | None = None) -> nn.Module:
+        """A new network, its translator as the stage before left it."""
+        network = build_network(self.plan, mapper=self.has_context)
+        if previous is not None:
+            assert isinstance(previous, VolumeTranslator)
+            network.translator.load_state_dict(previous.translator.state_dict())
+        return network
 
     def accepts(self, case: StoredCase) -> bool:
         """Whether the case has a target, and a source beside it."""
@@ -67,12 +79,15 @@ class ContextTranslation(Stage):
         present = tuple(
             name in described.present and name not in hidden for name in plan.channel_names
         )
-        voxels = fit_in_plane(np.asarray(store.voxels(case)), plan.grid.in_plane)
-        depth = voxels.shape[1]
+        stored = store.voxels(case)
+        depth = stored.shape[1]
         count = min(self.schedule.decoded_slices, depth)
         # Slabs may start beyond either end and are pushed back, so that outer slices are seen
         # as often as inner ones.
         start = int(np.clip(rng.integers(-count // 2, depth - count // 2), 0, depth - count))
+        if not self.has_context:
+            stored, start = stored[:, start : start + count], 0
+        voxels = fit_in_plane(np.asarray(stored), plan.grid.in_plane)
         return Batch(case, torch.from_numpy(voxels)[None], start, count, present, supervised)
 
     def loss(
@@ -104,7 +119,9 @@ class ContextTranslation(Stage):
         for batch, (source, target), slab in zip(batches, pairs, decoded.split(1), strict=True):
             span = slice(batch.start, batch.start + count)
             subject = (source[:, :, span] > 0).any(dim=1, keepdim=True)
-            outputs = [self.plan.targets.index(self.plan.channel_names[i]) for i in batch.supervised]
+            outputs = [
+                self.plan.targets.index(self.plan.channel_names[i]) for i in batch.supervised
+            ]
             predicted = slab[:, outputs].float() * subject
             terms.append(slab_loss(predicted, target[:, :, span], self.plan.losses))
         return {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}

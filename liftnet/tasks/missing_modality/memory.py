@@ -101,7 +101,7 @@ def _meta_context(network: VolumeTranslator, volumes: int, count: int) -> Tensor
     if network.mixer is None:
         return None
     size = 2 * network.mixer.spec.hidden_size
-    return torch.empty((volumes, count, size), device="meta", requires_grad=True)
+    return torch.empty((volumes, count, size), device="meta", requires_grad=torch.is_grad_enabled())
 
 
 def _parameters(network: VolumeTranslator) -> int:

@@ -10,7 +10,6 @@ from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.geometry import SLICE_AXES, Triple
 from liftnet.core.plan import (
     PLAN_VERSION,
-    AugmentationSpec,
     ChannelPlan,
     ClipAndScale,
     Grid,
@@ -20,13 +19,13 @@ from liftnet.core.plan import (
     Normalization,
     PercentileScale,
     Plan,
-    Schedule,
     TranslatorSpec,
 )
-from liftnet.networks.blocks import GROUP_WIDTH
 from liftnet.tasks.base import Budget
+from liftnet.tasks.missing_modality.check import check, contradiction
 from liftnet.tasks.missing_modality.context_translation import STAGE
 from liftnet.tasks.missing_modality.memory import synthesis_gib, training_gib
+from liftnet.tasks.missing_modality.schedule import plan_augmentation, plan_stages
 
 __all__ = ["make_plan", "refresh"]
 
@@ -41,11 +40,6 @@ SIZES = (
     (64, 48), (48, 48), (32, 48), (32, 32), (32, 24), (24, 24), (16, 24), (16, 16), (8, 16), (8, 8),
 )  # fmt: skip
 TRAINING_SHARE = 0.9  # ours: the rest is for the allocator and cuDNN
-PAPER_STEPS = 250_000  # nnU-Net: 1000 epochs of 250 steps; LiFT gives no number
-LONG_TRAINING = 100_000  # ours: from here on one volume per step, LiFT Tab. 10
-SHORT_TRAINING_VOLUMES = 2  # ours: measured, see docs/explanation/context.md
-PAPER_RATES = {"translator": 2e-5, "mixer": 2e-4}  # LiFT Tab. 10
-MAX_RATE = 1e-3  # ours: the usual AdamW rate of small U-Nets; beyond it training is unstable
 SLICE_BATCHES = (64, 32, 16, 8, 4, 2, 1)  # ours: larger ones gain no speed on a GPU or CPU
 CLIP_QUANTILE = 0.001  # LiFT Sec. 5.2: the 0.1 and 99.9 percentiles
 CT_RANGE = (-1000.0, 2000.0)  # LiFT Sec. 5.3
@@ -72,7 +66,6 @@ def make_plan(dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: 
         )
         for c in channels
     )
-    steps = budget.num_steps or PAPER_STEPS
     plan = Plan(
         version=PLAN_VERSION,
         task="missing_modality",
@@ -85,7 +78,7 @@ def make_plan(dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: 
         networks={},
         losses={"l1": 1.0, "ms_ssim": 0.2, "delta_z": 0.5},
         augmentation=plan_augmentation(),
-        stages={STAGE: plan_schedule(steps, reasons)},
+        stages=plan_stages(budget.num_steps, reasons),
         inference=Inference(slice_batch=SLICE_BATCHES[0], passes="one"),
         memory=MemoryEstimate(budget.memory_gib, budget.bytes_per_number, 0.0, 0.0),
         seed=0,
@@ -190,72 +183,6 @@ def plan_normalization(
     )
 
 
-def plan_schedule(steps: int, reasons: dict[str, str]) -> Schedule:
-    """Steps and learning rates of the one stage."""
-    factor = max(1.0, PAPER_STEPS / steps)
-    rates = {k: min(rate * factor, MAX_RATE) for k, rate in PAPER_RATES.items()}
-    prefix = f"stages.{STAGE}"
-    reasons |= {
-        f"{prefix}.num_steps": "as nnU-Net, 1000 x 250 (LiFT gives none); shorten with --steps",
-        f"{prefix}.learning_rates": "AdamW, U-Net 2e-5 and BiGRU 2e-4 (LiFT Tab. 10)"
-        + ("" if factor == 1 else f", times {PAPER_STEPS}/{steps}, at most {MAX_RATE:g} (ours)"),
-        f"{prefix}.volumes_per_step": "1 volume (LiFT Tab. 10)"
-        if steps >= LONG_TRAINING
-        else "short slabs of several volumes: one subject per step makes noisy gradients, which "
-        "a short training cannot average out (ours, measured)",
-        f"{prefix}.betas": "PyTorch's AdamW (LiFT gives none)",
-        f"{prefix}.gradient_clip": "ours: stops rare spikes; typical norms are below 1",
-        f"{prefix}.ema_half_life": "ours: 1 % of the steps",
-        f"{prefix}.validation_cases": "ours: enough to rank checkpoints, few enough to be quick",
-    }
-    return Schedule(
-        num_steps=steps,
-        volumes_per_step=1 if steps >= LONG_TRAINING else SHORT_TRAINING_VOLUMES,
-        decoded_slices=48,
-        learning_rates=rates,
-        weight_decay=0.01,  # PyTorch's AdamW
-        betas=(0.9, 0.999),
-        warmup_steps=min(1000, max(1, steps // 50)),
-        final_rate=0.01,
-        gradient_clip=1.0,
-        ema_half_life=max(5, steps // 100),
-        validate_every=max(1, min(2500, steps // 10)),
-        validation_cases=4,
-        checkpoint_minutes=3.0,
-        loader_workers=4,
-    )
-
-
-def plan_augmentation() -> AugmentationSpec:
-    """nnU-Net's transforms, rarer and milder: in synthesis the source's intensity is the answer."""
-    return AugmentationSpec(
-        flip_probability=(0.0, 0.0, 0.5),  # left-right only: heads stand upright (ours)
-        rotation_probability=0.2,  # nnU-Net
-        rotation_degrees=15.0,  # nnU-Net, non-square patches
-        scale_probability=0.2,  # nnU-Net
-        scale_range=(0.9, 1.1),
-        shear_probability=0.1,
-        shear_range=0.1,
-        elastic_probability=0.1,
-        elastic_displacement=0.02,
-        elastic_control_points=6,
-        noise_probability=0.1,  # nnU-Net
-        noise_std=0.02,
-        blur_probability=0.05,
-        blur_sigma=(0.5, 1.0),  # nnU-Net
-        brightness_probability=0.1,
-        brightness_range=(0.95, 1.05),
-        contrast_probability=0.1,
-        contrast_range=(0.95, 1.05),
-        gamma_probability=0.1,
-        gamma_range=(0.95, 1.05),
-        low_resolution_probability=0.05,
-        low_resolution_range=(0.7, 1.0),
-        bias_field_probability=0.1,
-        bias_field_strength=0.1,
-    )
-
-
 def fit_to_memory(plan: Plan, budget: Budget, reasons: dict[str, str]) -> Plan:
     """The largest network and slab whose training fits the budget, and how it then predicts."""
     stride = _stride(plan.grid)
@@ -263,12 +190,14 @@ def fit_to_memory(plan: Plan, budget: Budget, reasons: dict[str, str]) -> Plan:
     for base, slices in SIZES:
         widths = tuple(min(base * 2**i, MAX_WIDTH) for i in range(int(log2(stride)) + 1))
         networks = plan_networks(plan, widths)
-        volumes = plan.stages[STAGE].volumes_per_step
-        schedule = replace(plan.stages[STAGE], decoded_slices=min(slices // volumes, depth))
+        stages = {
+            name: replace(s, decoded_slices=min(max(slices // s.volumes_per_step, 1), depth))
+            for name, s in plan.stages.items()
+        }
         candidate = replace(
             plan,
             networks=networks,
-            stages={STAGE: schedule},
+            stages=stages,
             inference=replace(plan.inference, slice_batch=min(slices, depth)),
         )
         needed = training_gib(candidate)
@@ -337,9 +266,9 @@ def refresh(plan: Plan) -> Plan:
     """
     translator, mixer = plan.networks.get("translator"), plan.networks.get("mixer")
     if not isinstance(translator, TranslatorSpec) or not isinstance(mixer, MixerSpec):
-        raise _contradiction("networks must be a translator and a mixer")
+        raise contradiction("networks must be a translator and a mixer")
     if STAGE not in plan.stages:
-        raise _contradiction(f"there is no stage {STAGE}")
+        raise contradiction(f"there is no stage {STAGE}")
     check(plan, translator, mixer)
     translator = replace(translator, target_channels=len(plan.targets))
     plan = replace(plan, networks={"translator": translator, "mixer": mixer})
@@ -349,61 +278,6 @@ def refresh(plan: Plan) -> Plan:
         prediction_gib=round(synthesis_gib(plan), 3),
     )
     return replace(plan, memory=memory)
-
-
-def _contradiction(problem: str) -> PlanError:
-    return PlanError(f"The plan contradicts itself: {problem}", remedy="Correct plan.json.")
-
-
-def check(plan: Plan, translator: TranslatorSpec, mixer: MixerSpec) -> None:
-    """Refuse a plan whose parts contradict each other."""
-    schedule = plan.stages[STAGE]
-    counts = {
-        "grid.num_slices": plan.grid.num_slices,
-        "inference.slice_batch": plan.inference.slice_batch,
-        "networks.mixer.hidden_size": mixer.hidden_size,
-        "networks.mixer.num_layers": mixer.num_layers,
-        "networks.translator.convolutions_per_stage": translator.convolutions_per_stage,
-        **{
-            f"stages.{STAGE}.{name}": getattr(schedule, name)
-            for name in ("num_steps", "decoded_slices", "validate_every", "validation_cases")
-        },
-    }
-    small = [name for name, count in counts.items() if count < 1]
-    strangers = set(schedule.learning_rates) - set(plan.networks)
-    kernel = mixer.through_plane_kernel
-    stride = 2 ** (len(translator.widths) - 1)
-    unknown = set(plan.targets) - set(plan.channel_names)
-    problems = {
-        f"targets {', '.join(sorted(unknown))} are not channels": bool(unknown),
-        "there is no target": not plan.targets,
-        f"{', '.join(small)} must be 1 or more": bool(small),
-        f"learning_rates name {', '.join(strangers)}; expected translator, mixer": bool(strangers),
-        "nothing is trained: learning_rates are empty": not schedule.learning_rates,
-        f"through_plane_kernel is {kernel}; expected 0 or an odd number": kernel != 0
-        and kernel % 2 == 0,
-        f"widths {translator.widths} are not all multiples of {GROUP_WIDTH}": not translator.widths
-        or any(w < 1 or w % GROUP_WIDTH for w in translator.widths),
-        f"grid.spacing_mm {plan.grid.spacing_mm} is not positive": min(plan.grid.spacing_mm) <= 0,
-        "seed is negative": plan.seed < 0,
-        f"grid.in_plane {plan.grid.in_plane} is not a multiple of {stride}": any(
-            n < 1 or n % stride for n in plan.grid.in_plane
-        ),
-        f"the translator takes {translator.source_channels} channels and a code of "
-        f"{translator.condition_size}, the plan has {len(plan.channels)}": {
-            translator.source_channels,
-            translator.condition_size,
-        }
-        != {len(plan.channels)},
-        "source_dropout is not a probability": not 0 <= plan.source_dropout <= 1,
-        "a loss weight is negative, or all are 0": min(plan.losses.values()) < 0
-        or not any(plan.losses.values()),
-        f"losses are {', '.join(plan.losses)}; expected l1, ms_ssim, delta_z": set(plan.losses)
-        != {"l1", "ms_ssim", "delta_z"},
-    }
-    for problem, found in problems.items():
-        if found:
-            raise _contradiction(problem)
 
 
 def _stride(grid: Grid) -> int:

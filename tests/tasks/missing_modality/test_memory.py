@@ -60,9 +60,10 @@ class PeakBytes(TorchDispatchMode):
 def make_plan(*, volumes: int = 1, kernel: int = 0, bytes_per_number: int = 4) -> Plan:
     """A middling network on 12 slices."""
     widths = (16, 32, 64, 128)
+    slices = 12 // volumes
     schedule = Schedule(
-        9, volumes, 12 // volumes, {"translator": 1e-3}, 0.0, (0.9, 0.99), 1, 1.0, 1.0, 1, 1, 1, 1.0, 0
-    )  # fmt: skip
+        9, volumes, slices, {"translator": 1e-3}, 0.0, (0.9, 0.99), 1, 1.0, 1.0, 1, 1, 1, 1.0, 0
+    )
     inference = Inference(4, "one")
     return Plan(
         version=1,
@@ -104,8 +105,12 @@ def test_training_estimate_is_within_a_quarter(volumes, kernel):
         targets = [source.clone() for source in sources]
         for _ in range(2):
             decoded = network(
-                sources, torch.ones(volumes, 3), starts=[0] * volumes, count=12 // volumes, slice_batch=4
-            )  # fmt: skip
+                sources,
+                torch.ones(volumes, 3),
+                starts=[0] * volumes,
+                count=12 // volumes,
+                slice_batch=4,
+            )
             predicted = decoded[:, :1]
             terms = slab_loss(predicted, torch.rand_like(predicted), plan.losses)
             optimizer.zero_grad()

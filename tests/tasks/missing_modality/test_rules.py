@@ -1,5 +1,6 @@
 """From fingerprint and memory to a plan."""
 
+import itertools
 from functools import cache
 from pathlib import Path
 
@@ -125,17 +126,21 @@ def test_smaller_budgets_never_get_more():
     else:
         pytest.fail("no budget was refused")
     assert len(set(sizes)) > 2
-    assert all(a >= b for a, b in zip(sizes, sizes[1:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(sizes))
 
 
 def test_steps_scale_the_rates():
-    """A short training learns faster, within a limit; a long one as the paper."""
-    assert small_plan(steps=50_000).stages[STAGE].learning_rates == pytest.approx(
-        {"translator": 1e-4, "mixer": 1e-3}
+    """Short trainings learn faster, within a limit; long ones as the paper; steps add up."""
+    assert small_plan(steps=125_000).stages[STAGE].learning_rates == pytest.approx(
+        {"translator": 4e-5, "mixer": 4e-4}
     )
     assert small_plan(steps=500_000).stages[STAGE].learning_rates["translator"] == 2e-5
-    schedule = small_plan(steps=3).stages[STAGE]
-    assert (schedule.num_steps, schedule.validate_every, schedule.warmup_steps) == (3, 1, 1)
+    for steps in (1, 2, 3, 50, 500_000):
+        stages = small_plan(steps=steps).stages.values()
+        assert sum(schedule.num_steps for schedule in stages) == steps
+        for schedule in stages:
+            assert min(schedule.num_steps, schedule.validate_every, schedule.warmup_steps) >= 1
+            assert max(schedule.learning_rates.values()) <= 1e-3
 
 
 def test_normalization():
@@ -165,7 +170,7 @@ def test_impossible_datasets():
 
 
 def test_every_reason_names_a_setting():
-    """explain finds the value of every reason, also of settings made by hand."""
+    """Explain finds the value of every reason, also of settings made by hand."""
     plan = small_plan()
     for setting in ("channels.t1n.normalization.upper=0.9", "channels.0.modality=CT", "seed=4"):
         plan = apply_setting(plan, setting)
