@@ -13,8 +13,8 @@ from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store
 from liftnet.imageio import read_case, write_image
 from liftnet.ops import normalize
+from liftnet.pipeline.inputs import find_inputs
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
-from liftnet.pipeline.predict import find_inputs
 from liftnet.pipeline.preprocess import prepare, restore
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Request

@@ -19,7 +19,7 @@ from liftnet.imageio import read_image, write_image
 from liftnet.pipeline.checkpoint import load_checkpoint, save_checkpoint
 from liftnet.pipeline.plan import plan, read_plan
 from liftnet.pipeline.predict import predict
-from liftnet.pipeline.train import BEST, LATEST
+from liftnet.pipeline.runs import BEST, LATEST
 from liftnet.tasks import load_task
 
 DATASET = "Dataset007_Phantom"

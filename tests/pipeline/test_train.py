@@ -21,17 +21,10 @@ from liftnet.core.plan import Schedule
 from liftnet.pipeline import train as step
 from liftnet.pipeline.checkpoint import load_checkpoint
 from liftnet.pipeline.plan import plan
-from liftnet.pipeline.train import (
-    BEST,
-    LATEST,
-    case_of_draw,
-    load_splits,
-    make_optimizer,
-    make_splits,
-    pick_fold,
-    set_rates,
-    train,
-)
+from liftnet.pipeline.runs import BEST, LATEST
+from liftnet.pipeline.splits import load_splits, make_splits, pick_fold
+from liftnet.pipeline.train import case_of_draw, train
+from liftnet.pipeline.training_state import make_optimizer, set_rates
 from liftnet.tasks.missing_modality.context_translation import ContextTranslation
 
 DATASET = "Dataset007_Phantom"

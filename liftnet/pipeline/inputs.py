@@ -1,0 +1,74 @@
+"""The cases of a folder of new images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from liftnet.core.dataset import FILE_ENDINGS, Case, Channel, find_cases, require_channel
+from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.plan import Plan
+from liftnet.pipeline.progress import say
+
+__all__ = ["check_targets", "find_inputs", "part_of", "refuse_one_folder"]
+
+
+def find_inputs(folder: Path, plan: Plan) -> list[Case]:
+    """The cases of an input folder.
+
+    Raises:
+        DatasetError: If there is none.
+    """
+    if not folder.is_dir():
+        raise DatasetError("The input folder does not exist", where=str(folder))
+    channels = {str(i): Channel(c.name, c.modality) for i, c in enumerate(plan.channels)}
+    found, strangers = find_cases(folder, channels)
+    for path in strangers:
+        if path.name.lower().endswith(FILE_ENDINGS):
+            say(
+                f"warning: {path.name} is not named CASE_0000 to "
+                f"CASE_{len(channels) - 1:04d}; left out"
+            )
+    if not found:
+        raise DatasetError(
+            "The input folder holds no case",
+            where=str(folder),
+            remedy="Name files CASE_0000.nii.gz, with numbers "
+            + ", ".join(f"{int(i):04d} for {c.name}" for i, c in channels.items())
+            + ".",
+        )
+    return [Case(identifier, images) for identifier, images in sorted(found.items())]
+
+
+def part_of(num_parts: int, part_id: int) -> slice:
+    """Every num_parts-th case, from part_id on."""
+    if not 0 <= part_id < num_parts:
+        raise LiftnetError(
+            f"Part {part_id} of {num_parts} does not exist",
+            where="-part_id",
+            remedy=f"Use 0 to {num_parts - 1}.",
+        )
+    return slice(part_id, None, num_parts)
+
+
+def refuse_one_folder(source: Path, output: Path) -> None:
+    """Keep results away from sources: they would be taken for sources, or overwrite them.
+
+    Raises:
+        DatasetError: If the two folders are the same.
+    """
+    if source.resolve() == output.resolve():
+        raise DatasetError(
+            "Input and output folder are the same",
+            where=str(source),
+            remedy="Name another folder with -o.",
+        )
+
+
+def check_targets(target: Sequence[str] | None, plan: Plan) -> list[str] | None:
+    """The wanted contrasts, or None if none is named.
+
+    Raises:
+        DatasetError: If the plan cannot make one of them.
+    """
+    for name in target or ():
+        require_channel(str(name), list(plan.targets))
+    return [str(name) for name in target] if target else None

@@ -1,0 +1,83 @@
+"""Trained networks, loaded for prediction."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from liftnet.core.errors import CheckpointError, LiftnetError
+from liftnet.core.plan import Plan
+from liftnet.pipeline.checkpoint import load_checkpoint, load_weights
+from liftnet.pipeline.plan import read_plan
+from liftnet.pipeline.runs import BEST, LATEST, find_device, fold_folder, plan_digest
+from liftnet.tasks import load_task
+
+__all__ = ["Model", "load_model"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Trained networks and the plan they belong to."""
+
+    plan: Plan
+    networks: tuple[nn.Module, ...]
+    folders: tuple[Path, ...]
+    digest: str
+    device: torch.device
+
+
+def load_model(
+    run: Path,
+    fold: Sequence[int | str] | None,
+    *,
+    mapper: bool,
+    checkpoint: str,
+    device: str | None,
+) -> Model:
+    """The networks of the wanted folds, or of all that are trained.
+
+    Raises:
+        CheckpointError: If a fold is not trained, or folds belong to different plans.
+    """
+    where = find_device(device)
+    names = {"best": BEST, "latest": LATEST}
+    if checkpoint not in names:
+        raise LiftnetError(
+            f"There is no checkpoint '{checkpoint}'", where="-chk", remedy="Use best or latest."
+        )
+    parent = fold_folder(run, "x", mapper=mapper).parent
+    if fold is None:
+        folders = sorted(p for p in parent.glob("fold_*") if any(p.glob(f"*/{names[checkpoint]}")))
+    else:
+        folders = [fold_folder(run, str(f), mapper=mapper) for f in fold]
+    if not folders:
+        raise CheckpointError("Nothing is trained yet", where=str(parent), remedy="liftnet_train")
+    networks: list[nn.Module] = []
+    digest = hashlib.sha256()
+    plan = None
+    for folder in folders:
+        if not (folder / "plan.json").is_file():
+            raise CheckpointError(
+                f"{folder.name} is not trained", where=str(folder), remedy="liftnet_train -f ..."
+            )
+        other, plan = plan, read_plan(folder / "plan.json")
+        if other is not None and plan_digest(other) != plan_digest(plan):
+            raise CheckpointError(
+                f"{folder.name} was trained with another plan than {folders[0].name}",
+                where=str(parent),
+                remedy="Predict with folds of one plan (-f), or train this fold again.",
+            )
+        stage = load_task(plan.task).stages(plan, mapper=mapper)[-1]
+        path = folder / stage.name / names[checkpoint]
+        state = load_checkpoint(path)
+        network = stage.build()
+        group = "average" if "average" in state.groups else "network"
+        load_weights(network, state.groups[group], where=path)
+        networks.append(network.to(where).eval())
+        for key, tensor in sorted(state.groups[group].items()):
+            digest.update(key.encode() + tensor.numpy().tobytes())
+    assert plan is not None
+    return Model(plan, tuple(networks), tuple(folders), digest.hexdigest()[:16], where)

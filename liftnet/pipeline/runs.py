@@ -1,0 +1,76 @@
+"""Where a run lives on disk, and whether it may be continued."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from liftnet.core.errors import CheckpointError, LiftnetError
+from liftnet.core.jsonable import to_json, write_json
+from liftnet.core.plan import Plan
+from liftnet.ops.precision import pick_device
+from liftnet.pipeline.plan import read_plan
+
+__all__ = ["BEST", "LATEST", "find_device", "fold_folder", "plan_digest", "prepare_run"]
+
+LATEST = "checkpoint_latest.safetensors"
+BEST = "checkpoint_best.safetensors"
+
+
+def fold_folder(run: Path, fold: str, *, mapper: bool) -> Path:
+    """Where a fold of a plan is trained; the ablation has its own place."""
+    return run / ("lift_c" if mapper else "no_mapper") / f"fold_{fold}"
+
+
+def find_device(name: str | None) -> torch.device:
+    """The device for a run.
+
+    Raises:
+        LiftnetError: If the named device is not there.
+    """
+    try:
+        return pick_device(name)
+    except ValueError as error:
+        raise LiftnetError(str(error), where=f"-device {name}", remedy="Leave it out.") from None
+
+
+def plan_digest(plan: Plan) -> str:
+    """A digest of every decision that training depends on."""
+    facts = to_json(
+        replace(
+            plan,
+            reasons={},
+            memory=replace(plan.memory, training_gib=0.0, prediction_gib=0.0, budget_gib=0.0),
+        )
+    )
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def prepare_run(folder: Path, plan: Plan, *, continue_training: bool, restart: bool) -> None:
+    """Store the plan beside the weights; refuse to go on with another one.
+
+    Raises:
+        CheckpointError: If the run was begun under another plan, or there is nothing to continue.
+    """
+    path = folder / "plan.json"
+    for temporary in [*folder.glob(".*"), *folder.glob("*/.*")]:
+        temporary.unlink()  # half-written when an earlier run was killed
+    begun = any(folder.glob(f"*/{LATEST}*"))
+    if continue_training and not begun:
+        raise CheckpointError(
+            "There is no training run to continue", where=str(folder), remedy="Leave out --c."
+        )
+    if restart:
+        for old in folder.glob("*/*"):
+            old.unlink()
+        begun = False
+    if begun and plan_digest(read_plan(path)) != plan_digest(plan):
+        raise CheckpointError(
+            "The plan has changed since this run began",
+            where=str(folder),
+            remedy="Begin anew with --restart, or train the new plan under a name of its own "
+            "(liftnet_plan -p NAME).",
+        )
+    write_json(path, plan)

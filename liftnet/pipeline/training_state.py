@@ -1,0 +1,174 @@
+"""The state of a training run: weights, their average, the optimizer, and the log."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from liftnet.core.errors import PlanError
+from liftnet.core.jsonable import write_text
+from liftnet.core.plan import Schedule
+from liftnet.pipeline.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from liftnet.pipeline.runs import LATEST
+
+__all__ = [
+    "Run",
+    "append_log",
+    "load_run",
+    "make_optimizer",
+    "mean_row",
+    "note_terms",
+    "save_run",
+    "set_rates",
+    "status",
+    "update_average",
+]
+
+
+@dataclass
+class Run:
+    """The state of a training run that a checkpoint holds."""
+
+    network: nn.Module
+    average: nn.Module  # exponential moving average of the weights
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    best: float = math.inf
+    best_step: int = 0
+    recent: list[dict[str, float]] | None = None  # terms since the last row of the log
+
+
+def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """AdamW with a rate per submodule; a submodule without a rate is frozen."""
+    groups = []
+    for name, child in network.named_children():
+        parameters = list(child.parameters())
+        if name in schedule.learning_rates:
+            groups.append({"params": parameters, "lr": schedule.learning_rates[name], "name": name})
+        else:
+            child.requires_grad_(False)
+    if not groups:
+        raise PlanError(
+            "Nothing is left to train: no submodule has a learning rate",
+            where="learning_rates",
+            remedy="Give one to " + " or ".join(name for name, _ in network.named_children()) + ".",
+        )
+    on_gpu = next(network.parameters()).device.type == "cuda"
+    return torch.optim.AdamW(
+        groups, betas=schedule.betas, weight_decay=schedule.weight_decay, fused=on_gpu
+    )
+
+
+def set_rates(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int) -> None:
+    """Warm up linearly, then decay along half a cosine to `final_rate`."""
+    warm = min(1.0, (step + 1) / max(schedule.warmup_steps, 1))
+    progressed = max(0, step - schedule.warmup_steps) / max(
+        schedule.num_steps - schedule.warmup_steps, 1
+    )
+    cosine = 0.5 * (1 + math.cos(math.pi * min(progressed, 1.0)))
+    factor = warm * (schedule.final_rate + (1 - schedule.final_rate) * cosine)
+    for group in optimizer.param_groups:
+        group["lr"] = schedule.learning_rates[group["name"]] * factor
+
+
+@torch.no_grad()
+def update_average(run: Run, schedule: Schedule) -> None:
+    """Move the averaged weights; early on the average is short, so that it forgets the start."""
+    half_life = min(schedule.ema_half_life, max(1.0, run.step / 5))
+    weight = 1 - 0.5 ** (1 / half_life)
+    torch._foreach_lerp_(list(run.average.parameters()), list(run.network.parameters()), weight)
+
+
+def save_run(run: Run, folder: Path) -> None:
+    """Write everything that continuing needs."""
+    state: dict[str, Tensor] = {}
+    names = {id(p): name for name, p in run.network.named_parameters()}
+    for parameter, values in run.optimizer.state.items():
+        state |= {f"{names[id(parameter)]}/{k}": v for k, v in values.items()}
+    save_checkpoint(
+        folder / LATEST,
+        {
+            "network": run.network.state_dict(),
+            "average": run.average.state_dict(),
+            "optimizer": state,
+        },
+        {
+            "step": run.step,
+            "best": run.best if math.isfinite(run.best) else None,
+            "best_step": run.best_step,
+            "recent": run.recent,
+        },
+    )
+
+
+def load_run(run: Run, folder: Path, device: torch.device) -> list[dict[str, Any]]:
+    """Continue from the checkpoint in `folder`, if there is one; returns the log up to there."""
+    path = folder / LATEST
+    log_path = folder / "log.jsonl"
+    if not path.exists() and not path.with_name(path.name + ".previous").exists():
+        log_path.unlink(missing_ok=True)
+        return []
+    checkpoint = load_checkpoint(path)
+    facts = checkpoint.facts
+    load_weights(run.network, checkpoint.groups["network"], where=path)
+    load_weights(run.average, checkpoint.groups["average"], where=path)
+    parameters = dict(run.network.named_parameters())
+    for key, tensor in checkpoint.groups.get("optimizer", {}).items():
+        name, entry = key.rsplit("/", 1)
+        on_host = entry == "step" and device.type != "cuda"
+        run.optimizer.state[parameters[name]][entry] = tensor if on_host else tensor.to(device)
+    run.step, run.best_step, run.recent = facts["step"], facts["best_step"], facts["recent"]
+    run.best = math.inf if facts["best"] is None else facts["best"]
+    rows = []
+    if log_path.is_file():
+        for line in log_path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:  # the line that a kill cut off
+                break
+            if row["step"] <= run.step:
+                rows.append(row)
+    write_text(log_path, "".join(json.dumps(row) + "\n" for row in rows))
+    return rows
+
+
+def note_terms(run: Run, terms: dict[str, Tensor]) -> None:
+    """Remember the terms of a step for the log."""
+    assert run.recent is not None
+    run.recent.append({name: float(term.detach()) for name, term in terms.items()})
+
+
+def mean_row(run: Run, schedule: Schedule, seconds: float) -> dict[str, Any]:
+    """One row of the log: the mean of each term since the last row."""
+    assert run.recent is not None
+    names = sorted({name for values in run.recent for name in values})
+    means = {name: float(np.mean([v[name] for v in run.recent if name in v])) for name in names}
+    run.recent = []
+    rates = {group["name"]: group["lr"] for group in run.optimizer.param_groups}
+    return {
+        "step": run.step,
+        "loss": sum(means.values()),
+        **means,
+        "learning_rate": rates,
+        "seconds_per_step": round(seconds, 4),
+    }
+
+
+def append_log(folder: Path, log: list[dict[str, Any]], row: dict[str, Any]) -> None:
+    """Add a row to the log in memory and on disk."""
+    log.append(row)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def status(log: list[dict[str, Any]], run: Run) -> str:
+    """A few words for the progress bar."""
+    losses = [row["loss"] for row in log[-5:] if "loss" in row]
+    text = f"loss {losses[-1]:.4f}" if losses else ""
+    return text + (f", best {run.best:.4g}" if run.best < math.inf else "")
