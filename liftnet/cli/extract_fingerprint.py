@@ -6,13 +6,15 @@ import typer
 
 from liftnet.cli.shell import DatasetOption, ProcessesOption, WorkspaceOption, run
 
+NoCheckOption = Annotated[
+    bool, typer.Option("--no_check", help="Skip the checks of names; images are always checked.")
+]
+
 
 def extract_fingerprint(
     dataset: DatasetOption = None,
     num_processes: ProcessesOption = None,
-    no_check: Annotated[
-        bool, typer.Option("--no_check", help="Skip the checks of names; images are always read.")
-    ] = False,
+    no_check: NoCheckOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Measure a raw dataset, list all problems of its files, write fingerprint.json."""

@@ -1,5 +1,6 @@
 """`liftnet_plan_and_preprocess`."""
 
+from liftnet.cli.extract_fingerprint import NoCheckOption
 from liftnet.cli.plan import ExplainOption, GpuMemoryOption, NameOption, SetOption, StepsOption
 from liftnet.cli.preprocess import CleanOption
 from liftnet.cli.shell import DatasetOption, ProcessesOption, WorkspaceOption, run
@@ -13,6 +14,7 @@ def plan_and_preprocess(
     settings: SetOption = None,
     explain: ExplainOption = False,
     num_processes: ProcessesOption = None,
+    no_check: NoCheckOption = False,
     clean: CleanOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -27,6 +29,7 @@ def plan_and_preprocess(
         settings=settings,
         explain_plan=explain,
         num_processes=num_processes,
+        check=not no_check,
         clean=clean,
         workspace=workspace,
     )

@@ -51,7 +51,7 @@ def run(command: Callable[..., Any], *, lists: tuple[str, ...] = ()) -> None:
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(context_settings={"help_option_names": ["-h", "--help"]})(_guard(command))
-    app(args=spread_values(sys.argv[1:], lists))
+    app(args=spread_values(sys.argv[1:], lists), prog_name=f"liftnet_{command.__name__}")
 
 
 def _guard(command: Callable[..., Any]) -> Callable[..., None]:

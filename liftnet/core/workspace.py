@@ -20,6 +20,9 @@ class Workspace:
 
     def describe(self) -> str:
         """One line that names the folders in use."""
+        root = self.raw.parent
+        if (self.raw, self.preprocessed, self.results) == _parts(root):
+            return f"workspace {root}"
         return f"raw {self.raw}, preprocessed {self.preprocessed}, results {self.results}"
 
     def dataset_name(self, dataset: int | str | None = None) -> str:
@@ -80,6 +83,10 @@ class Workspace:
     def run_folder(self, dataset_name: str, plan_name: str) -> Path:
         """The folder of everything trained under one plan."""
         return self.results / dataset_name / plan_name
+
+
+def _parts(root: Path) -> tuple[Path, Path, Path]:
+    return root / "raw", root / "preprocessed", root / "results"
 
 
 def find_workspace(workspace: Path | str | None = None) -> Workspace:

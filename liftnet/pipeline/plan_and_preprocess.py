@@ -18,11 +18,12 @@ def plan_and_preprocess(
     settings: list[str] | None = None,
     explain_plan: bool = False,
     num_processes: int | None = None,
+    check: bool = True,
     clean: bool = False,
     workspace: Path | str | None = None,
 ) -> Path:
     """Measure, plan and preprocess a raw dataset; returns the folder of stored cases."""
-    extract_fingerprint(dataset, num_processes=num_processes, workspace=workspace)
+    extract_fingerprint(dataset, num_processes=num_processes, check=check, workspace=workspace)
     plan(
         dataset,
         gpu_memory=gpu_memory,

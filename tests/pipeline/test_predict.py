@@ -240,7 +240,7 @@ def test_the_json_comes_last(trained, inputs, monkeypatch):
     def fail(*args, **options):
         raise LiftnetError("The image could not be written", where="x", remedy="y")
 
-    monkeypatch.setattr("liftnet.pipeline.predict.write_image", fail)
+    monkeypatch.setattr("liftnet.pipeline.outputs.write_image", fail)
     _, failures = run(trained, inputs)
     assert {f.case for f in failures} == {"p1", "p4"}
     assert not (output / "p1_0002.json").exists()

@@ -181,13 +181,8 @@ def slab_loss(predicted: Tensor, target: Tensor, weights: dict[str, float]) -> d
 
 def fit_in_plane(voxels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Slices (C, D, H, W) padded with zeros or cropped, about the centre, to a size."""
-    height, width = voxels.shape[2:]
-    top, left = (height - size[0]) // 2, (width - size[1]) // 2
-    cropped = voxels[
-        :, :, max(top, 0) : max(top, 0) + size[0], max(left, 0) : max(left, 0) + size[1]
-    ]
-    padding = [
-        (max(-offset, 0), max(target - length - max(-offset, 0), 0))
-        for offset, length, target in ((top, height, size[0]), (left, width, size[1]))
-    ]
-    return np.pad(cropped, [(0, 0), (0, 0), *padding])
+    from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
+
+    starts = [(have - want) // 2 for have, want in zip(voxels.shape[2:], size, strict=True)]
+    box = [[start, start + want] for start, want in zip(starts, size, strict=True)]
+    return np.asarray(crop_and_pad_nd(voxels, box))
