@@ -35,7 +35,7 @@ SHOWN_METRICS = {"psnr": ("PSNR [dB]", 2), "ssim": ("SSIM", 3), "delta_z_mae": (
 SPACING_SEED = 1  # ours: another stream than the anatomy's
 TOTAL_STEPS = 6
 # ours: in a few hundred steps a small U-Net gets further with twice the plan's highest rate.
-SETTINGS = ["stages.context_translation.learning_rates.translator=0.002"]
+SETTINGS = ["stages.slice_translation.learning_rates.translator=0.002"]
 # Voxel axes (D, H, W) of a phantom point to superior, posterior, left; world is LPS.
 AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
