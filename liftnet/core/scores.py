@@ -47,7 +47,10 @@ class CaseScore:
 
 @dataclass(frozen=True)
 class MetricSummary:
-    """One metric over `n` cases: mean, sample standard deviation, 95 % bootstrap interval."""
+    """One metric over `n` cases: mean, sample standard deviation, 95 % bootstrap interval.
+
+    `std` divides by n - 1; it is 0 for one case, and NaN if a value is infinite.
+    """
 
     mean: float
     std: float

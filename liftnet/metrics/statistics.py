@@ -2,34 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Summary", "bootstrap_interval", "summarize", "wilcoxon"]
+from liftnet.core.scores import MetricSummary
+
+__all__ = ["bootstrap_interval", "summarize", "wilcoxon"]
 
 NUM_RESAMPLES = 10_000  # LiFT App. B.4
 LEVEL = 0.95  # LiFT App. B.4
 DRAWS_AT_ONCE = 2**20  # ours: 8 MiB of indices at a time, whatever the number of cases
 
 
-@dataclass(frozen=True)
-class Summary:
-    """One metric over `n` cases: mean, sample standard deviation, bootstrap interval of the mean.
-
-    `std` divides by n - 1; it is 0 for one case, and NaN if a value is infinite.
-    """
-
-    mean: float
-    std: float
-    low: float
-    high: float
-    n: int
-
-
 def summarize(
     values: Sequence[float] | np.ndarray, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
-) -> Summary:
+) -> MetricSummary:
     """Mean, spread and 95 % bootstrap interval of one value per case.
 
     Raises:
@@ -41,7 +28,7 @@ def summarize(
     else:
         std = float(sample.std(ddof=1)) if np.isfinite(sample).all() else math.nan
     low, high = bootstrap_interval(sample, num_resamples=num_resamples, seed=seed)
-    return Summary(mean=float(sample.mean()), std=std, low=low, high=high, n=len(sample))
+    return MetricSummary(mean=float(sample.mean()), std=std, low=low, high=high, n=len(sample))
 
 
 def bootstrap_interval(

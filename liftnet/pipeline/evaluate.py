@@ -180,19 +180,14 @@ def summarize(rows: Sequence[CaseScore]) -> dict[str, dict[str, MetricSummary]]:
         by_case.setdefault(row.case, []).append(row)
     metrics = list(rows[0].metrics)
     summary = {
-        contrast: {m: _statistics([row.metrics[m] for row in group]) for m in metrics}
+        contrast: {m: statistics.summarize([row.metrics[m] for row in group]) for m in metrics}
         for contrast, group in sorted(by_contrast.items())
     }
     means = {
         m: [float(np.mean([row.metrics[m] for row in group])) for group in by_case.values()]
         for m in metrics
     }
-    return summary | {AVERAGE: {m: _statistics(values) for m, values in means.items()}}
-
-
-def _statistics(values: Sequence[float]) -> MetricSummary:
-    found = statistics.summarize(values)
-    return MetricSummary(found.mean, found.std, found.low, found.high, found.n)
+    return summary | {AVERAGE: {m: statistics.summarize(values) for m, values in means.items()}}
 
 
 def as_csv(rows: Sequence[CaseScore]) -> str:

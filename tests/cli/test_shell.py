@@ -72,7 +72,7 @@ def test_steps_in_the_wrong_order(workspace, monkeypatch, capsys):
     assert "error: There is no preprocessed case" in capsys.readouterr().err
     both = ("--workspace", workspace, "-np", 2, "--steps", 5, "--gpu-memory", 0.03)
     assert call(monkeypatch, plan_and_preprocess, *both) == 0
-    assert f"{DATASET}: raw {workspace / 'raw'}" in capsys.readouterr().out
+    assert f"{DATASET}: workspace {workspace}\n" in capsys.readouterr().out
 
 
 def test_wrong_options(monkeypatch, capsys):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from liftnet.core.errors import DatasetError
-from liftnet.core.workspace import find_workspace
+from liftnet.core.workspace import Workspace, find_workspace
 
 VARIABLES = ("LIFTNET_WORKSPACE", "liftnet_raw", "liftnet_preprocessed", "liftnet_results")
 
@@ -28,6 +28,13 @@ def test_order_of_precedence(monkeypatch, tmp_path):
     assert find_workspace().raw == tmp_path / "env" / "raw"
     assert find_workspace(tmp_path / "named").results == tmp_path / "named" / "results"
     assert str(tmp_path / "fast") in find_workspace().describe()
+
+
+def test_one_root_is_named_once(tmp_path):
+    """Where the parts lie in one workspace, the line names that; else all three."""
+    assert find_workspace(tmp_path).describe() == f"workspace {tmp_path}"
+    apart = Workspace(tmp_path / "raw", tmp_path / "fast", tmp_path / "results")
+    assert apart.describe().startswith(f"raw {tmp_path / 'raw'}, preprocessed")
 
 
 def test_dataset_name(tmp_path):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from liftnet.core.scores import MetricSummary
 from liftnet.metrics import statistics
-from liftnet.metrics.statistics import Summary, bootstrap_interval, summarize, wilcoxon
+from liftnet.metrics.statistics import bootstrap_interval, summarize, wilcoxon
 
 
 def scores(n=40, seed=0):
@@ -114,7 +115,7 @@ def test_summary():
     values = scores()
     got = summarize(values)
     low, high = bootstrap_interval(values)
-    assert got == Summary(values.mean(), values.std(ddof=1), low, high, 40)
-    assert summarize([3.0]) == Summary(3.0, 0.0, 3.0, 3.0, 1)
+    assert got == MetricSummary(values.mean(), values.std(ddof=1), low, high, 40)
+    assert summarize([3.0]) == MetricSummary(3.0, 0.0, 3.0, 3.0, 1)
     assert summarize([3.0, math.inf]).mean == math.inf
     assert math.isnan(summarize([3.0, math.inf]).std)

@@ -11,7 +11,13 @@ from liftnet.pipeline.preprocess import preprocess
 from liftnet.pipeline.runs import BEST, LATEST
 from liftnet.pipeline.train import train
 
-SETTINGS = ["networks.mixer.hidden_size=8"]
+SETTINGS = [
+    "networks.mixer.hidden_size=8",
+    "stages.slice_translation.validate_every=100",
+    "stages.slice_translation.validation_cases=1",
+    "stages.context_translation.validate_every=100",
+    "stages.context_translation.validation_cases=1",
+]
 
 
 def two_stage_plan(workspace) -> Plan:
