@@ -48,7 +48,7 @@ class Size:
     test_cases: int = 4  # one per contrast
     spacing_mm: tuple[float, float, float] | None = None  # None: every head has its own
     gpu_memory: float = 0.1
-    steps: int = 400
+    steps: int = 800
 
 
 def demo(

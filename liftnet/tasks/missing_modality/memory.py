@@ -53,9 +53,9 @@ def synthesis_gib(plan: Plan, *, mapper: bool = True) -> float:
     batch = min(plan.inference.slice_batch + 2 * _halo(network), depth)
     per_slice = sum(w * (height >> i) * (width >> i) for i, w in enumerate(widths))
     kept = depth * per_slice if mapper and plan.inference.passes == "one" else 0
-    # While the finest decoder stage runs: the skips of the batch, the joined maps, the result
-    # of a convolution and its activated copy.
-    working = batch * (per_slice + 4 * widths[0] * height * width)
+    # While the finest decoder stage runs: the skips of the batch, the enlarged maps, the joined
+    # ones (twice as many), the result of a convolution and its activated copy.
+    working = batch * (per_slice + 5 * widths[0] * height * width)
     inputs = 4 * depth * height * width * (2 * len(plan.channels) + len(plan.targets))
     return (4 * _parameters(network) + inputs + (kept + working) * numbers) / GIB
 
