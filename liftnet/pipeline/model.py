@@ -10,6 +10,7 @@ from torch import nn
 
 from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.plan import Plan
+from liftnet.ops.precision import place
 from liftnet.pipeline.checkpoint import load_checkpoint, load_weights
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.runs import BEST, LATEST, find_device, fold_folder, plan_digest
@@ -76,7 +77,7 @@ def load_model(
         network = stage.build()
         group = "average" if "average" in state.groups else "network"
         load_weights(network, state.groups[group], where=path)
-        networks.append(network.to(where).eval())
+        networks.append(place(network, where).eval())
         for key, tensor in sorted(state.groups[group].items()):
             digest.update(key.encode() + tensor.numpy().tobytes())
     assert plan is not None

@@ -18,6 +18,7 @@ from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.workspace import find_workspace
 from liftnet.data.loader import batches
 from liftnet.data.store import Store
+from liftnet.ops.precision import place
 from liftnet.pipeline.checkpoint import save_checkpoint
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.progress import progress, say
@@ -140,9 +141,7 @@ def train_stage(
     """
     schedule = stage.schedule
     torch.manual_seed(seed)
-    network = stage.build(previous).to(device)
-    if device.type == "cuda":
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = place(stage.build(previous), device)
     run = Run(
         network,
         deepcopy(network).requires_grad_(False),
