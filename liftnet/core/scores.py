@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from liftnet.core.errors import PlanError
 from liftnet.core.jsonable import from_json, read_json
 
@@ -12,6 +14,7 @@ __all__ = [
     "AVERAGE",
     "SCORES_VERSION",
     "CaseScore",
+    "Comparison",
     "MetricSummary",
     "Protocol",
     "ScoreFailure",
@@ -30,6 +33,28 @@ class Protocol:
     name: str
     description: str
     needs_source: bool = False  # the mask comes from the first source of the case
+    needs_mask: bool = False  # the mask is a file of its own
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A predicted image beside its reference, both in file units.
+
+    Volumes have canonical axes (D = z, H = y, W = x) and one shape.
+    """
+
+    case: str
+    channel: str
+    predicted: np.ndarray
+    reference: np.ndarray
+    subject: np.ndarray  # bool: where any reference channel of the case is above 0
+    subject_note: str  # which channels those are
+    slice_axis: str
+    modality: str | None = None  # None: not known
+    written_range: tuple[float, float] | None = None  # file units of the network's 0 and 1
+    source: np.ndarray | None = None  # the case's first source, where the protocol needs it
+    source_name: str = ""
+    mask: np.ndarray | None = None  # bool: the case's mask file, where the protocol needs it
 
 
 @dataclass(frozen=True)

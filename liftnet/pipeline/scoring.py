@@ -11,12 +11,11 @@ from liftnet.core.dataset import FILE_ENDINGS, Channel, channel_list, find_cases
 from liftnet.core.errors import DatasetError, GeometryError, LiftnetError, PlanError
 from liftnet.core.geometry import Geometry, Volume, axis_order, turn
 from liftnet.core.jsonable import read_json
-from liftnet.core.scores import CaseScore, Protocol, ScoreFailure
+from liftnet.core.scores import CaseScore, Comparison, Protocol, ScoreFailure
 from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image
 from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Comparison
 
 __all__ = ["CaseFiles", "Facts", "Pair", "Setting", "find_images", "find_setting", "score_files"]
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from liftnet.core.dataset import Dataset
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Plan, Schedule
-from liftnet.core.scores import CaseScore, Protocol
+from liftnet.core.scores import CaseScore, Comparison, Protocol
 from liftnet.data.store import Store, StoredCase
 
-__all__ = ["Batch", "Budget", "Comparison", "Request", "Stage", "Task", "Validation"]
+__all__ = ["Batch", "Budget", "Request", "Stage", "Task", "Validation"]
 
 
 @dataclass(frozen=True)
@@ -60,26 +60,6 @@ class Request:
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A predicted image beside its reference, both in file units.
-
-    Volumes have canonical axes (D = z, H = y, W = x) and one shape.
-    """
-
-    case: str
-    channel: str
-    predicted: np.ndarray
-    reference: np.ndarray
-    subject: np.ndarray  # bool: where any reference channel of the case is above 0
-    subject_note: str  # which channels those are
-    slice_axis: str
-    modality: str | None = None  # None: not known
-    written_range: tuple[float, float] | None = None  # file units of the network's 0 and 1
-    source: np.ndarray | None = None  # the case's first source, where the protocol needs it
-    source_name: str = ""
 
 
 class Stage(ABC):

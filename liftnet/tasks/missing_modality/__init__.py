@@ -8,8 +8,8 @@ from liftnet.core.dataset import Dataset, require_channel
 from liftnet.core.errors import DatasetError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Plan
-from liftnet.core.scores import CaseScore
-from liftnet.tasks.base import Budget, Comparison, Request, Stage, Task
+from liftnet.core.scores import CaseScore, Comparison
+from liftnet.tasks.base import Budget, Request, Stage, Task
 from liftnet.tasks.missing_modality import rules, scoring, synthesis
 from liftnet.tasks.missing_modality.context_translation import (
     SLICE_STAGE,

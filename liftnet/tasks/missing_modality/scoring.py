@@ -8,12 +8,11 @@ import numpy as np
 
 from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.core.geometry import SLICE_AXES
-from liftnet.core.scores import CaseScore, Protocol
+from liftnet.core.scores import CaseScore, Comparison, Protocol
 from liftnet.metrics.coherence import delta_z_correlation, delta_z_mae, plane_ssim
 from liftnet.metrics.similarity import mae, psnr, rmse, ssim_3d
 from liftnet.ops import normalize
 from liftnet.ops.ssim import SMALLEST_WINDOW, WINDOW_SIZE, Border, fit_window
-from liftnet.tasks.base import Comparison
 
 __all__ = ["PROTOCOLS", "RECIPES", "Recipe", "score_case"]
 

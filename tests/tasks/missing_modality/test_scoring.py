@@ -9,7 +9,7 @@ from skimage.metrics import structural_similarity
 
 from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Comparison
+from liftnet.core.scores import Comparison
 from liftnet.tasks.missing_modality.scoring import PROTOCOLS, RECIPES, score_case
 
 SHAPE = (13, 15, 17)  # (z, y, x)
