@@ -12,6 +12,7 @@ FLOORS = (
     {"core"},
     {"ops", "imageio"},
     {"networks", "losses", "metrics", "augment", "data", "report"},
+    {"planning"},
     {"tasks"},
     {"pipeline"},
     {"cli"},

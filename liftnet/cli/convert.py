@@ -13,13 +13,17 @@ NOTE_WIDTH = 120  # ours: the names of a hundred cases stay in the file
 
 def convert(
     layout: Annotated[
-        str, typer.Argument(metavar="brats|folders", help="How the images are laid out now.")
+        str,
+        typer.Argument(
+            metavar="brats|folders|synthrad2023|synthrad2025",
+            help="How the images are laid out now.",
+        ),
     ],
     sources: Annotated[
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="brats: the folder of CASE/CASE-t1n.nii.gz files. folders: t1n=DIR t2w=DIR ...",
+            help="folders: t1n=DIR t2w=DIR ... Others: the folder that holds one folder per case.",
         ),
     ],
     dataset: Annotated[
@@ -33,16 +37,34 @@ def convert(
         str | None,
         typer.Option("--test", metavar="DIR", help="Images for imagesTs, in the same layout."),
     ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target", metavar="ct=DIR", help="folders: what is to be made; after the sources."
+        ),
+    ] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option("--masks", metavar="DIR", help="folders: masks, named like the images."),
+    ] = None,
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy the files instead of linking to them.")
     ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Bring BraTS or plain folders into the raw format of liftnet_raw_layout.md."""
+    """Bring BraTS, SynthRAD or plain folders into the raw format of liftnet_raw_layout.md."""
     from liftnet.pipeline import convert as step
 
     folder = step.convert(
-        layout, sources, dataset, name=name, test=test, copy=copy, workspace=workspace
+        layout,
+        sources,
+        dataset,
+        name=name,
+        test=test,
+        target=target,
+        masks=masks,
+        copy=copy,
+        workspace=workspace,
     )
     print(f"Made {folder}")
     for line in (folder / step.NOTES_FILE).read_text(encoding="utf-8").splitlines():
@@ -55,4 +77,4 @@ def convert(
 
 def main() -> None:
     """Run the command."""
-    run(convert)
+    run(convert, lists=("--target",))

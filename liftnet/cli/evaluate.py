@@ -22,13 +22,24 @@ def evaluate(
         str,
         typer.Option(
             "--protocol",
-            metavar="liftnet|lift|cwdm|brasyn",
+            metavar="liftnet|lift|cwdm|brasyn|synthrad2023|synthrad2025",
             help="Range, grid and mask; each prints what it does.",
         ),
     ] = "liftnet",
     sources: Annotated[
         str | None,
-        typer.Option("-s", metavar="DIR", help="Source images, for cwdm. Default: that of -r."),
+        typer.Option(
+            "-s", metavar="DIR", help="Source images, for cwdm. Default: -r, or imagesTs beside it."
+        ),
+    ] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--masks",
+            metavar="DIR",
+            help="Masks CASE.nii.gz, for synthrad. Default: masksTs beside -r.",
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -47,6 +58,7 @@ def evaluate(
         dataset=dataset,
         output=output,
         sources=sources,
+        masks=masks,
         num_processes=num_processes,
         workspace=workspace,
     )

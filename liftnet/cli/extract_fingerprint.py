@@ -9,19 +9,28 @@ from liftnet.cli.shell import DatasetOption, ProcessesOption, WorkspaceOption, r
 NoCheckOption = Annotated[
     bool, typer.Option("--no_check", help="Skip the checks of names; images are always checked.")
 ]
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict", help="Refuse a dataset with images that look misregistered."),
+]
 
 
 def extract_fingerprint(
     dataset: DatasetOption = None,
     num_processes: ProcessesOption = None,
     no_check: NoCheckOption = False,
+    strict: StrictOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Measure a raw dataset, list all problems of its files, write fingerprint.json."""
     from liftnet.pipeline import extract_fingerprint as step
 
     step.extract_fingerprint(
-        dataset, num_processes=num_processes, check=not no_check, workspace=workspace
+        dataset,
+        num_processes=num_processes,
+        check=not no_check,
+        strict=strict,
+        workspace=workspace,
     )
 
 

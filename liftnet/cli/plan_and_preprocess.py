@@ -1,6 +1,6 @@
 """`liftnet_plan_and_preprocess`."""
 
-from liftnet.cli.extract_fingerprint import NoCheckOption
+from liftnet.cli.extract_fingerprint import NoCheckOption, StrictOption
 from liftnet.cli.plan import ExplainOption, GpuMemoryOption, NameOption, SetOption, StepsOption
 from liftnet.cli.preprocess import CleanOption
 from liftnet.cli.shell import DatasetOption, ProcessesOption, WorkspaceOption, run
@@ -15,6 +15,7 @@ def plan_and_preprocess(
     explain: ExplainOption = False,
     num_processes: ProcessesOption = None,
     no_check: NoCheckOption = False,
+    strict: StrictOption = False,
     clean: CleanOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -30,6 +31,7 @@ def plan_and_preprocess(
         explain_plan=explain,
         num_processes=num_processes,
         check=not no_check,
+        strict=strict,
         clean=clean,
         workspace=workspace,
     )

@@ -34,8 +34,14 @@ def predict(
         list[str] | None,
         typer.Option("--target", metavar="NAME", help="Synthesize this, present or not."),
     ] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            "-m", "--masks", metavar="DIR", help="Masks CASE.nii.gz. Default: from the sources."
+        ),
+    ] = None,
     normalized: Annotated[
-        bool, typer.Option("--normalized", help="Write [0, 1] instead of typical intensities.")
+        bool, typer.Option("--normalized", help="Write the network's units, [0, 1] or [-1, 1].")
     ] = False,
     continue_prediction: Annotated[
         bool, typer.Option("--continue_prediction", help="Keep outputs that are finished.")
@@ -53,7 +59,7 @@ def predict(
     num_processes: ProcessesOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Synthesize, for every case of a folder, the contrasts that it lacks."""
+    """Synthesize, for every case of a folder, what it lacks."""
     from liftnet.pipeline import predict as step
 
     failures = step.predict(
@@ -64,6 +70,7 @@ def predict(
         plan_name=plan_name,
         mapper=not no_mapper,
         target=target,
+        masks=masks,
         normalized=normalized,
         continue_prediction=continue_prediction,
         num_parts=num_parts,

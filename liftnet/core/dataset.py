@@ -61,16 +61,28 @@ class Dataset:
     cases: tuple[Case, ...]
 
     @property
+    def sources(self) -> tuple[Channel, ...]:
+        """The channels in imagesTr. Without targets any of them can be the one to make."""
+        return _in_order(self.description.channels)
+
+    @property
+    def targets(self) -> tuple[Channel, ...]:
+        """The channels in targetsTr, which are never an input; for translation only."""
+        return _in_order(self.description.targets)
+
+    @property
     def channels(self) -> tuple[Channel, ...]:
         """All channels in file order: sources first, then targets."""
-        return channel_list(self.description)
+        return (*self.sources, *self.targets)
+
+
+def _in_order(channels: dict[str, Channel]) -> tuple[Channel, ...]:
+    return tuple(channel for _, channel in sorted(channels.items(), key=lambda item: int(item[0])))
 
 
 def channel_list(description: DatasetDescription) -> tuple[Channel, ...]:
     """The channels of a dataset in file order: sources first, then targets."""
-    sources = sorted(description.channels.items(), key=lambda item: int(item[0]))
-    targets = sorted(description.targets.items(), key=lambda item: int(item[0]))
-    return tuple(channel for _, channel in [*sources, *targets])
+    return (*_in_order(description.channels), *_in_order(description.targets))
 
 
 def load_description(folder: Path) -> DatasetDescription:
@@ -172,7 +184,13 @@ def load_dataset(folder: Path) -> Dataset:
         )
     found, _ = find_cases(images, description.channels, file_ending=description.file_ending)
     targets: dict[str, dict[str, Path]] = {}
-    if description.targets and (folder / "targetsTr").is_dir():
+    if description.targets:
+        if not (folder / "targetsTr").is_dir():
+            raise DatasetError(
+                "The dataset has no folder targetsTr, but dataset.json lists targets",
+                where=str(folder),
+                remedy="Put the target images there as CASE_0000" + description.file_ending + ".",
+            )
         targets, _ = find_cases(
             folder / "targetsTr", description.targets, file_ending=description.file_ending
         )

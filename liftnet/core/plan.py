@@ -13,11 +13,13 @@ __all__ = [
     "MixerSpec",
     "PercentileScale",
     "Plan",
+    "ResidualSpec",
     "Schedule",
     "TranslatorSpec",
+    "ZScore",
 ]
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,28 @@ class PercentileScale:
 
 @dataclass(frozen=True)
 class ClipAndScale:
-    """CT: clip to [low, high] in file units (HU), scale to [0, 1]; inverts exactly."""
+    """CT: clip to [low, high] in file units (HU), scale to `limits`; inverts exactly."""
 
     low: float
     high: float
+    limits: tuple[float, float]  # what `low` and `high` become
 
 
-Normalization = PercentileScale | ClipAndScale
+@dataclass(frozen=True)
+class ZScore:
+    """MR: subtract the image's own mean, divide by its standard deviation; nothing is clipped.
+
+    `region` says over which voxels: those of the foreground that the plan's grid defines
+    ("foreground", independent of the field of view) or all ("grid", LiFT's letter). The typical
+    values are the medians over the training cases, in file units.
+    """
+
+    region: Literal["foreground", "grid"]
+    typical_mean: float
+    typical_std: float
+
+
+Normalization = PercentileScale | ClipAndScale | ZScore
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,8 @@ class Grid:
     crop_in_plane: bool  # to the foreground box; slices are never cropped
     resample_in_plane: bool
     resample_through_plane: bool
+    mask: Literal["none", "body"]  # "body": a mask per case, from its file or from the sources
+    box: tuple[int, int, int] | None  # only a box of this size about the mask's centre is used
 
 
 @dataclass(frozen=True)
@@ -92,8 +111,17 @@ class MixerSpec:
     hidden_size: int
     num_layers: int
     fourier_frequencies: int
-    inject: Literal["bottleneck", "decoder"]
+    inject: Literal["none", "bottleneck", "decoder"]  # "none": a residual head takes it instead
     through_plane_kernel: int  # 0: none (the paper); 3: a depthwise convolution along slices
+
+
+@dataclass(frozen=True)
+class ResidualSpec:
+    """The head that corrects the frozen translator's slices, knowing their neighbours."""
+
+    width: int  # feature maps
+    convolutions: int
+    neighbours: int  # slices on each side that it sees
 
 
 @dataclass(frozen=True)
@@ -132,7 +160,8 @@ class Schedule:
 
     num_steps: int
     volumes_per_step: int
-    decoded_slices: int  # contiguous slices decoded and supervised per volume
+    windows_per_volume: int  # slabs decoded and supervised per volume
+    decoded_slices: int  # contiguous slices of each
     learning_rates: dict[str, float]
     weight_decay: float
     betas: tuple[float, float]
@@ -173,10 +202,11 @@ class Plan:
     dataset: str
     name: str
     channels: tuple[ChannelPlan, ...]
+    sources: tuple[str, ...]
     targets: tuple[str, ...]
-    source_dropout: float  # probability that a training step hides more than one contrast
+    source_dropout: float  # probability that a training step hides more sources than it must
     grid: Grid
-    networks: dict[str, TranslatorSpec | MixerSpec]
+    networks: dict[str, TranslatorSpec | MixerSpec | ResidualSpec]
     losses: dict[str, float]
     augmentation: AugmentationSpec
     stages: dict[str, Schedule]
@@ -189,6 +219,14 @@ class Plan:
     def channel_names(self) -> tuple[str, ...]:
         """The names of all channels, in order."""
         return tuple(channel.name for channel in self.channels)
+
+    def file_number(self, name: str) -> int:
+        """The number in the file name of a channel's image: CASE_0003.nii.gz.
+
+        Targets that are never a source have numbers of their own, as in targetsTr.
+        """
+        pure = [channel for channel in self.channel_names if channel not in self.sources]
+        return pure.index(name) if name in pure else self.channel_names.index(name)
 
     def channel(self, name: str) -> ChannelPlan:
         """The plan of one channel."""

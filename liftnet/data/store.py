@@ -10,7 +10,9 @@ from liftnet.core.errors import CheckpointError, DatasetError, PlanError
 from liftnet.core.geometry import Placement
 from liftnet.core.jsonable import from_json, read_json, write_json
 
-__all__ = ["Store", "StoredCase", "write_case"]
+__all__ = ["MASK_ENDING", "Store", "StoredCase", "write_case"]
+
+MASK_ENDING = ".mask.npy"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,11 @@ class StoredCase:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of preprocessed cases: CASE.npy (C, D, H, W) float16 in [0, 1], and CASE.json."""
+    """A folder of preprocessed cases.
+
+    CASE.npy holds (C, D, H, W) float16 in network units, CASE.mask.npy bool (D, H, W) where the
+    plan uses masks, and CASE.json the rest.
+    """
 
     folder: Path
 
@@ -48,7 +54,18 @@ class Store:
         Raises:
             DatasetError: If the file is missing or damaged.
         """
-        path = self.folder / f"{identifier}.npy"
+        return self._array(f"{identifier}.npy")
+
+    def mask(self, identifier: str) -> np.ndarray:
+        """The mask (D, H, W), bool, memory-mapped.
+
+        Raises:
+            DatasetError: If the file is missing or damaged.
+        """
+        return self._array(identifier + MASK_ENDING)
+
+    def _array(self, name: str) -> np.ndarray:
+        path = self.folder / name
         try:
             array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
@@ -69,13 +86,20 @@ class Store:
         return described.key == key and array.shape[1:] == described.shape
 
 
-def write_case(folder: Path, voxels: np.ndarray, case: StoredCase) -> None:
+def write_case(
+    folder: Path, voxels: np.ndarray, case: StoredCase, *, mask: np.ndarray | None = None
+) -> None:
     """Store a case; its JSON file comes last, and marks it complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"{case.identifier}.npy"
     (folder / f"{case.identifier}.json").unlink(missing_ok=True)
+    _write_array(folder / f"{case.identifier}.npy", voxels.astype(np.float16, copy=False))
+    if mask is not None:
+        _write_array(folder / (case.identifier + MASK_ENDING), mask.astype(bool, copy=False))
+    write_json(folder / f"{case.identifier}.json", case)
+
+
+def _write_array(final: Path, array: np.ndarray) -> None:
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
-        np.save(file, np.ascontiguousarray(voxels, dtype=np.float16), allow_pickle=False)
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
     temporary.replace(final)
-    write_json(folder / f"{case.identifier}.json", case)

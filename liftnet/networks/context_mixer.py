@@ -54,7 +54,7 @@ class ContextMixer(nn.Module):
             batch_first=True,
             bidirectional=True,
         )
-        injected = maps if spec.inject == "decoder" else maps[:1]
+        injected = {"none": [], "bottleneck": maps[:1], "decoder": maps}[spec.inject]
         layers = [nn.Linear(2 * spec.hidden_size, 2 * m) for m in injected]
         self.inject = nn.ModuleList(layers)
         for layer in layers:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +81,13 @@ class SliceTranslator(nn.Module):
     def decode(
         self, features: SliceFeatures, condition: Tensor, adjust: Adjust | None = None
     ) -> Tensor:
-        """Target slices (N, C, H, W).
+        """Target slices (N, C, H, W); arguments as in `decode_features`."""
+        return self.finish(self.decode_features(features, condition, adjust))
+
+    def decode_features(
+        self, features: SliceFeatures, condition: Tensor, adjust: Adjust | None = None
+    ) -> Tensor:
+        """The finest decoder maps (N, width, H, W), from which `finish` makes the target.
 
         `adjust(stage, maps)` changes the maps of the bottleneck (stage 0) and after each decoder
         stage (1, 2, ... from coarse to fine): where a mixer brings in the other slices.
@@ -96,5 +103,9 @@ class SliceTranslator(nn.Module):
             x = block(torch.cat([x, skip], dim=1), condition)
             if adjust is not None:
                 x = adjust(i + 1, x)
-        with without_autocast(x.device):  # bf16 would round the intensities
-            return self.head(x.float())
+        return x
+
+    def finish(self, maps: Tensor) -> Tensor:
+        """Target slices (N, C, H, W) from the finest decoder maps, float32."""
+        with without_autocast(maps.device):  # bf16 would round the intensities
+            return cast(Tensor, self.head(maps.float()))

@@ -1,21 +1,49 @@
-"""Intensity normalization of one image to [0, 1], and back to file units."""
+"""Intensity normalization of one image to network units, and back to file units.
+
+Every normalization is linear between limits: it is described by the two intensities that become
+0 and 1, and by the network values at which it is clipped.
+"""
 
 import numpy as np
 
-from liftnet.core.plan import ClipAndScale, Normalization, PercentileScale
+from liftnet.core.plan import ClipAndScale, Normalization, PercentileScale, ZScore
 
-__all__ = ["apply", "intensity_range", "invert", "typical_range"]
+__all__ = [
+    "apply",
+    "background",
+    "background_value",
+    "intensity_range",
+    "invert",
+    "limits",
+    "quantile",
+    "typical_range",
+    "written_range",
+]
+
+UNLIMITED = (-np.inf, np.inf)
 
 
-def intensity_range(image: np.ndarray, normalization: Normalization) -> tuple[float, float]:
+def intensity_range(
+    image: np.ndarray, normalization: Normalization, foreground: np.ndarray | None = None
+) -> tuple[float, float]:
     """The intensities of this image (D, H, W) that become 0 and 1.
 
-    Source: LiFT Sec. 5.2, cWDM bratsloader.py (percentiles 0.1 and 99.9).
-    Differs: negatives count as zero, so that ringing does not lift the background.
+    `foreground` (D, H, W) is needed for a `ZScore` over it.
+
+    Source: LiFT Sec. 5.2, cWDM bratsloader.py (percentiles 0.1 and 99.9); Sec. 5.3 (z-score, HU).
+    Differs: negatives count as zero in percentiles, so that ringing does not lift the background.
     """
     if isinstance(normalization, ClipAndScale):
-        return normalization.low, normalization.high
+        return _fixed_range(normalization)
     values = image.reshape(-1)
+    if isinstance(normalization, ZScore):
+        if normalization.region == "foreground":
+            assert foreground is not None
+            values = image[foreground]
+        if values.size == 0:
+            return 0.0, 1.0
+        mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+        return mean, mean + (std if std > 0 else 1.0)
     if normalization.region == "foreground":
         values = values[values > 0]
     if values.size == 0:
@@ -34,19 +62,58 @@ def quantile(values: np.ndarray, q: float) -> float:
     return float(part[below] + (part[above] - part[below]) * (position - below))
 
 
-def apply(image: np.ndarray, low: float, high: float) -> np.ndarray:
-    """The image with [low, high] mapped to [0, 1] and the rest clipped; float32."""
+def apply(
+    image: np.ndarray, low: float, high: float, clip: tuple[float, float] = (0.0, 1.0)
+) -> np.ndarray:
+    """The image with `low` mapped to 0 and `high` to 1, clipped to network values; float32."""
     scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(1.0 / (high - low))
-    return np.clip(scaled, 0.0, 1.0, out=scaled)
+    return scaled if clip == UNLIMITED else np.clip(scaled, *clip, out=scaled)
 
 
 def invert(image: np.ndarray, low: float, high: float) -> np.ndarray:
-    """The image with [0, 1] mapped back to [low, high]; float32."""
+    """The image with 0 mapped back to `low` and 1 to `high`; float32."""
     return image.astype(np.float32) * np.float32(high - low) + np.float32(low)
+
+
+def limits(normalization: Normalization) -> tuple[float, float]:
+    """The network values between which a normalized image lies."""
+    if isinstance(normalization, ClipAndScale):
+        return normalization.limits
+    return UNLIMITED if isinstance(normalization, ZScore) else (0.0, 1.0)
 
 
 def typical_range(normalization: Normalization) -> tuple[float, float]:
     """The file units that 0 and 1 mean in an image that was synthesized, not measured."""
     if isinstance(normalization, PercentileScale):
         return normalization.typical_low, normalization.typical_high
-    return normalization.low, normalization.high
+    if isinstance(normalization, ZScore):
+        mean = normalization.typical_mean
+        return mean, mean + normalization.typical_std
+    return _fixed_range(normalization)
+
+
+def written_range(normalization: Normalization) -> tuple[float, float]:
+    """The file units between which a synthesized image lies; of 0 and 1 if it has no limits."""
+    low, high = typical_range(normalization)
+    ends = limits(normalization)
+    if ends == UNLIMITED:
+        return low, high
+    return low + ends[0] * (high - low), low + ends[1] * (high - low)
+
+
+def background(normalization: Normalization) -> float:
+    """The intensity of air in a synthesized image, in file units."""
+    return 0.0 if isinstance(normalization, ZScore) else written_range(normalization)[0]
+
+
+def background_value(normalization: Normalization, low: float, high: float) -> float:
+    """The network value of air in an image whose intensities `low`, `high` became 0 and 1."""
+    if isinstance(normalization, ZScore):
+        return -low / (high - low)
+    return limits(normalization)[0]
+
+
+def _fixed_range(normalization: ClipAndScale) -> tuple[float, float]:
+    bottom, top = normalization.limits
+    slope = (normalization.high - normalization.low) / (top - bottom)
+    return normalization.low - bottom * slope, normalization.low + (1 - bottom) * slope

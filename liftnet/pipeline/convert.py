@@ -5,17 +5,21 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from liftnet.core.errors import DatasetError
 from liftnet.core.jsonable import did_you_mean, write_json, write_text
 from liftnet.core.workspace import Workspace, find_workspace
-from liftnet.pipeline.source_layouts import Found, common_ending, find_brats, find_folders
+from liftnet.pipeline.source_layouts import Found, common_ending, counted, find_brats
+from liftnet.pipeline.source_layouts_folders import find_folders
+from liftnet.pipeline.source_layouts_synthrad import find_synthrad
 
 __all__ = ["NOTES_FILE", "convert"]
 
 NOTES_FILE = "conversion.txt"
-LAYOUTS = ("brats", "folders")
+LAYOUTS = ("brats", "folders", "synthrad2023", "synthrad2025")
+CT_NAMES = ("ct", "cbct")  # channels of these names are in Hounsfield units, at least nearly
 
 
 def convert(
@@ -25,8 +29,10 @@ def convert(
     *,
     name: str | None = None,
     test: str | Path | None = None,
+    target: Sequence[str] | None = None,
+    masks: str | Path | None = None,
     copy: bool = False,
-    task: str = "missing_modality",
+    task: str | None = None,
     workspace: Path | str | None = None,
 ) -> Path:
     """The folder of a new raw dataset, made by link or copy; what was done is in conversion.txt.
@@ -34,15 +40,19 @@ def convert(
     The dataset appears whole or not at all, and never in the place of another one.
 
     Args:
-        layout: "brats" (one folder per case) or "folders" (one folder per contrast).
-        sources: brats: one folder. folders: texts such as "t1n=DIR", one per contrast.
+        layout: "brats", "synthrad2023", "synthrad2025" (one folder per case) or "folders" (one
+            folder per contrast).
+        sources: folders: texts such as "t1n=DIR", one per contrast. Others: one folder.
         dataset: The number of the new dataset, 1 to 999.
         name: Its name; by default made from the source.
         test: Images for prediction (imagesTs): a folder in the same layout; for "folders" it has
-            one sub-folder per contrast. By default (brats) the source's sub-folder test beside
-            its train, if it has them.
+            one sub-folder per contrast, and masks. By default (not folders) the source's
+            sub-folder test beside its train, if it has them.
+        target: folders: texts such as "ct=DIR", one per contrast to be made from the sources.
+        masks: folders: the folder of masks.
         copy: Copy the files instead of linking to them.
-        task: The task to write into dataset.json.
+        task: The task to write into dataset.json. By default translation where there are
+            targets, else missing_modality.
         workspace: The workspace to put the dataset in.
 
     Raises:
@@ -54,12 +64,9 @@ def convert(
         raise DatasetError(
             f"Dataset number {dataset} is not possible", remedy="Take one from 1 to 999."
         )
-    if layout == "brats":
-        found = find_brats(sources, test)
-        default = Path(sources[0]).resolve().name
-    else:
-        found = find_folders(sources, test)
-        default = "-".join(found.channels)
+    targets = [target] if isinstance(target, str) else list(target or ())
+    found, default = _find(layout, sources, test, targets, masks)
+    task = task or ("translation" if found.targets else "missing_modality")
     ending = common_ending(found)
     clean = re.sub(r"[^A-Za-z0-9]+", "-", name or default).strip("-") or "Images"
     space = find_workspace(workspace)
@@ -71,12 +78,32 @@ def convert(
     building.mkdir()
     try:
         counts = Counter(_place_all(found, building, ending, copy=copy))
-        write_json(building / "dataset.json", _description(clean, task, found.channels, ending))
-        write_text(building / NOTES_FILE, _notes(layout, sources, found, counts))
+        write_json(building / "dataset.json", _description(clean, task, found, ending))
+        write_text(building / NOTES_FILE, _notes(layout, [*sources, *targets], found, counts))
         building.rename(space.raw / full_name)
     finally:
         shutil.rmtree(building, ignore_errors=True)  # there only if something failed
     return space.raw / full_name
+
+
+def _find(
+    layout: str,
+    sources: Sequence[str | Path],
+    test: str | Path | None,
+    targets: Sequence[str],
+    masks: str | Path | None,
+) -> tuple[Found, str]:
+    """What the source holds, and a name for it."""
+    if layout == "folders":
+        found = find_folders(sources, test, targets=targets, masks=masks)
+        return found, "-".join((*found.channels, *found.targets))
+    if targets or masks:
+        raise DatasetError(
+            f"Layout {layout} takes no target and no folder of masks",
+            remedy="Leave out --target and --masks, or use the layout folders.",
+        )
+    find = {"brats": find_brats}.get(layout, partial(find_synthrad, layout))
+    return find(sources, test), Path(sources[0]).resolve().name
 
 
 def _check_free(space: Workspace, dataset: int) -> None:
@@ -91,15 +118,21 @@ def _check_free(space: Workspace, dataset: int) -> None:
 
 
 def _place_all(found: Found, folder: Path, ending: str, *, copy: bool) -> Iterator[str]:
-    """Put every image in its place; yields how, once per image."""
-    for part, cases in (("imagesTr", found.train), ("imagesTs", found.test)):
-        if cases:
-            (folder / part).mkdir()
-        for case, images in sorted(cases.items()):
-            for number, channel in enumerate(found.channels):
-                if channel in images:
-                    target = folder / part / f"{case}_{number:04d}{ending}"
-                    yield _place(images[channel], target, copy=copy)
+    """Put every image and mask in its place; yields how, once per file."""
+    for suffix, cases, masks in (
+        ("Tr", found.train, found.train_masks),
+        ("Ts", found.test, found.test_masks),
+    ):
+        files = {f"masks{suffix}/{case}{ending}": path for case, path in masks.items()}
+        for part, channels in (("images", found.channels), ("targets", found.targets)):
+            for number, channel in enumerate(channels):
+                for case, images in cases.items():
+                    if channel in images:
+                        name = f"{part}{suffix}/{case}_{number:04d}{ending}"
+                        files[name] = images[channel]
+        for name, path in sorted(files.items()):
+            (folder / name).parent.mkdir(exist_ok=True)
+            yield _place(path, folder / name, copy=copy)
 
 
 def _place(source: Path, target: Path, *, copy: bool) -> str:
@@ -119,15 +152,20 @@ def _place(source: Path, target: Path, *, copy: bool) -> str:
     return "copied"
 
 
-def _description(name: str, task: str, channels: Sequence[str], ending: str) -> dict[str, object]:
+def _description(name: str, task: str, found: Found, ending: str) -> dict[str, object]:
     """The content of dataset.json."""
+
+    def numbered(channels: Sequence[str]) -> dict[str, dict[str, str]]:
+        return {
+            str(number): {"name": name, "modality": "CT" if name.lower() in CT_NAMES else "MR"}
+            for number, name in enumerate(channels)
+        }
+
     return {
         "name": name,
         "task": task,
-        "channels": {
-            str(number): {"name": channel, "modality": "CT" if channel.lower() == "ct" else "MR"}
-            for number, channel in enumerate(channels)
-        },
+        "channels": numbered(found.channels),
+        **({"targets": numbered(found.targets)} if found.targets else {}),
         "file_ending": ending,
         "licence": "unknown",
         "reference": "",
@@ -136,21 +174,42 @@ def _description(name: str, task: str, channels: Sequence[str], ending: str) -> 
 
 def _notes(layout: str, sources: Sequence[str | Path], found: Found, counts: Counter[str]) -> str:
     """What was done, for people to read."""
-    how = ", ".join(f"{number} files {word}" for word, number in counts.items())
+    how = ", ".join(f"{counted(number, 'file')} {word}" for word, number in counts.items())
+    what = f"channels {', '.join(found.channels)}"
+    if found.targets:
+        what = f"from {', '.join(found.channels)} to {', '.join(found.targets)}"
     lines = [
         f"Layout {layout} from {', '.join(map(str, sources))}: {how}.",
-        f"{len(found.train)} training cases, {len(found.test)} test cases; "
-        f"channels {', '.join(found.channels)}.",
+        f"{counted(len(found.train), 'training case')}, {counted(len(found.test), 'test case')}; "
+        f"{what}.",
     ]
-    for channel in found.channels:
-        missing = sorted(case for case, images in found.train.items() if channel not in images)
-        if missing:
-            lines.append(f"{len(missing)} training cases lack {channel}: {', '.join(missing)}.")
-    extra = {c for images in found.test.values() for c in images} - set(found.channels)
+    for kind, cases, masks in (
+        ("training", found.train, found.train_masks),
+        ("test", found.test, found.test_masks),
+    ):
+        lacks = {"a mask": sorted(cases.keys() - masks.keys())} if masks else {}
+        for channel in (*found.channels, *found.targets) if kind == "training" else found.targets:
+            lacks[channel] = sorted(case for case, images in cases.items() if channel not in images)
+        lines += [
+            f"{len(names)} {kind} cases lack {part}: {', '.join(names)}."
+            for part, names in lacks.items()
+            if names
+        ]
+    lines += found.notes
+    both = sorted(found.train.keys() & found.test.keys())
+    if both:
+        lines.append(
+            f"{counted(len(both), 'name')} both among training and test cases: {', '.join(both)}."
+        )
+    extra = {c for images in found.test.values() for c in images}
+    extra -= {*found.channels, *found.targets}
     if extra:
         lines.append(f"Only in test cases, left out: {', '.join(sorted(extra))}.")
     if found.left_out:
-        kinds = Counter(re.split(r"[-_]", path.name)[-1] for path in found.left_out)
+        kinds = Counter(
+            path.name.removeprefix(path.parent.name).lstrip("-_") for path in found.left_out
+        )
         shown = ", ".join(f"{number} x {kind}" for kind, number in kinds.most_common(5))
-        lines.append(f"{len(found.left_out)} files left out (no contrast): {shown}.")
+        count = counted(len(found.left_out), "file")
+        lines.append(f"{count} left out (no contrast): {shown}.")
     return "\n".join(lines) + "\n"

@@ -1,39 +1,25 @@
 """Step 6: score predicted images against references, under a named protocol."""
 
-import csv
-import io
+import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from liftnet.core.dataset import FILE_ENDINGS
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.jsonable import write_json, write_text
-from liftnet.core.scores import (
-    AVERAGE,
-    SCORES_VERSION,
-    CaseScore,
-    MetricSummary,
-    ScoreFailure,
-    Scores,
-)
-from liftnet.metrics import statistics
+from liftnet.core.scores import SCORES_VERSION, CaseScore, ScoreFailure, Scores
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.progress import progress, say
-from liftnet.pipeline.scoring import (
-    CaseFiles,
-    Facts,
-    Pair,
-    find_images,
-    find_setting,
-    read_facts,
-    score_files,
-)
+from liftnet.pipeline.score_setting import Facts, find_setting, has_own_numbers, read_facts
+from liftnet.pipeline.score_table import TABLE_WIDTH, as_csv, explanation, summarize, table
+from liftnet.pipeline.scoring import CaseFiles, Pair, find_images, score_files
 from liftnet.version import __version__
 
-__all__ = ["evaluate", "summarize", "table"]
+__all__ = ["evaluate"]
 
 DEFAULT_PROTOCOL = "liftnet"  # ours: the paper's range and grid, without the target's zeros
 SHOWN_NAMES = 4  # ours: enough of each folder's names to see what is different
@@ -47,6 +33,7 @@ def evaluate(
     dataset: int | str | None = None,
     output: Path | str | None = None,
     sources: Path | str | None = None,
+    masks: Path | str | None = None,
     num_processes: int | None = None,
     workspace: Path | str | None = None,
 ) -> Scores:
@@ -55,26 +42,40 @@ def evaluate(
     Args:
         predicted_folder: files named CASE_0003.nii.gz, with the JSON that predict wrote.
         reference_folder: files of the same names; others, such as the sources, may be there.
-        protocol: which convention of range, grid and mask; "lift", "cwdm", "brasyn" as published.
+        protocol: which convention of range, grid and mask; "lift", "cwdm", "brasyn",
+            "synthrad2023", "synthrad2025" as published.
         dataset: id or name; gives channel names and slice axis where the JSON files do not.
         output: folder for the scores; by default the predicted folder.
         sources: folder of source images, for protocols that mask with one; by default the
-            reference folder.
+            reference folder, or imagesTs beside it if that is called targetsTs.
+        masks: folder of masks named CASE.nii.gz, for protocols that score inside one; by default
+            masksTs beside targetsTs or imagesTs.
         num_processes: cases worked on at the same time.
         workspace: the workspace folder.
 
     Raises:
-        DatasetError: If no predicted image has a reference, or none could be scored.
+        DatasetError: If no predicted image has a reference, the protocol needs masks and there
+            is no folder of them, or no image could be scored.
         PlanError: If there is no such protocol.
     """
     predicted, reference = Path(predicted_folder), Path(reference_folder)
-    source = reference if sources is None else Path(sources)
+    apart = _beside(reference, "images") if has_own_numbers(reference) else None
+    source = (apart or reference) if sources is None else Path(sources)
     target = predicted if output is None else Path(output)
-    files, alone, broken = find_files(predicted, reference, source)
+    mask = _beside(reference, "masks") if masks is None else Path(masks)
+    files, alone, broken = find_files(predicted, reference, source, mask)
     facts: dict[str, list[Facts]] = {}
     for pair in (pair for case in files for pair in case.pairs):
         facts.setdefault(pair.channel, []).extend([pair.facts] if pair.facts else [])
-    setting = find_setting(facts, protocol, dataset=dataset, workspace=workspace)
+    setting = find_setting(
+        facts, protocol, reference=reference, dataset=dataset, workspace=workspace
+    )
+    if setting.protocol.needs_mask and mask is None:
+        raise DatasetError(
+            f"Protocol {protocol} scores inside a mask, and there is no folder of masks",
+            where=str(reference.absolute().parent),
+            remedy="Name the folder of masks CASE.nii.gz with --masks.",
+        )
     say(f"Protocol {setting.protocol.name}: {setting.protocol.description}")
     rows: list[CaseScore] = []
     failures = list(broken)
@@ -126,8 +127,17 @@ def threads_shared_by(workers: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _beside(reference: Path, kind: str) -> Path | None:
+    """The folder of sources or masks of the raw dataset in which the references lie, if any."""
+    match = re.fullmatch(r"(images|targets)(Tr|Ts)", reference.absolute().name)
+    if match is None:
+        return None
+    folder = reference.absolute().parent / f"{kind}{match[2]}"
+    return folder if folder.is_dir() else None
+
+
 def find_files(
-    predicted: Path, reference: Path, source: Path
+    predicted: Path, reference: Path, source: Path, mask: Path | None
 ) -> tuple[list[CaseFiles], list[Path], list[ScoreFailure]]:
     """The cases to score, predicted files without a reference, and files with a broken JSON.
 
@@ -139,6 +149,7 @@ def find_files(
         say(f"warning: {path.name} is not named like CASE_0003; left out")
     references, _ = find_images(reference, "reference")
     sources = references if source == reference else find_images(source, "source")[0]
+    masks = {} if mask is None else find_masks(mask)
     files, alone, broken = [], [], []
     for case, images in sorted(found.items()):
         pairs = []
@@ -151,7 +162,8 @@ def find_files(
             except LiftnetError as error:
                 broken.append(ScoreFailure(case, str(error)))
         if pairs:
-            files.append(CaseFiles(case, tuple(pairs), references[case], sources.get(case, {})))
+            own_sources, own_mask = sources.get(case, {}), masks.get(case)
+            files.append(CaseFiles(case, tuple(pairs), references[case], own_sources, own_mask))
     if not files and not broken:
         raise DatasetError(
             "No predicted image has a reference of the same name",
@@ -162,72 +174,36 @@ def find_files(
     return files, alone, broken
 
 
+def find_masks(folder: Path) -> dict[str, Path]:
+    """Case -> mask file.
+
+    Raises:
+        DatasetError: If the folder does not exist.
+    """
+    if not folder.is_dir():
+        raise DatasetError(
+            "The folder of masks does not exist", where=str(folder), remedy="Check it."
+        )
+    found = {}
+    for path in sorted(folder.iterdir()):
+        ending = next((e for e in FILE_ENDINGS if path.name.lower().endswith(e)), "")
+        if ending and not path.name.startswith("."):
+            found[path.name[: -len(ending)]] = path
+    return found
+
+
 def _some_names(found: dict[str, dict[str, Path]]) -> str:
     names = [path.name for images in found.values() for path in images.values()]
     more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
     return ", ".join(names[:SHOWN_NAMES]) + more if names else "no image named CASE_0003"
 
 
-def summarize(rows: Sequence[CaseScore]) -> dict[str, dict[str, MetricSummary]]:
-    """Contrast -> metric -> statistics over cases, and those of the means of each case.
-
-    Source: LiFT App. B.4.
-    """
-    by_contrast: dict[str, list[CaseScore]] = {}
-    by_case: dict[str, list[CaseScore]] = {}
-    for row in rows:
-        by_contrast.setdefault(row.contrast, []).append(row)
-        by_case.setdefault(row.case, []).append(row)
-    metrics = list(rows[0].metrics)
-    summary = {
-        contrast: {m: statistics.summarize([row.metrics[m] for row in group]) for m in metrics}
-        for contrast, group in sorted(by_contrast.items())
-    }
-    means = {
-        m: [float(np.mean([row.metrics[m] for row in group])) for group in by_case.values()]
-        for m in metrics
-    }
-    return summary | {AVERAGE: {m: statistics.summarize(values) for m, values in means.items()}}
-
-
-def as_csv(rows: Sequence[CaseScore]) -> str:
-    """One line per case and contrast, one column per metric and note."""
-    metrics = list(rows[0].metrics)
-    notes = sorted({note for row in rows for note in row.notes})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "contrast", *metrics, *notes])
-    for row in rows:
-        values = [row.metrics[m] for m in metrics]
-        writer.writerow([row.case, row.contrast, *values, *(row.notes.get(n, "") for n in notes)])
-    return text.getvalue()
-
-
-def table(summary: dict[str, dict[str, MetricSummary]]) -> str:
-    """Metrics by contrasts: `mean [low, high]`, the 95 % bootstrap interval over cases."""
-    contrasts = [c for c in summary if c != AVERAGE or len(summary) > 2]
-    metrics = list(summary[contrasts[0]])
-    lines = [["", *contrasts], ["cases", *(str(summary[c][metrics[0]].n) for c in contrasts)]]
-    lines += [[m, *(_cell(m, summary[c][m]) for c in contrasts)] for m in metrics]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-
-
-def _cell(metric: str, found: MetricSummary) -> str:
-    digits = 2 if metric.startswith("psnr") else 4
-    return f"{found.mean:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
-
-
 def _report(scores: Scores, output: Path) -> None:
     """Print the table, what it rests on, and what was not scored."""
-    say(table(scores.summary))
-    say(
-        "mean [95 % bootstrap interval over cases]; psnr in dB, errors in units of the [0, 1] range"
-    )
-    say(f"delta_z along the {scores.slice_axis} slice axis; brain: any reference channel above 0")
+    width = shutil.get_terminal_size((TABLE_WIDTH, 24)).columns
+    say(table(scores.summary, width))
+    for line in explanation(scores.cases, scores.slice_axis, width):
+        say(line)
     origins: dict[str, int] = {}
     for row in scores.cases:
         origin = row.notes.get("predicted_range", "").split(":")[0]

@@ -1,12 +1,16 @@
 """Step 1: measure the raw dataset, and refuse what is broken, in one pass over the files."""
 
+from collections.abc import Collection
+from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from liftnet.core.dataset import Case, Dataset, load_dataset
+from liftnet.core.dataset import Case, Dataset, DatasetDescription, channel_list, load_dataset
+from liftnet.core.errors import PlanError
 from liftnet.core.fingerprint import (
     CaseFingerprint,
     ChannelStatistics,
@@ -14,9 +18,10 @@ from liftnet.core.fingerprint import (
     IntensityRange,
 )
 from liftnet.core.geometry import Volume, axis_order, turn
-from liftnet.core.jsonable import write_json
+from liftnet.core.jsonable import from_json, read_json, write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.ops.mask import bounding_box, foreground
+from liftnet.ops.registration import normalized_mutual_information
 from liftnet.pipeline.integrity import (
     Problem,
     check_names,
@@ -24,17 +29,16 @@ from liftnet.pipeline.integrity import (
     problem_table,
     raise_on_errors,
 )
+from liftnet.pipeline.pair_check import pair_problems, pair_shifts
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.progress import progress, say
 
-__all__ = ["extract_fingerprint", "measure", "normalized_mutual_information"]
+__all__ = ["FINGERPRINT_VERSION", "extract_fingerprint", "measure", "read_fingerprint"]
 
-FINGERPRINT_VERSION = 1
+FINGERPRINT_VERSION = 2  # 2: shifts of pairs, source foreground, percentiles of CT
+PERCENTILES = (0.1, 99.9)  # LiFT Sec. 5.2
 MIN_ZERO_FRACTION = 0.05  # ours: with less exact zero, zero is no background value
 MAX_SAMPLES = 100_000  # ours: the mean and median of an image are exact to 1 % from this many
-HISTOGRAM_BINS = 64  # ours: as MONAI's and ITK's mutual information
-OUTLIER_MADS = 5.0  # ours: a pair this far below the others is listed
-MIN_DROP = 0.03  # ours: but never for a difference that noise makes
 
 
 def extract_fingerprint(
@@ -42,9 +46,17 @@ def extract_fingerprint(
     *,
     num_processes: int | None = None,
     check: bool = True,
+    strict: bool = False,
     workspace: Path | str | None = None,
 ) -> Fingerprint:
     """Measure a raw dataset and write fingerprint.json.
+
+    Args:
+        dataset: id or name; may be left out where the workspace holds one dataset.
+        num_processes: files worked on at the same time.
+        check: whether names are checked; images always are.
+        strict: whether a pair of images that looks misregistered is an error.
+        workspace: the workspace folder.
 
     Raises:
         DatasetError: If files are broken; the message holds one table of all problems.
@@ -56,44 +68,90 @@ def extract_fingerprint(
     problems = check_names(raw.folder, raw.description) if check else []
     cases: dict[str, CaseFingerprint] = {}
     with progress("Fingerprint", len(raw.cases)) as advance:
-        pairs = in_parallel(_inspect_and_measure, raw.cases, worker_count(num_processes))
-        for case, (measured, found) in pairs:
+        work = partial(_inspect_and_measure, raw.description)
+        results = in_parallel(work, raw.cases, worker_count(num_processes))
+        for case, (measured, found) in results:
             problems += found
             if measured is not None:
                 cases[case.identifier] = measured
             advance()
-    if check:
-        warnings = [p for p in problems if p.severity == "warning"]
-        if warnings and len(warnings) == len(problems):
-            say(problem_table(warnings))
+    cases = dict(sorted(cases.items()))
+    files = {case.identifier: case.images for case in raw.cases}
+    suspicious = pair_problems(cases, files)
+    problems += [replace(row, severity="error") for row in suspicious] if strict else suspicious
     raise_on_errors(problems)
-    fingerprint = summarize(raw, dict(sorted(cases.items())))
+    if problems:
+        say(problem_table(problems))
+    fingerprint = summarize(raw, cases)
     path = space.fingerprint_file(name)
     write_json(path, fingerprint)
-    for line in fingerprint.suspicious_pairs:
-        say(f"likely misregistered: {line}")
     say(f"Fingerprint of {len(cases)} cases: {path}")
     return fingerprint
 
 
-def _inspect_and_measure(case: Case) -> tuple[CaseFingerprint | None, list[Problem]]:
+def read_fingerprint(path: Path) -> Fingerprint:
+    """A fingerprint file, checked.
+
+    Raises:
+        PlanError: If it is missing, damaged or of another version.
+    """
+    remedy = "Measure the dataset with liftnet_extract_fingerprint."
+    if not path.is_file():
+        raise PlanError("The dataset has no fingerprint", where=str(path), remedy=remedy)
+    data = read_json(path)
+    version = data.get("version") if isinstance(data, dict) else None
+    if version != FINGERPRINT_VERSION:
+        raise PlanError(
+            f"The fingerprint has version {version}, this liftnet reads {FINGERPRINT_VERSION}",
+            where=str(path),
+            remedy=remedy.replace("Measure the dataset", "Measure the dataset again"),
+        )
+    return from_json(Fingerprint, data, where=path.name)
+
+
+def _inspect_and_measure(
+    description: DatasetDescription, case: Case
+) -> tuple[CaseFingerprint | None, list[Problem]]:
     volume, _, problems = inspect_case(case)
-    return (None if volume is None else measure(volume, tuple(case.images))), problems
+    if volume is None:
+        return None, problems
+    targets = {channel.name for channel in description.targets.values()}
+    ct = {channel.name for channel in channel_list(description) if channel.modality == "CT"}
+    return measure(volume, tuple(case.images), targets=targets, ct=ct), problems
 
 
-def measure(volume: Volume, names: tuple[str, ...]) -> CaseFingerprint:
-    """The fingerprint of one case, on its grid turned to canonical axial order."""
+def measure(
+    volume: Volume,
+    names: tuple[str, ...],
+    *,
+    targets: Collection[str] = (),
+    ct: Collection[str] = (),
+) -> CaseFingerprint:
+    """The fingerprint of one case, on its grid turned to canonical axial order.
+
+    Args:
+        volume: The images of the case.
+        names: Their channels.
+        targets: The channels that are not there at prediction: the foreground is not theirs.
+        ct: The channels in Hounsfield units, whose negative values are as good as others.
+    """
     geometry = volume.geometry
     turned = turn(volume, axis_order(geometry, "axial"))
     voxels = np.ascontiguousarray(turned.voxels)
-    subject = foreground(voxels, "nonzero")
+    is_source = [name not in targets for name in names]
+    source = voxels if all(is_source) else voxels[is_source]
+    signed = [name in ct for name in names if name not in targets]
+    subject = foreground(source, "nonzero")
+    if any(signed):
+        subject |= (source[signed] != 0).any(axis=0)
     zero_fraction = 1 - float(subject.mean())
     if zero_fraction < MIN_ZERO_FRACTION:
-        subject = foreground(voxels, "otsu")
+        subject = foreground(source, "otsu")
     start, stop = bounding_box(subject)
     inside = np.flatnonzero(subject)
     sample = inside[:: max(1, len(inside) // MAX_SAMPLES)]
-    values = {name: voxels[i].reshape(-1)[sample] for i, name in enumerate(names)}
+    images = dict(zip(names, voxels, strict=True))
+    values = {name: image.reshape(-1)[sample] for name, image in images.items()}
     return CaseFingerprint(
         shape=turned.geometry.shape,
         spacing_mm=turned.geometry.spacing_mm,
@@ -103,18 +161,24 @@ def measure(volume: Volume, names: tuple[str, ...]) -> CaseFingerprint:
         foreground_fraction=len(inside) / subject.size,
         zero_fraction=zero_fraction,
         intensities={
-            name: intensity_range(voxels[i], values[name]) for i, name in enumerate(names)
+            name: intensity_range(image, values[name], signed=name in ct)
+            for name, image in images.items()
         },
         pair_quality={
             f"{a}-{b}": normalized_mutual_information(values[a], values[b])
             for a, b in combinations(names, 2)
         },
+        pair_shift_mm=pair_shifts(images, targets, subject, turned.geometry.spacing_mm),
     )
 
 
-def intensity_range(image: np.ndarray, sample: np.ndarray) -> IntensityRange:
+def intensity_range(image: np.ndarray, sample: np.ndarray, *, signed: bool) -> IntensityRange:
     """Statistics of one image: from a foreground sample, and of the grid's percentiles."""
-    low, high = grid_percentiles(image)
+    low, high = (
+        map(float, np.percentile(image, PERCENTILES, method="nearest"))
+        if signed
+        else grid_percentiles(image)
+    )
     return IntensityRange(
         mean=float(sample.mean()),
         std=float(sample.std()),
@@ -135,26 +199,10 @@ def grid_percentiles(image: np.ndarray) -> tuple[float, float]:
     zeros = image.size - values.size
     if values.size == 0:
         return 0.0, 0.0
-    ranks = [round(q * (image.size - 1)) - zeros for q in (0.001, 0.999)]
+    ranks = [round(q * (image.size - 1)) - zeros for q in np.divide(PERCENTILES, 100)]
     part = np.partition(values, [max(rank, 0) for rank in ranks])
     low, high = (float(part[rank]) if rank >= 0 else 0.0 for rank in ranks)
     return low, high
-
-
-def normalized_mutual_information(first: np.ndarray, second: np.ndarray) -> float:
-    """(H(a) + H(b)) / H(a, b) of two samples of voxels: 1 if unrelated, 2 if equal up to a map.
-
-    Source: Studholme et al. 1999.
-    """
-    joint, _, _ = np.histogram2d(first, second, bins=HISTOGRAM_BINS)
-    joint /= joint.sum()
-
-    def entropy(p: np.ndarray) -> float:
-        p = p[p > 0]
-        return float(-(p * np.log(p)).sum())
-
-    both = entropy(joint)
-    return (entropy(joint.sum(0)) + entropy(joint.sum(1))) / both if both > 0 else 2.0
 
 
 def summarize(dataset: Dataset, cases: dict[str, CaseFingerprint]) -> Fingerprint:
@@ -182,25 +230,8 @@ def summarize(dataset: Dataset, cases: dict[str, CaseFingerprint]) -> Fingerprin
         foreground="nonzero" if skull_stripped else "otsu",
         cases=cases,
         channels=channels,
-        suspicious_pairs=suspicious_pairs(cases),
+        suspicious_pairs=[f"{row.case}: {row.problem}" for row in pair_problems(cases)],
     )
-
-
-def suspicious_pairs(cases: dict[str, CaseFingerprint]) -> list[str]:
-    """Pairs of channels that share far less information than the same pair in other cases."""
-    lines = []
-    pairs = sorted({pair for case in cases.values() for pair in case.pair_quality})
-    for pair in pairs:
-        quality = {k: c.pair_quality[pair] for k, c in cases.items() if pair in c.pair_quality}
-        middle = median(quality.values())
-        spread = median(abs(q - middle) for q in quality.values())
-        limit = middle - max(OUTLIER_MADS * spread, MIN_DROP)
-        lines += [
-            f"case {case}: {pair} share {q:.3f} of information, other cases {middle:.3f}"
-            for case, q in quality.items()
-            if q < limit
-        ]
-    return lines
 
 
 def _letter(vector: tuple[float, float, float]) -> str:

@@ -1,6 +1,6 @@
 """The cases of a folder of new images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from liftnet.core.dataset import FILE_ENDINGS, Case, Channel, find_cases, require_channel
@@ -11,15 +11,18 @@ from liftnet.pipeline.progress import say
 __all__ = ["check_targets", "find_inputs", "part_of", "refuse_one_folder"]
 
 
-def find_inputs(folder: Path, plan: Plan) -> list[Case]:
-    """The cases of an input folder.
+def find_inputs(folder: Path, plan: Plan, masks: Path | None = None) -> list[Case]:
+    """The cases of an input folder, with their masks if a folder of masks is given.
 
     Raises:
-        DatasetError: If there is none.
+        DatasetError: If there is none, or the folder of masks has no mask of any of them.
     """
     if not folder.is_dir():
         raise DatasetError("The input folder does not exist", where=str(folder))
-    channels = {str(i): Channel(c.name, c.modality) for i, c in enumerate(plan.channels)}
+    channels = {
+        str(plan.file_number(name)): Channel(name, plan.channel(name).modality)
+        for name in plan.sources
+    }
     found, strangers = find_cases(folder, channels)
     for path in strangers:
         if path.name.lower().endswith(FILE_ENDINGS):
@@ -35,7 +38,34 @@ def find_inputs(folder: Path, plan: Plan) -> list[Case]:
             + ", ".join(f"{int(i):04d} for {c.name}" for i, c in channels.items())
             + ".",
         )
-    return [Case(identifier, images) for identifier, images in sorted(found.items())]
+    files = _find_masks(masks, plan, found) if masks is not None else {}
+    return [
+        Case(identifier, images, files.get(identifier))
+        for identifier, images in sorted(found.items())
+    ]
+
+
+def _find_masks(folder: Path, plan: Plan, cases: Iterable[str]) -> dict[str, Path]:
+    """Case -> mask for the `CASE.nii.gz` files of a folder."""
+    if plan.grid.mask == "none":
+        raise DatasetError(
+            "This plan uses no masks", where=str(folder), remedy="Leave out -m: they do nothing."
+        )
+    if not folder.is_dir():
+        raise DatasetError("The folder of masks does not exist", where=str(folder))
+    files = {
+        case: path
+        for case in cases
+        for ending in FILE_ENDINGS
+        if (path := folder / f"{case}{ending}").is_file()
+    }
+    if not files:
+        raise DatasetError(
+            "The folder of masks has no mask of any case",
+            where=str(folder),
+            remedy="Name them as the cases: CASE.nii.gz.",
+        )
+    return files
 
 
 def part_of(num_parts: int, part_id: int) -> slice:

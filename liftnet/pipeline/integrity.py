@@ -19,6 +19,8 @@ __all__ = ["Problem", "check_names", "inspect_case", "problem_table", "raise_on_
 
 MAX_NAME_WIDTH = 28  # ours: longer case and file names wrap, so that text keeps half of 80 columns
 
+Severity = Literal["error", "warning"]
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -28,7 +30,7 @@ class Problem:
     file: str
     problem: str
     remedy: str
-    severity: Literal["error", "warning"] = "error"
+    severity: Severity = "error"
 
 
 def check_names(
@@ -39,35 +41,47 @@ def check_names(
     Args:
         folder: The dataset, `DatasetXXX_Name`.
         description: Its dataset.json.
-        min_channels: How many channels a training case must have to be of use to the task: two
-            for missing_modality (a source and a target).
+        min_channels: How many channels a training case must have to be of use, in a dataset
+            without targets: two (a source and a target).
     """
     ending = description.file_ending
     cases, problems = _scan(folder / "imagesTr", description.channels, ending)
-    _, test_problems = _scan(folder / "imagesTs", description.channels, ending)
-    problems += test_problems
+    tests, test_problems = _scan(folder / "imagesTs", description.channels, ending)
     targets, target_problems = _scan(folder / "targetsTr", description.targets, ending)
-    problems += target_problems
-    problems += _alike(cases)
-    for case, files in sorted(targets.items()):
-        if case not in cases:
-            problems.append(_orphan(case, f"targetsTr/{files[0]}"))
-    for case, files in sorted(cases.items()):
-        number = len(files) + len(targets.get(case, []))
-        if description.targets and case not in targets:
-            problems.append(
-                Problem(
-                    case,
-                    "-",
-                    "No target image in targetsTr",
-                    "Add it, or remove the case's images.",
-                )
-            )
-        elif number < min_channels:
-            remedy = f"A case needs at least {min_channels}: add one, or remove the case."
-            problems.append(Problem(case, files[0], f"Only {number} channel", remedy))
-    problems += _check_masks(folder / "masksTr", set(cases), ending)
+    problems += [*test_problems, *target_problems, *_alike(cases)]
+    problems += _orphans("targetsTr", targets, set(cases), "imagesTr")
+    if description.targets:
+        for case in sorted(cases):
+            problems += _check_targets(case, targets.get(case, []), description)
+        references, reference_problems = _scan(folder / "targetsTs", description.targets, ending)
+        problems += reference_problems
+        problems += _orphans("targetsTs", references, set(tests), "imagesTs")
+    else:
+        for case, files in sorted(cases.items()):
+            if len(files) < min_channels:
+                remedy = f"A case needs at least {min_channels}: add one, or remove the case."
+                problems.append(Problem(case, files[0], f"Only {len(files)} channel", remedy))
+    problems += _check_masks(folder / "masksTr", set(cases), "imagesTr", ending)
+    problems += _check_masks(folder / "masksTs", set(tests), "imagesTs", ending)
     return problems
+
+
+def _check_targets(
+    case: str, files: Sequence[str], description: DatasetDescription
+) -> Iterator[Problem]:
+    """A case without target is of no use; one that lacks some serves for the others."""
+    stems = {file[: -len(description.file_ending)] for file in files}
+    lacking = [
+        channel.name
+        for number, channel in sorted(description.targets.items(), key=lambda item: int(item[0]))
+        if f"{case}_{int(number):04d}" not in stems
+    ]
+    if not files:
+        remedy = "Add it, or remove the case's images."
+        yield Problem(case, "-", "No target image in targetsTr", remedy)
+    elif lacking:
+        remedy = "Add it if you can; the case serves for the other targets."
+        yield Problem(case, "-", f"No {', '.join(lacking)} in targetsTr", remedy, "warning")
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -103,7 +117,9 @@ def _scan(
         case, number = match[1], match[2]
         if str(int(number)) not in channels:
             known = ", ".join(f"{int(n):04d}" for n in sorted(channels, key=int)) or "none"
-            remedy = f"Add channel {int(number)} there, or remove the file. Known: {known}."
+            listed = "targets" if folder.name.startswith("targets") else "channels"
+            remedy = f"Add channel {int(number)} to its '{listed}', or remove the file. "
+            remedy += f"Known: {known}."
             problems.append(
                 Problem(case, shown, f"Channel {number} is not in dataset.json", remedy)
             )
@@ -136,12 +152,23 @@ def _alike(cases: Mapping[str, Sequence[str]]) -> list[Problem]:
     return problems
 
 
-def _orphan(case: str, file: str) -> Problem:
-    remedy = "Name it like a case in imagesTr, or remove it."
-    return Problem(case, file, "No image of this case in imagesTr", remedy)
+def _orphan(case: str, file: str, images: str) -> Problem:
+    """A target or mask of no case; among test cases it harms nothing."""
+    remedy = f"Name it like a case in {images}, or remove it."
+    severity: Severity = "warning" if images.endswith("Ts") else "error"
+    return Problem(case, file, f"No image of this case in {images}", remedy, severity)
 
 
-def _check_masks(folder: Path, cases: set[str], ending: str) -> list[Problem]:
+def _orphans(
+    folder: str, found: Mapping[str, Sequence[str]], cases: set[str], images: str
+) -> Iterator[Problem]:
+    """The targets in `folder` whose case has no file in the folder `images`."""
+    for case, files in sorted(found.items()):
+        if case not in cases:
+            yield _orphan(case, f"{folder}/{files[0]}", images)
+
+
+def _check_masks(folder: Path, cases: set[str], images: str, ending: str) -> list[Problem]:
     problems = []
     for path in _files(folder):
         found = _ending(path)
@@ -152,8 +179,13 @@ def _check_masks(folder: Path, cases: set[str], ending: str) -> list[Problem]:
             text = f"Ends in {found}, dataset.json says {ending}"
             problems.append(Problem("-", shown, text, f"Save it as {ending}."))
         elif path.name[: -len(found)] not in cases:
-            problems.append(_orphan(path.name[: -len(found)], shown))
+            problems.append(_orphan(path.name[: -len(found)], shown, images))
     return problems
+
+
+def _shown(path: Path) -> str:
+    """The file's name, with its folder where a file in imagesTr has the same name."""
+    return f"{path.parent.name}/{path.name}" if path.parent.name == "targetsTr" else path.name
 
 
 def inspect_case(case: Case) -> tuple[Volume | None, dict[str, str], list[Problem]]:
@@ -169,7 +201,9 @@ def inspect_case(case: Case) -> tuple[Volume | None, dict[str, str], list[Proble
         try:
             array, info = read_image(path)
         except LiftnetError as error:
-            problems.append(Problem(case.identifier, path.name, error.problem, error.remedy or ""))
+            problems.append(
+                Problem(case.identifier, _shown(path), error.problem, error.remedy or "")
+            )
             continue
         first = first or (name, info.geometry)
         faults = [*_grid_faults(name, info, first), *_voxel_faults(array, is_mask=name == "mask")]
@@ -178,7 +212,7 @@ def inspect_case(case: Case) -> tuple[Volume | None, dict[str, str], list[Proble
             if chosen:
                 texts = "; ".join(text for text, _ in chosen)
                 remedies = " ".join(remedy for _, remedy in chosen)
-                problems.append(Problem(case.identifier, path.name, texts, remedies, severity))
+                problems.append(Problem(case.identifier, _shown(path), texts, remedies, severity))
         if name != "mask":
             arrays.append(array)
             dtypes[name] = info.dtype
@@ -189,7 +223,7 @@ def inspect_case(case: Case) -> tuple[Volume | None, dict[str, str], list[Proble
     return Volume(np.stack(arrays), first[1]), dtypes, problems
 
 
-Fault = tuple[str, str, Literal["error", "warning"]]
+Fault = tuple[str, str, Severity]
 
 
 def _grid_faults(name: str, info: ImageInfo, first: tuple[str, Geometry]) -> Iterator[Fault]:

@@ -26,12 +26,14 @@ class Model:
     plan: Plan
     networks: tuple[nn.Module, ...]
     folders: tuple[Path, ...]
+    variant: str  # "lift_c", or "no_mapper" for the ablation
     digest: str
     device: torch.device
 
 
 def load_model(
     run: Path,
+    task: str,
     fold: Sequence[int | str] | None,
     *,
     mapper: bool,
@@ -49,11 +51,20 @@ def load_model(
         raise LiftnetError(
             f"There is no checkpoint '{checkpoint}'", where="-chk", remedy="Use best or latest."
         )
-    parent = fold_folder(run, "x", mapper=mapper).parent
+    parent = fold_folder(run, task, "x", mapper=mapper).parent
     if fold is None:
-        folders = sorted(p for p in parent.glob("fold_*") if any(p.glob(f"*/{names[checkpoint]}")))
+        found = sorted(path.parent for path in parent.glob("fold_*/plan.json"))
+        folders = [f for f in found if _weights(f, names[checkpoint], mapper=mapper).is_file()]
+        if found and not folders:
+            missing = _weights(found[0], names[checkpoint], mapper=mapper)
+            raise CheckpointError(
+                "Training has not come far enough to predict",
+                where=str(missing),
+                remedy="Give the liftnet_train command again, or predict with --no-mapper what "
+                "its first stage has learned, if that is done.",
+            )
     else:
-        folders = [fold_folder(run, str(f), mapper=mapper) for f in fold]
+        folders = [fold_folder(run, task, str(f), mapper=mapper) for f in fold]
     if not folders:
         raise CheckpointError("Nothing is trained yet", where=str(parent), remedy="liftnet_train")
     networks: list[nn.Module] = []
@@ -72,7 +83,7 @@ def load_model(
                 remedy="Predict with folds of one plan (-f), or train this fold again.",
             )
         stage = load_task(plan.task).stages(plan, mapper=mapper)[-1]
-        path = folder / stage.name / names[checkpoint]
+        path = _weights(folder, names[checkpoint], mapper=mapper)
         state = load_checkpoint(path)
         network = stage.build()
         group = "average" if "average" in state.groups else "network"
@@ -81,4 +92,11 @@ def load_model(
         for key, tensor in sorted(state.groups[group].items()):
             digest.update(key.encode() + tensor.numpy().tobytes())
     assert plan is not None
-    return Model(plan, tuple(networks), tuple(folders), digest.hexdigest()[:16], where)
+    variant = "lift_c" if mapper else "no_mapper"
+    return Model(plan, tuple(networks), tuple(folders), variant, digest.hexdigest()[:16], where)
+
+
+def _weights(folder: Path, name: str, *, mapper: bool) -> Path:
+    """The checkpoint of the last stage of a fold."""
+    plan = read_plan(folder / "plan.json")
+    return folder / load_task(plan.task).stages(plan, mapper=mapper)[-1].name / name

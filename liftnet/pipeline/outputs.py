@@ -11,7 +11,7 @@ from liftnet.core.dataset import FILE_ENDINGS, Case
 from liftnet.core.errors import PlanError
 from liftnet.core.geometry import Placement
 from liftnet.core.jsonable import read_json, write_json
-from liftnet.core.plan import Plan
+from liftnet.core.plan import ClipAndScale, Plan
 from liftnet.imageio import write_image
 from liftnet.ops import normalize
 from liftnet.pipeline.model import Model
@@ -40,7 +40,8 @@ class Prepared:
     request: Request
     voxels: np.ndarray
     placement: Placement
-    subject: np.ndarray  # bool, on the prepared case's own grid: where a source is above its 0
+    mask: np.ndarray | None  # bool, on the prepared grid, where the plan uses masks
+    subject: np.ndarray  # bool, on the case's own grid: where a source is above its background
     ranges: dict[str, tuple[float, float]]
     dtypes: dict[str, str]
     ending: str
@@ -57,14 +58,15 @@ def remove_half_written(output: Path, cases: set[str]) -> None:
 
 
 def output_path(output: Path, plan: Plan, case: str, target: str, ending: str) -> Path:
-    """The file of a synthesized image: CASE_0003.nii.gz, numbered as the channel that it is."""
-    return output / f"{case}_{plan.channel_names.index(target):04d}{ending}"
+    """The file of a synthesized image: CASE_0003.nii.gz, numbered as in the raw dataset."""
+    return output / f"{case}_{plan.file_number(target):04d}{ending}"
 
 
 def input_facts(case: Case, request: Request) -> dict[str, list[int]]:
     """Size and time of change of every source file: other ones make another result."""
-    stats = {name: case.images[name].stat() for name in request.sources}
-    return {name: [s.st_size, s.st_mtime_ns] for name, s in stats.items()}
+    files = {name: case.images[name] for name in request.sources}
+    files |= {"mask": case.mask} if case.mask else {}
+    return {name: [path.stat().st_size, path.stat().st_mtime_ns] for name, path in files.items()}
 
 
 def is_finished(path: Path, expected: dict[str, Any]) -> bool:
@@ -81,13 +83,16 @@ def is_finished(path: Path, expected: dict[str, Any]) -> bool:
 
 
 def output_range(plan: Plan, target: str, normalized: bool) -> tuple[float, float]:
-    """The intensities that the network's 0 and 1 become in the file."""
-    return (0.0, 1.0) if normalized else normalize.typical_range(plan.channel(target).normalization)
+    """The intensities between which a target is written (for no limits: those of 0 and 1)."""
+    rule = plan.channel(target).normalization
+    if not normalized:
+        return normalize.written_range(rule)
+    return normalize.limits(rule) if np.isfinite(normalize.limits(rule)).all() else (0.0, 1.0)
 
 
-def output_type(dtypes: dict[str, str], low: float, high: float) -> str:
-    """The sources' own type if it is one integer type that can hold the range, else float32."""
-    kinds = {np.dtype(dtype) for dtype in dtypes.values()}
+def output_type(dtypes: dict[str, str], low: float, high: float, modality: str) -> str:
+    """int16 for HU; else the sources' own integer type if it can hold the range, else float32."""
+    kinds = {np.dtype(np.int16)} if modality == "CT" else {np.dtype(t) for t in dtypes.values()}
     if len(kinds) > 1 or min(kinds).kind not in "iu":
         return "float32"
     limits = np.iinfo(min(kinds))
@@ -111,15 +116,24 @@ def write_case(
 ) -> None:
     """Write every target on the case's own grid; its JSON comes last, and marks it complete."""
     plan, case, request = model.plan, prepared.case, prepared.request
-    for target, volume in zip(request.targets, volumes, strict=True):
+    for target, made in zip(request.targets, volumes, strict=True):
+        channel = plan.channel(target)
+        rule = channel.normalization
         low, high = output_range(plan, target, normalized)
-        dtype = output_type(prepared.dtypes, low, high)
-        image = restore(normalize.invert(volume, low, high), prepared.placement, outside=low)
-        image = np.where(prepared.subject, image, np.float32(low))  # resampling blurs the edge
+        dtype = output_type(prepared.dtypes, low, high, channel.modality)
+        outside = normalize.background(rule)
+        if normalized:
+            outside = normalize.limits(rule)[0] if isinstance(rule, ClipAndScale) else 0.0
+        else:
+            made = normalize.invert(made, *normalize.typical_range(rule))  # noqa: PLW2901
+        image = restore(made, prepared.placement, outside=outside)
+        if channel.modality == "MR":  # air gives no MR signal, and resampling blurs the edge
+            image = np.where(prepared.subject, image, np.float32(outside))
         path = output_path(output, plan, case.identifier, target, prepared.ending)
         facts = {
             "case": case.identifier,
             "target": target,
+            "modality": channel.modality,
             "sources": list(request.sources),
             "source_ranges": {k: list(v) for k, v in prepared.ranges.items()},
             "intensity": {"low": low, "high": high, "dtype": dtype},
@@ -127,7 +141,7 @@ def write_case(
             "dataset": plan.dataset,
             "plan": plan.name,
             "folds": [folder.name for folder in model.folders],
-            "variant": model.folders[0].parent.name,
+            "variant": model.variant,
             "model": model.digest,
             "inputs": input_facts(case, request),
             "seconds": round(seconds, 3),

@@ -7,10 +7,10 @@ from typing import Any
 
 from liftnet.core.dataset import load_dataset
 from liftnet.core.errors import PlanError
-from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.jsonable import from_json, read_json, replace_path, to_json, write_json
 from liftnet.core.plan import PLAN_VERSION, Plan
 from liftnet.core.workspace import Workspace, find_workspace
+from liftnet.pipeline.extract_fingerprint import read_fingerprint
 from liftnet.pipeline.progress import say
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Budget
@@ -47,11 +47,7 @@ def plan(
     say(f"{name}: {space.describe()}")
     raw = load_dataset(space.raw / name)
     path = space.fingerprint_file(name)
-    if not path.is_file():
-        raise PlanError(
-            "The dataset has no fingerprint", where=str(path), remedy="liftnet_extract_fingerprint"
-        )
-    fingerprint = from_json(Fingerprint, read_json(path), where=path.name)
+    fingerprint = read_fingerprint(path)
     if steps is not None and steps < 1:
         raise PlanError(f"--steps is {steps}", remedy="Give a positive number.")
     task = load_task(raw.description.task)

@@ -19,11 +19,14 @@ def plan_and_preprocess(
     explain_plan: bool = False,
     num_processes: int | None = None,
     check: bool = True,
+    strict: bool = False,
     clean: bool = False,
     workspace: Path | str | None = None,
 ) -> Path:
     """Measure, plan and preprocess a raw dataset; returns the folder of stored cases."""
-    extract_fingerprint(dataset, num_processes=num_processes, check=check, workspace=workspace)
+    extract_fingerprint(
+        dataset, num_processes=num_processes, check=check, strict=strict, workspace=workspace
+    )
     plan(
         dataset,
         gpu_memory=gpu_memory,

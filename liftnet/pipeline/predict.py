@@ -13,8 +13,9 @@ import torch
 
 from liftnet.core.dataset import FILE_ENDINGS, Case
 from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.plan import PercentileScale
 from liftnet.core.workspace import find_workspace
-from liftnet.imageio import read_case
+from liftnet.ops import normalize
 from liftnet.pipeline.inputs import check_targets, find_inputs, part_of, refuse_one_folder
 from liftnet.pipeline.model import Model, load_model
 from liftnet.pipeline.outputs import (
@@ -27,8 +28,8 @@ from liftnet.pipeline.outputs import (
     write_case,
 )
 from liftnet.pipeline.parallel import worker_count
-from liftnet.pipeline.plan import DEFAULT_PLAN
-from liftnet.pipeline.preprocess import prepare
+from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
+from liftnet.pipeline.preprocess import prepare, read_with_mask
 from liftnet.pipeline.progress import progress, say
 from liftnet.tasks import load_task
 
@@ -54,6 +55,7 @@ def predict(
     plan_name: str = DEFAULT_PLAN,
     mapper: bool = True,
     target: Sequence[str] | None = None,
+    masks: Path | str | None = None,
     normalized: bool = False,
     continue_prediction: bool = False,
     num_parts: int = 1,
@@ -73,7 +75,9 @@ def predict(
         plan_name: which plan.
         mapper: False uses the ablation trained without through-plane context.
         target: contrasts to synthesize even where they are present (they are not used then).
-        normalized: write [0, 1] instead of typical intensities.
+        masks: folder of CASE.nii.gz masks, for plans that use them; by default found from the
+            sources.
+        normalized: write network units instead of typical intensities or HU.
         continue_prediction: keep finished outputs that these weights made from these files.
         num_parts: split the cases over this many runs ...
         part_id: ... and do this part of them.
@@ -92,9 +96,15 @@ def predict(
     refuse_one_folder(source, output)
     part = part_of(num_parts, part_id)
     model = load_model(
-        space.run_folder(name, plan_name), fold, mapper=mapper, checkpoint=checkpoint, device=device
+        space.run_folder(name, plan_name),
+        load_plan(space, name, plan_name).task,
+        fold,
+        mapper=mapper,
+        checkpoint=checkpoint,
+        device=device,
     )
-    cases = find_inputs(source, model.plan)[part]
+    mask_folder = None if masks is None else Path(masks)
+    cases = find_inputs(source, model.plan, mask_folder)[part]
     wanted = check_targets(target, model.plan)
     remove_half_written(output, {case.identifier for case in cases})
     failures: list[Failure] = []
@@ -199,24 +209,46 @@ def _prepare_case(
         for target in request.targets
     ):
         return None
-    images = {name: case.images[name] for name in request.sources}
-    volume, dtypes = read_case(images, where=where)
+    volume, mask, dtypes = read_with_mask(case, request.sources, plan, where=where)
     if not (volume.voxels > 0).any():
         raise DatasetError(
             "All source images are empty", where=where, remedy="Check the files of this case."
         )
-    voxels, placement, ranges = prepare(volume, request.sources, plan)
-    full = np.zeros((len(plan.channels), *voxels.shape[1:]), dtype=np.float32)
-    full[[plan.channel_names.index(name) for name in request.sources]] = voxels
-    lows = np.array([ranges[name][0] for name in request.sources], dtype=np.float32)
-    subject = np.asarray((volume.voxels > lows[:, None, None, None]).any(axis=0))
-    return Prepared(case, request, full, placement, subject, ranges, dtypes, ending)
+    done = prepare(volume, request.sources, plan, mask)
+    full = np.zeros((len(plan.channels), *done.voxels.shape[1:]), dtype=np.float32)
+    full[[plan.channel_names.index(name) for name in request.sources]] = done.voxels
+    floors = [
+        done.ranges[name][0]
+        if isinstance(plan.channel(name).normalization, PercentileScale)
+        else normalize.background(plan.channel(name).normalization)
+        for name in request.sources
+    ]
+    above = volume.voxels > np.array(floors, dtype=np.float32)[:, None, None, None]
+    return Prepared(
+        case=case,
+        request=request,
+        voxels=full,
+        placement=done.placement,
+        mask=done.mask,
+        subject=np.asarray(above.any(axis=0)),
+        ranges=done.ranges,
+        dtypes=dtypes,
+        ending=ending,
+    )
 
 
 def _synthesize(model: Model, prepared: Prepared) -> np.ndarray:
     source = torch.from_numpy(prepared.voxels).to(model.device)
-    task = load_task(model.plan.task)
-    return task.synthesize(model.plan, model.networks, source, prepared.request).cpu().numpy()
+    plan = model.plan
+    background = [
+        normalize.background_value(channel.normalization, *prepared.ranges[channel.name])
+        if channel.name in prepared.ranges
+        else 0.0
+        for channel in plan.channels
+    ]
+    task = load_task(plan.task)
+    made = task.synthesize(plan, model.networks, source, prepared.request, background)
+    return made.cpu().numpy()
 
 
 def _report(

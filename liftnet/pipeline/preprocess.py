@@ -2,73 +2,145 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from liftnet.core.dataset import Case, load_dataset
 from liftnet.core.errors import LiftnetError
-from liftnet.core.geometry import Placement, Volume, axis_order, turn
+from liftnet.core.geometry import Geometry, Placement, Shape, Volume, axis_order, turn
 from liftnet.core.jsonable import to_json
-from liftnet.core.plan import Plan
+from liftnet.core.plan import Plan, ZScore
 from liftnet.core.workspace import find_workspace
-from liftnet.data.store import Store, StoredCase, write_case
+from liftnet.data.store import MASK_ENDING, Store, StoredCase, write_case
 from liftnet.imageio import read_case
 from liftnet.ops import normalize
-from liftnet.ops.mask import bounding_box, foreground
+from liftnet.ops.mask import body, bounding_box, foreground
 from liftnet.ops.resample import resample
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.progress import progress, say
 
-__all__ = ["prepare", "preprocess", "restore"]
+__all__ = ["Preparation", "prepare", "preprocess", "read_with_mask", "restore"]
 
 SAME_SPACING = 0.02  # ours: a difference in spacing below 2 % is left as it is
 
 
+class Preparation(NamedTuple):
+    """A case as the networks see it.
+
+    Attributes:
+        voxels: (C, D, H, W) float32 in network units.
+        placement: what `restore` undoes.
+        ranges: channel -> the intensities that became 0 and 1.
+        mask: bool (D, H, W), where the plan wants one.
+    """
+
+    voxels: np.ndarray
+    placement: Placement
+    ranges: dict[str, tuple[float, float]]
+    mask: np.ndarray | None
+
+
 def prepare(
-    volume: Volume, names: tuple[str, ...], plan: Plan
-) -> tuple[np.ndarray, Placement, dict[str, tuple[float, float]]]:
-    """A case as the networks see it: turned, cropped, normalized, resampled.
+    volume: Volume, names: tuple[str, ...], plan: Plan, mask: np.ndarray | None = None
+) -> Preparation:
+    """A case turned, cropped, normalized and resampled.
+
+    What is found from voxels (foreground, mask) is found from the sources alone, as it must be
+    at prediction.
 
     Args:
         volume: (C, D, H, W) on the case's own grid.
         names: the channel of each of its C images.
         plan: the plan.
-
-    Returns:
-        Voxels (C, D, H, W) float32 in [0, 1], the placement that `restore` undoes, and per
-        channel the intensities that became 0 and 1.
+        mask: (D, H, W) on the case's own grid, not zero inside; by default found from the sources.
     """
     axes = axis_order(volume.geometry, plan.grid.slice_axis)
     turned = turn(volume, axes)
-    shape = turned.geometry.shape
-    start, stop = (0, 0, 0), shape
-    if plan.grid.crop_in_plane:
-        box_start, box_stop = bounding_box(foreground(turned.voxels, plan.grid.foreground))
-        start, stop = (0, *box_start[1:]), (shape[0], *box_stop[1:])
+    sources = turned.voxels[[name in plan.sources for name in names]]
+    rule = plan.grid.foreground
+    wanted = _needs_foreground(plan)
+    subject = foreground(sources, rule) if wanted else None
+    inside = None
+    if plan.grid.mask == "body":
+        given = None if mask is None else turn(Volume(mask[None], volume.geometry), axes).voxels[0]
+        inside = body(sources, rule) if given is None else np.asarray(given > 0)
+    start, stop = _box(turned.geometry, plan, subject, inside)
     box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     ranges, prepared = {}, []
     for image, name in zip(turned.voxels, names, strict=True):
-        low, high = normalize.intensity_range(image, plan.channel(name).normalization)
+        normalization = plan.channel(name).normalization
+        low, high = normalize.intensity_range(image, normalization, subject)
         ranges[name] = (low, high)
-        prepared.append(normalize.apply(image[box], low, high))
-    target = _target_shape(turned.geometry.spacing_mm, prepared[0].shape, plan)
+        prepared.append(normalize.apply(image[box], low, high, normalize.limits(normalization)))
+    target = _target_shape(turned.geometry.spacing_mm, start, stop, turned.geometry.shape, plan)
     voxels = np.stack(prepared)
+    inside = None if inside is None else inside[box]
     if target != voxels.shape[1:]:
         voxels = resample(voxels, target)
-    return voxels, Placement(volume.geometry, axes, start, stop, target), ranges
+        if inside is not None:
+            inside = resample(inside[None].astype(np.float32), target)[0] > 0.5
+    return Preparation(
+        voxels, Placement(volume.geometry, axes, start, stop, target), ranges, inside
+    )
+
+
+def _needs_foreground(plan: Plan) -> bool:
+    over_foreground = any(
+        isinstance(channel.normalization, ZScore) and channel.normalization.region == "foreground"
+        for channel in plan.channels
+    )
+    return plan.grid.crop_in_plane or over_foreground
+
+
+def _box(
+    geometry: Geometry, plan: Plan, subject: np.ndarray | None, inside: np.ndarray | None
+) -> tuple[Shape, Shape]:
+    """The voxels that are used: all, those around the foreground, or the plan's box."""
+    shape, grid = geometry.shape, plan.grid
+    if grid.box is not None:
+        assert inside is not None
+        spans = [
+            _span(a + b, round(size * spacing / own), n)
+            for a, b, size, spacing, own, n in zip(
+                *bounding_box(inside), grid.box, grid.spacing_mm, geometry.spacing_mm, shape,
+                strict=True,
+            )
+        ]  # fmt: skip
+        (d0, d1), (h0, h1), (w0, w1) = spans
+        return (d0, h0, w0), (d1, h1, w1)
+    if grid.crop_in_plane:
+        assert subject is not None
+        start, stop = bounding_box(subject)
+        return (0, *start[1:]), (shape[0], *stop[1:])
+    return (0, 0, 0), shape
+
+
+def _span(twice_centre: int, size: int, limit: int) -> tuple[int, int]:
+    """Start and stop of `size` voxels about a centre, pushed into 0 .. limit."""
+    size = min(max(size, 1), limit)
+    start = min(max((twice_centre - size) // 2, 0), limit - size)
+    return start, start + size
 
 
 def _target_shape(
-    spacing: tuple[float, float, float], shape: tuple[int, ...], plan: Plan
-) -> tuple[int, int, int]:
+    spacing: tuple[float, float, float], start: Shape, stop: Shape, whole: Shape, plan: Plan
+) -> Shape:
+    """The size of the prepared grid; the plan's box has exactly its size unless the image ends."""
     grid = plan.grid
     wanted = (grid.resample_through_plane, grid.resample_in_plane, grid.resample_in_plane)
-    sizes = [
-        max(1, round(n * s / t)) if resampled and abs(s / t - 1) > SAME_SPACING else n
-        for n, s, t, resampled in zip(shape, spacing, grid.spacing_mm, wanted, strict=True)
-    ]
+    sizes = []
+    for axis, resampled in enumerate(wanted):
+        ratio = spacing[axis] / grid.spacing_mm[axis]
+        size = stop[axis] - start[axis]
+        if resampled and abs(ratio - 1) > SAME_SPACING:
+            size = max(1, round(size * ratio))
+            if grid.box is not None and stop[axis] - start[axis] < whole[axis]:
+                size = grid.box[axis]
+        sizes.append(size)
     return (sizes[0], sizes[1], sizes[2])
 
 
@@ -127,20 +199,39 @@ def case_key(case: Case, plan: Plan) -> str:
         name: [str(path), path.stat().st_size, path.stat().st_mtime_ns]
         for name, path in case.images.items()
     }
-    facts = [files, to_json(plan.grid), to_json(plan.channels)]
+    if plan.grid.mask == "body" and case.mask is not None:
+        stat = case.mask.stat()
+        files["mask"] = [str(case.mask), stat.st_size, stat.st_mtime_ns]
+    facts = [files, to_json(plan.grid), to_json(plan.channels), plan.sources]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _store_case(case: Case, key: str, plan: Plan, store: Store) -> None:
     names = tuple(name for name in plan.channel_names if name in case.images)
-    volume, _ = read_case(
-        {name: case.images[name] for name in names}, where=f"case {case.identifier}"
-    )
-    voxels, placement, ranges = prepare(volume, names, plan)
-    full = np.zeros((len(plan.channels), *voxels.shape[1:]), dtype=np.float16)
-    full[[plan.channel_names.index(name) for name in names]] = voxels
-    stored = StoredCase(case.identifier, key, names, placement.shape, ranges, placement)
-    write_case(store.folder, full, stored)
+    volume, mask, _ = read_with_mask(case, names, plan, where=f"case {case.identifier}")
+    done = prepare(volume, names, plan, mask)
+    full = np.zeros((len(plan.channels), *done.voxels.shape[1:]), dtype=np.float16)
+    full[[plan.channel_names.index(name) for name in names]] = done.voxels
+    placement = done.placement
+    stored = StoredCase(case.identifier, key, names, placement.shape, done.ranges, placement)
+    write_case(store.folder, full, stored, mask=done.mask)
+
+
+def read_with_mask(
+    case: Case, names: Sequence[str], plan: Plan, *, where: str
+) -> tuple[Volume, np.ndarray | None, dict[str, str]]:
+    """Images of a case as one volume, its mask if it has one that the plan uses, stored types.
+
+    Raises:
+        LiftnetError: If a file cannot be read, or they do not share one grid.
+    """
+    files = {name: case.images[name] for name in names}
+    if plan.grid.mask == "none" or case.mask is None:
+        volume, dtypes = read_case(files, where=where)
+        return volume, None, dtypes
+    volume, dtypes = read_case({**files, "mask": case.mask}, where=where)
+    dtypes.pop("mask")
+    return Volume(volume.voxels[:-1], volume.geometry), volume.voxels[-1], dtypes
 
 
 def _remove_strangers(store: Store, known: set[str]) -> None:
@@ -148,5 +239,6 @@ def _remove_strangers(store: Store, known: set[str]) -> None:
     if not store.folder.is_dir():
         return
     for path in store.folder.iterdir():
-        if path.stem not in known or path.name.startswith("."):
+        name = path.name.removesuffix(MASK_ENDING) if path.name.endswith(MASK_ENDING) else path.stem
+        if name not in known or path.name.startswith("."):
             path.unlink()

@@ -1,6 +1,11 @@
-"""The trivial baseline: each absent voxel by regression from the same voxel of the sources."""
+"""Trivial baselines: each absent voxel by regression from the same voxel of the sources.
 
-from collections.abc import Sequence
+Degree 1 and 2 are polynomials of all sources; degree 0 is a table of mean targets for each
+intensity of the first source, as MR intensity to mean HU.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +25,10 @@ from liftnet.tasks import load_task
 from liftnet.tasks.base import Request
 from liftnet.version import __version__
 
-__all__ = ["features", "fit", "predict_by_regression"]
+__all__ = ["features", "fit", "fit_table", "predict_by_regression"]
+
+BINS = 512  # ours: finer than the noise of an image
+BIN_RANGE = (-4.0, 8.0)  # ours: z-scores of MR; [0, 1] and [-1, 1] lie inside
 
 
 def predict_by_regression(
@@ -41,7 +49,7 @@ def predict_by_regression(
         input_folder: files named CASE_0000.nii.gz, numbered as in dataset.json.
         output_folder: receives CASE_0003.nii.gz and CASE_0003.json.
         dataset: id or name of a preprocessed dataset.
-        degree: 1 for a linear regression, 2 for one with squares and products.
+        degree: 1 for a linear regression, 2 for one with squares and products, 0 for a table.
         plan_name: which plan.
         target: contrasts to synthesize even where they are present (they are not used then).
         workspace: the workspace folder.
@@ -61,7 +69,8 @@ def predict_by_regression(
         for one in request.targets:
             key = (request.sources, one)
             if key not in fitted:
-                fitted[key] = fit(store, plan, request.sources, one, degree=degree)
+                fit_one = fit_table if degree == 0 else partial(fit, degree=degree)
+                fitted[key] = fit_one(store, plan, request.sources, one)
         written += _predict_case(case, plan, request, fitted, Path(output_folder), degree)
     return written
 
@@ -91,25 +100,60 @@ def fit(
     """
     total: np.ndarray | float = 0.0
     products: np.ndarray | float = 0.0
+    for voxels in _subject_voxels(store, plan, sources, target):
+        regressors = features(voxels[:-1], degree)
+        total = total + regressors @ regressors.T
+        products = products + regressors @ voxels[-1]
+    weights: np.ndarray = np.linalg.lstsq(np.atleast_2d(total), np.atleast_1d(products))[0]
+    return weights
+
+
+def fit_table(store: Store, plan: Plan, sources: Sequence[str], target: str) -> np.ndarray:
+    """The mean target (BINS,) over all voxels whose first source lies in each bin of BIN_RANGE.
+
+    Raises:
+        DatasetError: If no stored case has the channels.
+    """
+    sums, counts = np.zeros(BINS), np.zeros(BINS)
+    for voxels in _subject_voxels(store, plan, sources, target):
+        bins = to_bins(voxels[0])
+        sums += np.bincount(bins, weights=voxels[-1], minlength=BINS)
+        counts += np.bincount(bins, minlength=BINS)
+    filled = np.flatnonzero(counts)
+    table: np.ndarray = np.interp(np.arange(BINS), filled, sums[filled] / counts[filled])
+    return table
+
+
+def to_bins(values: np.ndarray) -> np.ndarray:
+    """The bin of each network value, those beyond the range in the outermost bins."""
+    low, high = BIN_RANGE
+    bins: np.ndarray = ((values - low) * (BINS / (high - low))).astype(np.int64).clip(0, BINS - 1)
+    return bins
+
+
+def _subject_voxels(
+    store: Store, plan: Plan, sources: Sequence[str], target: str
+) -> Iterator[np.ndarray]:
+    """Per case that has all: sources and target (C + 1, N), N voxels that can be anything.
+
+    Where MR is made, zero sources mean zero; CT is fitted everywhere, air included.
+    """
     rows = [plan.channel_names.index(name) for name in (*sources, target)]
     used = 0
     for case in store.identifiers():
         if not {*sources, target} <= set(store.describe(case).present):
             continue
-        voxels = np.asarray(store.voxels(case)[rows], np.float64).reshape(len(rows), -1)
-        voxels = voxels[:, (voxels[:-1] > 0).any(axis=0)]
-        regressors = features(voxels[:-1], degree)
-        total = total + regressors @ regressors.T
-        products = products + regressors @ voxels[-1]
         used += 1
+        voxels = np.asarray(store.voxels(case)[rows], np.float64).reshape(len(rows), -1)
+        if plan.channel(target).modality == "MR":
+            voxels = voxels[:, (voxels[:-1] > 0).any(axis=0)]
+        yield voxels
     if not used:
         raise DatasetError(
             f"No training case has {target} together with {', '.join(sources)}",
             where=str(store.folder),
             remedy="Give this case fewer sources.",
         )
-    weights: np.ndarray = np.linalg.lstsq(np.atleast_2d(total), np.atleast_1d(products))[0]
-    return weights
 
 
 def _predict_case(
@@ -123,16 +167,20 @@ def _predict_case(
     """Write every target of a case on its own grid, the JSON first, as `predict` does."""
     images = {name: case.images[name] for name in request.sources}
     volume, _ = read_case(images, where=f"case {case.identifier}")
-    voxels, placement, _ = prepare(volume, request.sources, plan)
+    done = prepare(volume, request.sources, plan)
+    voxels, placement = done.voxels, done.placement
     flat = voxels.reshape(len(voxels), -1)
-    regressors = features(flat, degree)
     subject = (flat > 0).any(axis=0)
     ending = next(e for e in FILE_ENDINGS if case.images[request.sources[0]].name.endswith(e))
     written = []
     for target in request.targets:
-        values = fitted[request.sources, target] @ regressors
-        image = (np.clip(values, 0, 1) * subject).reshape(voxels.shape[1:]).astype(np.float32)
-        low, high = normalize.typical_range(plan.channel(target).normalization)
+        weights, channel = fitted[request.sources, target], plan.channel(target)
+        values = weights[to_bins(flat[0])] if degree == 0 else weights @ features(flat, degree)
+        image = np.clip(values, *normalize.limits(channel.normalization))
+        if channel.modality == "MR":
+            image = image * subject
+        image = image.reshape(voxels.shape[1:]).astype(np.float32)
+        low, high = normalize.written_range(channel.normalization)
         facts = {
             "case": case.identifier,
             "target": target,
@@ -141,13 +189,15 @@ def _predict_case(
             "task": plan.task,
             "dataset": plan.dataset,
             "plan": plan.name,
+            "modality": channel.modality,
             "variant": f"per-voxel regression of degree {degree}",
             "liftnet": __version__,
         }
-        name = f"{case.identifier}_{plan.channel_names.index(target):04d}"
+        name = f"{case.identifier}_{plan.file_number(target):04d}"
         write_json(output / f"{name}.json", facts)
         path = output / f"{name}{ending}"
-        restored = restore(normalize.invert(image, low, high), placement, outside=low)
+        zero, one_intensity = normalize.typical_range(channel.normalization)
+        restored = restore(normalize.invert(image, zero, one_intensity), placement, outside=low)
         write_image(path, restored, placement.source, dtype="float32")
         written.append(path)
     return written

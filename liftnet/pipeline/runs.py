@@ -12,6 +12,7 @@ from liftnet.core.jsonable import to_json, write_json
 from liftnet.core.plan import Plan
 from liftnet.ops.precision import pick_device
 from liftnet.pipeline.plan import read_plan
+from liftnet.tasks import load_task
 
 __all__ = ["BEST", "LATEST", "find_device", "fold_folder", "plan_digest", "prepare_run"]
 
@@ -19,9 +20,9 @@ LATEST = "checkpoint_latest.safetensors"
 BEST = "checkpoint_best.safetensors"
 
 
-def fold_folder(run: Path, fold: str, *, mapper: bool) -> Path:
-    """Where a fold of a plan is trained; the ablation has its own place."""
-    return run / ("lift_c" if mapper else "no_mapper") / f"fold_{fold}"
+def fold_folder(run: Path, task: str, fold: str, *, mapper: bool) -> Path:
+    """Where a fold of a plan is trained, with the through-plane part or without."""
+    return run / load_task(task).run_name(mapper=mapper) / f"fold_{fold}"
 
 
 def find_device(name: str | None) -> torch.device:

@@ -1,41 +1,23 @@
-"""What evaluation reads: predicted and reference files, and the JSON beside predicted ones."""
+"""One case of an evaluation: its files found, read on one grid, and given to the task."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from liftnet.core.dataset import FILE_ENDINGS, Channel, channel_list, find_cases, load_description
-from liftnet.core.errors import DatasetError, GeometryError, LiftnetError, PlanError
+from liftnet.core.dataset import FILE_ENDINGS, Channel, find_cases
+from liftnet.core.errors import DatasetError, GeometryError, LiftnetError
 from liftnet.core.geometry import Geometry, Volume, axis_order, turn
-from liftnet.core.jsonable import read_json
-from liftnet.core.scores import CaseScore, Comparison, Protocol, ScoreFailure
-from liftnet.core.workspace import find_workspace
+from liftnet.core.scores import CaseScore, Comparison, ScoreFailure
 from liftnet.imageio import read_image
-from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan
+from liftnet.pipeline.score_setting import Facts, Setting
 from liftnet.tasks import load_task
 
-__all__ = ["CaseFiles", "Facts", "Pair", "Setting", "find_images", "find_setting", "score_files"]
+__all__ = ["CaseFiles", "Pair", "find_images", "score_files"]
 
-DEFAULT_TASK = "missing_modality"  # where neither a JSON file nor a dataset names the task
-DEFAULT_SLICE_AXIS = "axial"  # LiFT: all three tasks
 CANONICAL = "axial"  # the order (z, y, x) in which images are compared
 # A folder of predicted images need not have a dataset.json: any four digits are a channel.
 ANY_CHANNEL = {str(i): Channel(f"{i:04d}") for i in range(10_000)}
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the JSON file beside a predicted image says about it."""
-
-    target: str
-    sources: tuple[str, ...]
-    written_range: tuple[float, float]
-    task: str
-    dataset: str
-    plan: str
 
 
 @dataclass(frozen=True)
@@ -55,21 +37,7 @@ class CaseFiles:
     pairs: tuple[Pair, ...]
     references: dict[str, Path]
     sources: dict[str, Path]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is the same for all cases."""
-
-    protocol: Protocol
-    task: str
-    dataset: str
-    slice_axis: str
-    channels: Mapping[str, Channel]  # by channel digits, as far as they are known
-
-    def name(self, channel: str) -> str:
-        """The name of a channel, or its digits."""
-        return self.channels[channel].name if channel in self.channels else channel
+    mask: Path | None = None
 
 
 def find_images(folder: Path, what: str) -> tuple[dict[str, dict[str, Path]], list[Path]]:
@@ -84,101 +52,6 @@ def find_images(folder: Path, what: str) -> tuple[dict[str, dict[str, Path]], li
         )
     found, strangers = find_cases(folder, ANY_CHANNEL)
     return found, [path for path in strangers if path.name.lower().endswith(FILE_ENDINGS)]
-
-
-def read_facts(image: Path) -> Facts | None:
-    """What the JSON file beside a predicted image says; None if there is none of liftnet's.
-
-    Raises:
-        PlanError: If the file is damaged.
-    """
-    ending = next(e for e in FILE_ENDINGS if image.name.lower().endswith(e))
-    path = image.with_name(image.name[: -len(ending)] + ".json")
-    if not path.is_file():
-        return None
-    data = read_json(path)
-    if not isinstance(data, dict) or "intensity" not in data or "target" not in data:
-        return None  # another program's
-    try:
-        low, high = (float(data["intensity"][key]) for key in ("low", "high"))
-    except (KeyError, TypeError, ValueError):
-        low = high = 0.0
-    if not low < high:
-        raise PlanError(
-            "The intensity range is damaged",
-            where=f"{path}: intensity",
-            remedy="Predict this case again, or delete the JSON file to use the image's own range.",
-        )
-    return Facts(
-        target=str(data["target"]),
-        sources=tuple(str(name) for name in data.get("sources", ())),
-        written_range=(low, high),
-        task=str(data.get("task", "")),
-        dataset=str(data.get("dataset", "")),
-        plan=str(data.get("plan", "")),
-    )
-
-
-def find_setting(
-    facts: Mapping[str, list[Facts]],
-    protocol: str,
-    *,
-    dataset: int | str | None,
-    workspace: Path | str | None,
-) -> Setting:
-    """Task, channel names and slice axis: from the dataset asked for, or the one that predicted.
-
-    Args:
-        facts: channel digits -> the JSON facts of its predicted images.
-        protocol: the protocol's name.
-        dataset: id or name, or None.
-        workspace: the workspace folder.
-
-    Raises:
-        PlanError: If the task has no such protocol.
-        DatasetError: If the dataset asked for is not there.
-    """
-    listed = [fact for group in facts.values() for fact in group]
-    names = {digits: Channel(group[0].target) for digits, group in facts.items() if group}
-    space = find_workspace(workspace)
-    named = _only(fact.dataset for fact in listed)
-    name = space.dataset_name(dataset) if dataset is not None else named
-    task = _only(fact.task for fact in listed) or DEFAULT_TASK
-    slice_axis, channels = DEFAULT_SLICE_AXIS, names
-    path = space.plan_file(name, _only(fact.plan for fact in listed) or DEFAULT_PLAN)
-    if name and path.is_file():
-        plan = read_plan(path)
-        task, slice_axis = plan.task, plan.grid.slice_axis
-        channels = {f"{i:04d}": Channel(c.name, c.modality) for i, c in enumerate(plan.channels)}
-    elif name and (space.raw / name / "dataset.json").is_file():
-        description = load_description(space.raw / name)
-        task = description.task
-        channels = {f"{i:04d}": c for i, c in enumerate(channel_list(description))}
-    elif dataset is not None:
-        raise DatasetError(
-            f"{name} has neither a plan nor a dataset.json",
-            where=space.describe(),
-            remedy="Leave out -d: the JSON files beside predicted images name their channels.",
-        )
-    found = _find_protocol(task, protocol)
-    return Setting(found, task, name, slice_axis, channels)
-
-
-def _only(values: Any) -> str:
-    """The value if all are the same, else ""."""
-    different = set(values)
-    return different.pop() if len(different) == 1 else ""
-
-
-def _find_protocol(task: str, name: str) -> Protocol:
-    protocols = load_task(task).protocols
-    if name not in protocols:
-        raise PlanError(
-            f"Task {task} has no protocol '{name}'",
-            where="--protocol",
-            remedy=f"Use one of {', '.join(protocols)}.",
-        )
-    return protocols[name]
 
 
 def score_files(
@@ -203,12 +76,11 @@ def score_files(
                 subject=subject,
                 subject_note="above 0 in any of " + ", ".join(map(setting.name, references)),
                 slice_axis=setting.slice_axis,
-                modality=setting.channels[pair.channel].modality
-                if pair.channel in setting.channels
-                else None,
+                modality=setting.modalities.get(pair.channel),
                 written_range=pair.facts.written_range if pair.facts else None,
                 source=source,
                 source_name=source_name,
+                mask=_read_mask(files, setting, geometry),
             )
             task = load_task(setting.task)
             scores.append(task.score_case(comparison, setting.protocol.name))
@@ -239,7 +111,8 @@ def _read_source(
     """The first source image of a predicted one, where the protocol masks by it."""
     if not setting.protocol.needs_source:
         return None, ""
-    others = {digits: path for digits, path in files.sources.items() if digits != pair.channel}
+    same = set() if setting.own_numbers else {pair.channel}
+    others = {digits: path for digits, path in files.sources.items() if digits not in same}
     if not others:
         raise DatasetError(
             f"Protocol {setting.protocol.name} masks with the first source, and there is none",
@@ -247,12 +120,24 @@ def _read_source(
         )
     digits = min(others)
     if pair.facts:
-        by_name = {setting.name(d): d for d in others}
+        by_name = {setting.source_name(d): d for d in others}
         used = [by_name[name] for name in pair.facts.sources if name in by_name]
-        predicted = {p.channel for p in files.pairs}
+        predicted = set() if setting.own_numbers else {p.channel for p in files.pairs}
         # Where the sources' numbers are not known, what was predicted is the least likely one.
         digits = used[0] if used else min(set(others) - predicted or others)
-    return _read_on(geometry, others[digits], "Source and reference"), setting.name(digits)
+    return _read_on(geometry, others[digits], "Source and reference"), setting.source_name(digits)
+
+
+def _read_mask(files: CaseFiles, setting: Setting, geometry: Geometry) -> np.ndarray | None:
+    """Where the case's mask is above 0, for a protocol that scores inside it."""
+    if not setting.protocol.needs_mask:
+        return None
+    if files.mask is None:
+        raise DatasetError(
+            f"Protocol {setting.protocol.name} scores inside a mask, and this case has none",
+            remedy=f"Put {files.case}.nii.gz into the folder of masks.",
+        )
+    return _read_on(geometry, files.mask, "Mask and reference") > 0
 
 
 def _read_on(geometry: Geometry, path: Path, pair: str) -> np.ndarray:

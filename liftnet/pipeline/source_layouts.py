@@ -1,14 +1,26 @@
-"""The folder layouts that images come in: which file is which contrast of which case."""
+"""What a folder of images holds: which file is which contrast of which case; BraTS folders."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from liftnet.core.dataset import FILE_ENDINGS
 from liftnet.core.errors import DatasetError
 
-__all__ = ["Found", "common_ending", "find_brats", "find_folders"]
+__all__ = [
+    "Cases",
+    "Found",
+    "add_image",
+    "common_ending",
+    "counted",
+    "existing_folder",
+    "find_brats",
+    "one_folder",
+    "split_ending",
+    "train_and_test",
+    "trainable",
+]
 
 # BraTS 2023 names, and those of BraTS 2020 and before; in the order of the channels.
 BRATS_CHANNELS = {
@@ -27,24 +39,72 @@ Cases = dict[str, dict[str, Path]]  # case -> channel -> file
 
 @dataclass(frozen=True)
 class Found:
-    """What a source holds: the cases, and which files were left out."""
+    """What a source holds: the cases, and what was left out."""
 
-    channels: tuple[str, ...]
+    channels: tuple[str, ...]  # the sources, where there are targets
     train: Cases
     test: Cases
-    left_out: tuple[Path, ...]
+    left_out: tuple[Path, ...] = ()
+    targets: tuple[str, ...] = ()
+    train_masks: dict[str, Path] = field(default_factory=dict)  # case -> file
+    test_masks: dict[str, Path] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # sentences on the cases that were left out
 
 
-def _existing_folder(folder: Path) -> Path:
+def existing_folder(folder: Path) -> Path:
+    """The absolute path of a folder.
+
+    Raises:
+        DatasetError: If there is no such folder.
+    """
     if not folder.is_dir():
         raise DatasetError("No such folder", where=str(folder), remedy="Check the path.")
     return folder.absolute()
 
 
-def _split_ending(path: Path) -> tuple[str, str] | None:
+def split_ending(path: Path) -> tuple[str, str] | None:
     """The name without its ending, and the ending; None if it is no image file."""
     ending = next((e for e in FILE_ENDINGS if path.name.lower().endswith(e)), None)
     return (path.name[: -len(ending)], ending) if ending else None
+
+
+def one_folder(layout: str, sources: Sequence[str | Path]) -> Path:
+    """The one source folder of a layout with a folder per case.
+
+    Raises:
+        DatasetError: If it is not one, or does not exist.
+    """
+    if len(sources) != 1:
+        raise DatasetError(
+            f"Layout {layout} takes one source folder, got {len(sources)}",
+            remedy="Give the folder that holds one folder per case.",
+        )
+    return existing_folder(Path(sources[0]))
+
+
+def train_and_test(source: Path, test: str | Path | None) -> tuple[Path, Path | None]:
+    """The folders of training and test cases: sub-folders train and test, if there is a train."""
+    test_folder = existing_folder(Path(test)) if test else None
+    if (source / "train").is_dir():
+        if test_folder is None and (source / "test").is_dir():
+            test_folder = source / "test"
+        source = source / "train"
+    return source, test_folder
+
+
+def add_image(images: dict[str, Path], channel: str, path: Path, *, where: Path) -> None:
+    """Enter one image of a case.
+
+    Raises:
+        DatasetError: If the case has that channel already.
+    """
+    if channel in images:
+        raise DatasetError(
+            f"Two files for {channel}: {images[channel].name} and {path.name}",
+            where=str(where),
+            remedy="Keep one of them.",
+        )
+    images[channel] = path
 
 
 def find_brats(sources: Sequence[str | Path], test: str | Path | None) -> Found:
@@ -53,17 +113,7 @@ def find_brats(sources: Sequence[str | Path], test: str | Path | None) -> Found:
     Raises:
         DatasetError: If there is no such case.
     """
-    if len(sources) != 1:
-        raise DatasetError(
-            f"Layout brats takes one source folder, got {len(sources)}",
-            remedy="Give the folder that holds one folder per case.",
-        )
-    source = _existing_folder(Path(sources[0]))
-    test_folder = _existing_folder(Path(test)) if test else None
-    if (source / "train").is_dir():
-        if test_folder is None and (source / "test").is_dir():
-            test_folder = source / "test"
-        source = source / "train"
+    source, test_folder = train_and_test(one_folder("brats", sources), test)
     train, left_out = _brats_cases(source)
     if not train:
         raise DatasetError(
@@ -83,7 +133,7 @@ def _brats_cases(folder: Path) -> tuple[Cases, list[Path]]:
     cases: Cases = {}
     left_out = []
     for path in sorted(folder.glob("*/*")):
-        parts = _split_ending(path)
+        parts = split_ending(path)
         if parts is None or path.name.startswith(".") or path.is_dir():
             continue
         match = re.fullmatch(r".*[-_]([A-Za-z0-9]+)", parts[0])
@@ -92,92 +142,81 @@ def _brats_cases(folder: Path) -> tuple[Cases, list[Path]]:
             left_out.append(path)
             continue
         images = cases.setdefault(path.parent.name, {})
-        if channel in images:
-            raise DatasetError(
-                f"Two files for {channel}: {images[channel].name} and {path.name}",
-                where=str(path.parent),
-                remedy="Keep one of them.",
-            )
-        images[channel] = path
+        add_image(images, channel, path, where=path.parent)
     return cases, left_out
 
 
-def find_folders(sources: Sequence[str | Path], test: str | Path | None) -> Found:
-    """The cases of `t1n=DIR` folders whose files have the same name for the same case.
+def trainable(found: Found, *, where: str) -> Found:
+    """The same without what cannot be used, each kind with a note.
+
+    A training case needs a source and every target, a test case a source, a mask its case.
 
     Raises:
-        DatasetError: If a source is no such pair, or no name occurs twice.
+        DatasetError: If no training case is left.
     """
-    pairs = [str(source).partition("=") for source in sources]
-    channels = tuple(channel for channel, _, _ in pairs)
-    for (channel, mark, folder), source in zip(pairs, sources, strict=True):
-        if not mark or not folder or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", channel):
-            raise DatasetError(
-                f"'{source}' is not a contrast and a folder",
-                remedy="Write it as t1n=DIR; the name may hold letters, digits and '-'.",
-            )
-    if len(set(channels)) != len(channels) or len(channels) < 2:
+    notes = list(found.notes)
+
+    def keep(cases: Cases, needed: Sequence[str], kind: str) -> Cases:
+        reasons: dict[str, list[str]] = {}
+        for case, images in sorted(cases.items()):
+            lacking = [name for name in needed if name not in images]
+            if found.targets and not set(found.channels) & set(images):
+                lacking.insert(0, " or ".join(found.channels))
+            if lacking:
+                reasons.setdefault(" and no ".join(lacking), []).append(case)
+        for reason, names in reasons.items():
+            count = counted(len(names), f"{kind} case")
+            notes.append(f"{count} left out, no {reason}: {', '.join(names)}.")
+        gone = {case for names in reasons.values() for case in names}
+        return {case: images for case, images in cases.items() if case not in gone}
+
+    def keep_masks(masks: dict[str, Path], cases: Cases, kind: str) -> dict[str, Path]:
+        alone = sorted(masks.keys() - cases.keys())
+        if alone:
+            count = counted(len(alone), "mask")
+            notes.append(f"{count} left out, no {kind} case: {', '.join(alone)}.")
+        return {case: path for case, path in masks.items() if case in cases}
+
+    train = keep(found.train, found.targets, "training")
+    test = keep(found.test, (), "test")
+    if not train:
         raise DatasetError(
-            f"Layout folders takes two or more different contrasts, got {', '.join(channels)}",
-            remedy="Write for example t1n=DIR t2w=DIR.",
+            f"No case has {' and '.join(found.targets)} and a source: nothing to train on",
+            where=where,
+            remedy="A training case needs a source and every target. Cases without targets can "
+            "be predicted: give their folder with --test.",
         )
-    folders = {channel: _existing_folder(Path(folder)) for channel, _, folder in pairs}
-    train, left_out = _same_named(folders)
-    if max((len(images) for images in train.values()), default=0) < 2:
-        raise DatasetError(
-            "No file name occurs in two of the folders",
-            where=", ".join(map(str, folders.values())),
-            remedy="Give the images of one case the same file name in each folder.",
-        )
-    tested: Cases = {}
-    if test:
-        root = _existing_folder(Path(test))
-        tested, more = _same_named({c: root / c for c in channels if (root / c).is_dir()})
-        left_out += more
-        if not tested:
-            raise DatasetError(
-                "No test image found",
-                where=str(root),
-                remedy=f"Put them into sub-folders named {', '.join(channels)}.",
-            )
-    return Found(channels, train, tested, tuple(left_out))
+    return replace(
+        found,
+        train=train,
+        test=test,
+        train_masks=keep_masks(found.train_masks, train, "training"),
+        test_masks=keep_masks(found.test_masks, test, "test"),
+        notes=tuple(notes),
+    )
 
 
-def _same_named(folders: dict[str, Path]) -> tuple[Cases, list[Path]]:
-    """Case -> contrast -> file for folders of same-named files, and what is no image."""
-    cases: Cases = {}
-    left_out = []
-    for channel, folder in folders.items():
-        for path in sorted(folder.iterdir()):
-            parts = _split_ending(path)
-            if path.name.startswith("."):
-                continue
-            if parts is None or path.is_dir():
-                left_out.append(path)
-                continue
-            images = cases.setdefault(parts[0], {})
-            if channel in images:
-                raise DatasetError(
-                    f"Two files for case {parts[0]}: {images[channel].name} and {path.name}",
-                    where=str(folder),
-                    remedy="Keep one of them.",
-                )
-            images[channel] = path
-    return cases, left_out
+def counted(number: int, what: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "case"), counted(2, "case")
+    ('1 case', '2 cases')
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def common_ending(found: Found) -> str:
-    """The one file ending of all images.
+    """The one file ending of all images and masks.
 
     Raises:
         DatasetError: If there are several.
     """
     examples: dict[str, Path] = {}
-    for cases in (found.train, found.test):
-        for images in cases.values():
-            for path in images.values():
-                parts = _split_ending(path)
-                examples.setdefault(parts[1] if parts else "", path)
+    images = [i for cases in (found.train, found.test) for i in cases.values()]
+    for files in (*images, found.train_masks, found.test_masks):
+        for path in files.values():
+            parts = split_ending(path)
+            examples.setdefault(parts[1] if parts else "", path)
     if len(examples) != 1:
         raise DatasetError(
             f"The images have different endings: {', '.join(sorted(examples))}",

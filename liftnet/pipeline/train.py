@@ -84,7 +84,7 @@ def train(
     chosen = {str(one): pick_fold(splits, str(one), store.identifiers()) for one in fold}
     folders = []
     for one, (training, validation) in chosen.items():
-        folder = fold_folder(space.run_folder(name, plan_name), one, mapper=mapper)
+        folder = fold_folder(space.run_folder(name, plan_name), plan.task, one, mapper=mapper)
         prepare_run(folder, plan, continue_training=continue_training, restart=restart)
         network = None
         for stage in load_task(plan.task).stages(plan, mapper=mapper):
@@ -102,7 +102,7 @@ def train(
     return folders
 
 
-def usable(stage: Stage, store: Store, cases: Sequence[str], what: str) -> list[str]:
+def usable(stage: Stage[Any], store: Store, cases: Sequence[str], what: str) -> list[str]:
     """Those of the cases that the stage can use.
 
     Raises:
@@ -121,7 +121,7 @@ def usable(stage: Stage, store: Store, cases: Sequence[str], what: str) -> list[
 
 
 def train_stage(
-    stage: Stage,
+    stage: Stage[Any],
     previous: nn.Module | None,
     store: Store,
     training: Sequence[str],
@@ -237,7 +237,7 @@ def refuse_nan(terms: dict[str, Tensor], step: int, case: str) -> None:
 
 def validate(
     run: Run,
-    stage: Stage,
+    stage: Stage[Any],
     store: Store,
     cases: Sequence[str],
     folder: Path,
@@ -257,7 +257,11 @@ def validate(
         )
     append_log(
         folder, log,
-        {"step": run.step, "validation": result.score, "validation_psnr": result.details},
+        {
+            "step": run.step,
+            "validation": result.score,
+            f"validation_{result.metric}": result.details,
+        },
     )  # fmt: skip
     thumbnails = []
     if result.images:

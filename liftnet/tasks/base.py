@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -26,23 +27,17 @@ class Budget:
     num_steps: int | None  # None: the task's own number
 
 
-@dataclass(frozen=True)
-class Batch:
-    """One volume of a training step: what of it is given, and what is decoded.
+class Batch(ABC):
+    """One volume of a training step; every task has its own frozen dataclass for it."""
 
-    Shape of the volume: (1, C, D, H, W), in the plan's channel order and in [0, 1].
-    """
+    case: str  # for messages
 
-    case: str
-    volume: Tensor
-    start: int  # the first decoded slice
-    count: int  # of decoded slices
-    present: tuple[bool, ...]  # per channel: given as a source
-    supervised: tuple[int, ...]  # channels that the loss compares
-
-    def to(self, device: torch.device) -> "Batch":
+    @abstractmethod
+    def to(self, device: torch.device) -> Self:
         """The same batch on a device, as float32."""
-        return replace(self, volume=self.volume.to(device, non_blocking=True).float())
+
+
+AnyBatch = TypeVar("AnyBatch", bound=Batch)
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,8 @@ class Validation:
     """The result of one validation: `score` (lower is better), details, and volumes to look at."""
 
     score: float
-    details: dict[str, float]
+    metric: str  # what the details are: "psnr", "mae_hu"
+    details: dict[str, float]  # per target
     images: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -62,7 +58,7 @@ class Request:
     targets: tuple[str, ...]
 
 
-class Stage(ABC):
+class Stage(ABC, Generic[AnyBatch]):
     """One training run: its network, data, loss and validation."""
 
     name: str
@@ -80,18 +76,18 @@ class Stage(ABC):
         """Whether a preprocessed case can be trained and validated on."""
 
     @abstractmethod
-    def draw(self, store: Store, case: str, rng: np.random.Generator) -> Batch:
+    def draw(self, store: Store, case: str, rng: np.random.Generator) -> AnyBatch:
         """One step's data on the CPU; runs in worker processes."""
 
     @abstractmethod
     def loss(
-        self, network: nn.Module, batches: Sequence[Batch], generator: torch.Generator
+        self, network: nn.Module, batches: Sequence[AnyBatch], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Named weighted terms; their sum is minimized. Augments on the batches' device."""
 
     @abstractmethod
     def validate(self, network: nn.Module, store: Store, cases: Sequence[str]) -> Validation:
-        """The score of whole volumes."""
+        """The score of whole volumes, lower is better."""
 
 
 class Task(ABC):
@@ -114,8 +110,12 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage, ...]:
+    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage[Any], ...]:
         """The training stages, in order."""
+
+    @abstractmethod
+    def run_name(self, *, mapper: bool) -> str:
+        """The folder of a run. One name for both variants where one is a part of the other."""
 
     @abstractmethod
     def request(self, plan: Plan, present: Sequence[str], wanted: Sequence[str] | None) -> Request:
@@ -127,9 +127,17 @@ class Task(ABC):
 
     @abstractmethod
     def synthesize(
-        self, plan: Plan, networks: Sequence[nn.Module], source: Tensor, request: Request
+        self,
+        plan: Plan,
+        networks: Sequence[nn.Module],
+        source: Tensor,
+        request: Request,
+        background: Sequence[float],
     ) -> Tensor:
-        """Targets (T, D, H, W) in [0, 1] from a prepared source (C, D, H, W), averaged."""
+        """Targets (T, D, H, W) from a prepared source (C, D, H, W), the mean over networks.
+
+        Both are in network units; `background` is the value of air in each of the C channels.
+        """
 
     @abstractmethod
     def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:

@@ -46,6 +46,8 @@ def test_load_dataset(tmp_path):
     assert second.images["pet"] == tmp_path / "targetsTr" / "b_0000.nii.gz"
     assert second.mask == tmp_path / "masksTr" / "b.nii.gz"
     assert dataset.channels == (Channel("t1n"), Channel("ct", "CT"), Channel("pet"))
+    assert dataset.sources == dataset.channels[:2]
+    assert dataset.targets == (Channel("pet"),)
     assert dataset.description.licence == "unknown"
 
 
@@ -97,6 +99,9 @@ def test_missing_parts(tmp_path):
         load_dataset(make(tmp_path, files=[]))
     with pytest.raises(DatasetError, match="No training case found"):
         load_dataset(make(tmp_path, files=["imagesTr/a.nii.gz"]))
+    with pytest.raises(DatasetError, match="no folder targetsTr") as caught:
+        load_dataset(make(tmp_path, targets={"0": {"name": "pet"}}))
+    assert "CASE_0000.nii.gz" in caught.value.remedy
 
 
 def test_find_cases(tmp_path):

@@ -76,7 +76,7 @@ def test_round_trip():
 
 def test_ct_is_fixed():
     """CT has the plan's range, whatever the image holds."""
-    ct = ClipAndScale(-1000.0, 2000.0)
+    ct = ClipAndScale(-1000.0, 2000.0, (0.0, 1.0))
     image = np.array([[[-1024.0, -1000.0, 500.0, 2000.0, 3071.0]]], dtype=np.float32)
     assert intensity_range(image, ct) == typical_range(ct) == (-1000.0, 2000.0)
     np.testing.assert_allclose(apply(image, -1000.0, 2000.0), [[[0, 0, 0.5, 1, 1]]], atol=1e-6)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from liftnet.core.dataset import load_dataset
+from liftnet.core.dataset import Channel, load_dataset
 from liftnet.core.errors import DatasetError
 from liftnet.pipeline import convert as module
 from liftnet.pipeline.convert import convert
+from liftnet.pipeline.integrity import check_names
 
 CONTRASTS = ("t1n", "t1c", "t2w", "t2f")
 
@@ -37,8 +38,8 @@ def space(tmp_path):
 
 
 def content(dataset: Path) -> dict[str, str]:
-    """File in imagesTr and imagesTs -> what it holds."""
-    files = sorted(dataset.glob("images*/*"))
+    """File in imagesTr, targetsTs, ... -> what it holds."""
+    files = sorted(dataset.glob("*T[rs]/*"))
     return {f"{path.parent.name}/{path.name}": path.read_text() for path in files}
 
 
@@ -188,6 +189,7 @@ def test_wrong_calls(tmp_path, space):
     make(tmp_path / "a" / "x.nii.gz")
     make(tmp_path / "b" / "y.nii.gz")
     make(tmp_path / "c" / "x.nii")
+    make(tmp_path / "d" / "x.nii.gz")
     (tmp_path / "empty").mkdir()
     empty = {"test": tmp_path / "empty"}
     a, b, c = (f"{name}={tmp_path / name}" for name in "abc")
@@ -199,10 +201,19 @@ def test_wrong_calls(tmp_path, space):
         ("folders", [str(tmp_path / "a"), b], {}, "is not a contrast and a folder"),
         ("folders", [f"t_1={tmp_path / 'a'}", b], {}, "is not a contrast and a folder"),
         ("folders", [a], {}, "two or more different contrasts, got a"),
-        ("folders", [a, a], {}, "two or more different contrasts, got a, a"),
+        ("folders", [a, a], {}, "Two folders for a"),
+        ("folders", [a, f"d={tmp_path / 'a'}"], {}, "a and d are the same folder"),
+        ("folders", [], {"target": [a]}, "There is no source"),
+        ("folders", [a], {"target": [a]}, "Two folders for a"),
+        ("folders", [a], {"target": ["ct"]}, "'ct' is not a contrast and a folder"),
+        ("folders", [a], {"target": [b]}, "No file name occurs in two of the folders"),
+        ("folders", [a], {"target": [f"d={tmp_path / 'd'}"], "masks": "no"}, "No such folder"),
+        ("brats", [tmp_path], {"target": [a]}, "Layout brats takes no target"),
+        ("synthrad2023", [tmp_path], {"masks": tmp_path}, "Layout synthrad2023 takes no target"),
+        ("synthrad2023", [tmp_path, tmp_path], {}, "synthrad2023 takes one source folder, got 2"),
         ("folders", [a, b], {}, "No file name occurs in two of the folders"),
         ("folders", [a, c], {}, r"different endings: \.nii, \.nii\.gz"),
-        ("folders", [a, f"d={tmp_path / 'a'}"], empty, "No test image found"),
+        ("folders", [a, f"d={tmp_path / 'd'}"], empty, "No test image found"),
     ]
     make(tmp_path / "empty" / "ignored.txt")
     for layout, sources, options, text in calls:
@@ -213,3 +224,163 @@ def test_wrong_calls(tmp_path, space):
         convert("folders", [a, c], 0, workspace=space)
     assert not space.exists()
     assert module.NOTES_FILE == "conversion.txt"
+
+
+def make_synthrad(folder: Path, *cases: str, names=("mr", "ct", "mask"), ending=".nii.gz") -> Path:
+    """Cases in the layout of SynthRAD, whose files hold case and name."""
+    for case in cases:
+        for name in names:
+            path = make(folder / case / f"{name}{ending}")
+            path.write_text(f"{path.parent.name} {name}")
+    return folder
+
+
+def test_synthrad_train_and_test(tmp_path, space):
+    """MR becomes the source, CT the target, masks come along; test cases may lack the CT."""
+    source = tmp_path / "S"
+    make_synthrad(source / "train", "1BA001", "1BA002")
+    make_synthrad(source / "train", "1BA003", names=["mr", "mask"])
+    make_synthrad(source / "test", "1BA004")
+    make_synthrad(source / "test", "1BA005", names=["mr"])
+    make(source / "train" / "overview" / "ct.nii.gz")
+    make(source / "train" / "1BA001" / "landmarks.nii.gz")
+    folder = convert("synthrad2023", [source], 3, workspace=space)
+    assert content(folder) == {
+        "imagesTr/1BA001_0000.nii.gz": "1BA001 mr",
+        "imagesTr/1BA002_0000.nii.gz": "1BA002 mr",
+        "imagesTs/1BA004_0000.nii.gz": "1BA004 mr",
+        "imagesTs/1BA005_0000.nii.gz": "1BA005 mr",
+        "masksTr/1BA001.nii.gz": "1BA001 mask",
+        "masksTr/1BA002.nii.gz": "1BA002 mask",
+        "masksTs/1BA004.nii.gz": "1BA004 mask",
+        "targetsTr/1BA001_0000.nii.gz": "1BA001 ct",
+        "targetsTr/1BA002_0000.nii.gz": "1BA002 ct",
+        "targetsTs/1BA004_0000.nii.gz": "1BA004 ct",
+    }
+    dataset = load_dataset(folder)
+    assert dataset.description.task == "translation"
+    assert (dataset.sources, dataset.targets) == ((Channel("mr"),), (Channel("ct", "CT"),))
+    assert all(case.mask for case in dataset.cases)
+    assert check_names(folder, dataset.description) == []
+    notes = (folder / "conversion.txt").read_text().splitlines()
+    assert notes[1] == "2 training cases, 2 test cases; from mr to ct."
+    assert set(notes[2:]) == {
+        "1 training case left out, no ct: 1BA003.",
+        "1 mask left out, no training case: 1BA003.",
+        "1 test cases lack a mask: 1BA005.",
+        "1 test cases lack ct: 1BA005.",
+        "1 file left out (no contrast): 1 x landmarks.nii.gz.",
+    }
+
+
+@pytest.mark.parametrize("below", ["", "brain", "Task1/brain"])
+def test_synthrad_is_found_at_any_depth(tmp_path, space, below):
+    """Cases of all sites count, to three levels below; --test names another folder."""
+    source = tmp_path / "all"
+    make_synthrad(source / below, "1BA001", names=["MR", "ct"], ending=".mha")
+    make_synthrad(source / below / ".." / "pelvis" if below else source, "1PA001", ending=".mha")
+    other = make_synthrad(tmp_path / "val" / "brain", "1BB9", names=["mr"], ending=".mha")
+    folder = convert("synthrad2025", [source], 3, test=other, workspace=space)
+    names = [name for name in content(folder) if name.startswith("images")]
+    assert names == [
+        "imagesTr/1BA001_0000.mha", "imagesTr/1PA001_0000.mha", "imagesTs/1BB9_0000.mha"
+    ]  # fmt: skip
+    assert "1 training cases lack a mask: 1BA001." in (folder / "conversion.txt").read_text()
+
+
+def test_synthrad_cone_beam(tmp_path, space):
+    """In Task 2 the source is a CBCT, and both channels are CT."""
+    source = make_synthrad(tmp_path / "Task2" / "brain", "2BA001", names=["cbct", "ct"])
+    folder = convert("synthrad2023", [source.parent], 3, workspace=space)
+    dataset = load_dataset(folder)
+    assert dataset.channels == (Channel("cbct", "CT"), Channel("ct", "CT"))
+    assert "lack a mask" not in (folder / "conversion.txt").read_text()
+    make_synthrad(tmp_path / "Task1", "1BA001")
+    with pytest.raises(DatasetError, match="these are two datasets") as caught:
+        convert("synthrad2023", [tmp_path], 4, workspace=space)
+    assert "1BA001" in caught.value.where
+    assert "2BA001" in caught.value.where
+
+
+def test_wrong_synthrad(tmp_path, space):
+    """No case, one case twice, no CT, a test folder inside: all refused with place and remedy."""
+    make_synthrad(tmp_path / "deep" / "1" / "2" / "3", "1BA001")
+    make_synthrad(tmp_path / "twice" / "brain", "1BA001")
+    make_synthrad(tmp_path / "twice" / "pelvis", "1BA001")
+    make_synthrad(tmp_path / "val", "1BA001", names=["mr", "mask"])
+    make_synthrad(tmp_path / "inside" / "Task1" / "test", "1BA001")
+    make_synthrad(tmp_path / "mixed", "1BA001")
+    make_synthrad(tmp_path / "mixed", "1BA002", ending=".mha")
+    make(make_synthrad(tmp_path / "double", "1BA001") / "1BA001" / "ct.nii")
+    for name, text in {
+        "deep": "No SynthRAD case found",
+        "twice": "Two folders for case 1BA001",
+        "val": "No case has ct and a source",
+        "inside": "A folder named test lies among the training cases",
+        "mixed": r"different endings: \.mha, \.nii\.gz",
+        "double": "Two files for ct: ct.nii and ct.nii.gz",
+    }.items():
+        with pytest.raises(DatasetError, match=text) as caught:
+            convert("synthrad2023", [tmp_path / name], 3, workspace=space)
+        assert str(tmp_path / name) in caught.value.where
+        assert caught.value.remedy
+    assert not space.exists()
+
+
+def test_folders_with_targets(tmp_path, space):
+    """Sources and targets are numbered apart; a case needs a source and every target."""
+    for case in "abcd":
+        make(tmp_path / "in" / "mr" / f"{case}.nii").write_text(f"mr {case}")
+    make(tmp_path / "in" / "t2" / "b.nii").write_text("t2 b")
+    for case in "abdef":
+        make(tmp_path / "in" / "ct" / f"{case}.nii").write_text(f"ct {case}")
+    for case in "abc":
+        make(tmp_path / "in" / "pet" / f"{case}.nii").write_text(f"pet {case}")
+    for case in "ac":
+        make(tmp_path / "in" / "m" / f"{case}.nii").write_text(f"mask {case}")
+    for file in ("mr/x", "ct/x", "ct/y", "masks/x", "masks/a"):
+        make(tmp_path / "new" / f"{file}.nii").write_text(f"new {file}")
+    mr, t2, ct, pet = (f"{name}={tmp_path / 'in' / name}" for name in ("mr", "t2", "ct", "pet"))
+    options = {"target": [ct, pet], "masks": tmp_path / "in" / "m", "workspace": space}
+    folder = convert("folders", [mr, t2], 3, test=tmp_path / "new", **options)
+    assert folder.name == "Dataset003_mr-t2-ct-pet"
+    assert content(folder) == {
+        "imagesTr/a_0000.nii": "mr a",
+        "imagesTr/b_0000.nii": "mr b",
+        "imagesTr/b_0001.nii": "t2 b",
+        "imagesTs/x_0000.nii": "new mr/x",
+        "masksTr/a.nii": "mask a",
+        "masksTs/x.nii": "new masks/x",
+        "targetsTr/a_0000.nii": "ct a",
+        "targetsTr/a_0001.nii": "pet a",
+        "targetsTr/b_0000.nii": "ct b",
+        "targetsTr/b_0001.nii": "pet b",
+        "targetsTs/x_0000.nii": "new ct/x",
+    }
+    dataset = load_dataset(folder)
+    assert [c.name for c in dataset.sources] == ["mr", "t2"]
+    assert [(c.name, c.modality) for c in dataset.targets] == [("ct", "CT"), ("pet", "MR")]
+    assert check_names(folder, dataset.description) == []
+    notes = (folder / "conversion.txt").read_text()
+    assert "1 training case left out, no ct: c." in notes
+    assert "1 training case left out, no pet: d." in notes
+    assert "2 training cases left out, no mr or t2 and no pet: e, f." in notes
+    assert "1 test case left out, no mr or t2: y." in notes
+    assert "1 mask left out, no test case: a." in notes
+    assert "1 training cases lack t2: a." in notes
+    only = convert("folders", [mr], 4, target=ct, workspace=space)
+    assert load_dataset(only).description.task == "translation"
+    shutil.rmtree(tmp_path / "new" / "mr")
+    with pytest.raises(DatasetError, match="No test image found") as caught:
+        convert("folders", [mr], 5, target=ct, test=tmp_path / "new", workspace=space)
+    assert caught.value.remedy == "Put them into sub-folders named mr."
+
+
+def test_cases_in_training_and_test_are_named(tmp_path, space):
+    """The notes say which names are in both parts."""
+    for file in ("mr/a", "ct/a", "mr/b", "ct/b", "new/mr/b"):
+        make(tmp_path / f"{file}.nii")
+    sources, target = [f"mr={tmp_path / 'mr'}"], [f"ct={tmp_path / 'ct'}"]
+    folder = convert("folders", sources, 1, target=target, test=tmp_path / "new", workspace=space)
+    notes = (folder / "conversion.txt").read_text()
+    assert "1 name both among training and test cases: b." in notes

@@ -85,18 +85,50 @@ def test_every_name_problem_at_once(tmp_path):
     assert "d_0001.nii.gz" not in found(check_names(tmp_path, DESCRIPTION, min_channels=1))
 
 
+TRANSLATION = DatasetDescription(
+    "Pelvis",
+    "translation",
+    {"0": Channel("mr")},
+    {"0": Channel("ct", "CT"), "1": Channel("pet")},
+    ".mha",
+)
+
+
+def test_good_names_of_a_translation(tmp_path):
+    """One source and the targets are enough; test cases need neither targets nor masks."""
+    touch(tmp_path, "imagesTr/a_0000.mha", "targetsTr/a_0000.mha", "targetsTr/a_0001.mha")
+    touch(tmp_path, "imagesTs/b_0000.mha", "imagesTs/c_0000.mha", "targetsTs/b_0001.mha")
+    touch(tmp_path, "masksTr/a.mha", "masksTs/b.mha")
+    assert check_names(tmp_path, TRANSLATION) == []
+
+
 def test_targets(tmp_path):
-    """A target without a case and a case without a target are both found."""
-    description = dataclasses.replace(
-        DESCRIPTION, channels={"0": Channel("mr")}, targets={"0": Channel("ct", "CT")}
+    """Targets and masks without a case, and cases without their targets, are found."""
+    touch(tmp_path, "imagesTr/a_0000.mha", "imagesTr/b_0000.mha", "imagesTr/c_0000.mha")
+    touch(tmp_path, "targetsTr/a_0000.mha", "targetsTr/c_0000.mha", "targetsTr/c_0001.mha")
+    touch(tmp_path, "targetsTr/d_0000.mha", "targetsTr/c_0002.mha")
+    touch(tmp_path, "imagesTs/e_0000.mha", "targetsTs/f_0000.mha", "targetsTs/e_0002.mha")
+    touch(tmp_path, "masksTs/g.mha", "masksTs/e.nii", "masksTr/e.mha")
+    problems = check_names(tmp_path, TRANSLATION)
+    assert {(p.case, p.file, p.problem, p.severity) for p in problems} == {
+        ("a", "-", "No pet in targetsTr", "warning"),
+        ("b", "-", "No target image in targetsTr", "error"),
+        ("c", "targetsTr/c_0002.mha", "Channel 0002 is not in dataset.json", "error"),
+        ("d", "targetsTr/d_0000.mha", "No image of this case in imagesTr", "error"),
+        ("e", "masksTr/e.mha", "No image of this case in imagesTr", "error"),
+        ("e", "targetsTs/e_0002.mha", "Channel 0002 is not in dataset.json", "error"),
+        ("f", "targetsTs/f_0000.mha", "No image of this case in imagesTs", "warning"),
+        ("g", "masksTs/g.mha", "No image of this case in imagesTs", "warning"),
+        ("-", "masksTs/e.nii", "Ends in .nii, dataset.json says .mha", "error"),
+    }
+    assert len(problems) == 9
+    unlisted = dataclasses.replace(TRANSLATION, targets={})
+    (problem,) = (
+        p
+        for p in check_names(tmp_path, unlisted, min_channels=1)
+        if p.file == "targetsTr/a_0000.mha"
     )
-    touch(tmp_path, "imagesTr/a_0000.nii.gz", "imagesTr/b_0000.nii.gz")
-    touch(tmp_path, "targetsTr/a_0000.nii.gz", "targetsTr/c_0000.nii.gz")
-    problems = check_names(tmp_path, description)
-    assert [(p.case, p.problem) for p in problems] == [
-        ("c", "No image of this case in imagesTr"),
-        ("b", "No target image in targetsTr"),
-    ]
+    assert problem.remedy.startswith("Add channel 0 to its 'targets'")
 
 
 def test_good_case(tmp_path):
@@ -179,6 +211,16 @@ def test_unoriented_image_is_a_warning(tmp_path):
     assert volume is not None
     assert [p.severity for p in problems] == ["warning"]
     raise_on_errors(problems)
+
+
+def test_source_and_target_of_one_name_are_told_apart(tmp_path):
+    """A broken target is shown with its folder: the source has the same file name."""
+    images = {
+        "mr": save(tmp_path / "imagesTr" / "a_0000.nii"),
+        "ct": save(tmp_path / "targetsTr" / "a_0000.nii", np.full(SHAPE, -1000, np.int16)),
+    }
+    _, _, problems = inspect_case(Case("a", images))
+    assert list(found(problems)) == ["targetsTr/a_0000.nii"]
 
 
 def test_case_without_image():

@@ -51,7 +51,9 @@ def keep_grid(plan: Plan, slice_axis: str) -> Plan:
     grid = replace(
         plan.grid, slice_axis=slice_axis, resample_in_plane=False, resample_through_plane=False
     )
-    channels = tuple(replace(c, normalization=ClipAndScale(-20.0, 220.0)) for c in plan.channels)
+    channels = tuple(
+        replace(c, normalization=ClipAndScale(-20.0, 220.0, (0.0, 1.0))) for c in plan.channels
+    )
     return replace(plan, grid=grid, channels=channels)
 
 
@@ -60,7 +62,7 @@ def test_restore_undoes_prepare(plan, slice_axis):
     """For all 48 voxel orders: the same prepared voxels, and back to the stored order exactly."""
     plan = keep_grid(plan, slice_axis)
     volume = Volume(head(), CANONICAL)
-    expected, first, _ = prepare(volume, ("a", "b"), plan)
+    expected, first, _, _ = prepare(volume, ("a", "b"), plan)
     world = SLICE_AXES[slice_axis]
     lengths = tuple(SHAPE[2 - w] for w in world)
     assert first.turned_shape == lengths
@@ -69,7 +71,7 @@ def test_restore_undoes_prepare(plan, slice_axis):
     assert expected.shape == (2, lengths[0], *sides[1:])  # slices are never cropped
     for order in ORDERS:
         stored = turn(volume, order)
-        voxels, placement, ranges = prepare(stored, ("a", "b"), plan)
+        voxels, placement, ranges, _ = prepare(stored, ("a", "b"), plan)
         np.testing.assert_array_equal(voxels, expected)
         for i, name in enumerate(("a", "b")):
             image = normalize.invert(voxels[i], *ranges[name])
@@ -84,7 +86,7 @@ def test_axes_end_up_where_they_should(plan):
     for slice_axis, axes in (("axial", (0, 1, 2)), ("coronal", (1, 0, 2)), ("sagittal", (2, 0, 1))):
         for order in ORDERS[::7]:
             stored = turn(Volume(ramp, CANONICAL), order)
-            voxels, _, ranges = prepare(stored, ("a",), keep_grid(plan, slice_axis))
+            voxels, _, ranges, _ = prepare(stored, ("a",), keep_grid(plan, slice_axis))
             got = normalize.invert(voxels[0], *ranges["a"])
             np.testing.assert_allclose(got, ramp[0].transpose(axes), atol=1e-4)
 
@@ -103,7 +105,7 @@ def test_smooth_images_survive_resampling(plan, through_plane):
     volume = Volume(smooth[None].astype(np.float32), replace(CANONICAL, shape=shape))
     for order in ORDERS[::11]:
         stored = turn(volume, order)
-        voxels, placement, ranges = prepare(stored, ("a",), plan)
+        voxels, placement, ranges, _ = prepare(stored, ("a",), plan)
         assert voxels.shape == (1, 22 if through_plane else 16, 20, 28)
         back = restore(normalize.invert(voxels[0], *ranges["a"]), placement, outside=0.0)
         error = np.abs(back - stored.voxels[0])
@@ -113,7 +115,7 @@ def test_smooth_images_survive_resampling(plan, through_plane):
 def test_nearly_equal_spacings_are_left_alone(plan):
     """Below 2 % nothing is interpolated."""
     plan = replace(plan, grid=replace(plan.grid, spacing_mm=(3.0, 2.03, 1.0)))
-    _, placement, _ = prepare(Volume(head(), CANONICAL), ("a", "b"), plan)
+    _, placement, _, _ = prepare(Volume(head(), CANONICAL), ("a", "b"), plan)
     assert placement.shape == (7, 4, 7)
 
 

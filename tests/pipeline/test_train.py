@@ -312,7 +312,7 @@ def test_every_case_once_per_pass():
 def test_rates():
     """A linear warm-up to the plan's rates, then half a cosine to the final fraction."""
     schedule = Schedule(
-        110, 1, 8, {"a": 1e-3, "b": 1e-2}, 0.0, (0.9, 0.99), 10, 0.1, 1.0, 1, 1, 1, 1.0, 0
+        110, 1, 1, 8, {"a": 1e-3, "b": 1e-2}, 0.0, (0.9, 0.99), 10, 0.1, 1.0, 1, 1, 1, 1.0, 0
     )
     network = nn.ModuleDict({"a": nn.Linear(1, 1), "b": nn.Linear(1, 1), "c": nn.Linear(1, 1)})
     optimizer = make_optimizer(network, schedule)

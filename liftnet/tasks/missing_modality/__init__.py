@@ -1,6 +1,7 @@
 """Task B, LiFT-C: synthesize the MR contrasts that a case lacks from those it has."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -9,8 +10,9 @@ from liftnet.core.errors import DatasetError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Plan
 from liftnet.core.scores import CaseScore, Comparison
+from liftnet.metrics import mr_protocols
 from liftnet.tasks.base import Budget, Request, Stage, Task
-from liftnet.tasks.missing_modality import rules, scoring, synthesis
+from liftnet.tasks.missing_modality import rules, synthesis
 from liftnet.tasks.missing_modality.context_translation import (
     SLICE_STAGE,
     STAGE,
@@ -25,7 +27,7 @@ class MissingModality(Task):
 
     name = "missing_modality"
     summary = "synthesize absent MR contrasts from those present (LiFT-C, one stage)"
-    protocols = scoring.PROTOCOLS
+    protocols = mr_protocols.PROTOCOLS
 
     def plan(self, dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: str) -> Plan:
         """All decisions for a dataset."""
@@ -35,7 +37,11 @@ class MissingModality(Task):
         """The plan with its memory estimate brought up to date."""
         return rules.refresh(plan)
 
-    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage, ...]:
+    def run_name(self, *, mapper: bool) -> str:
+        """Each variant is trained on its own."""
+        return "lift_c" if mapper else "no_mapper"
+
+    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage[Any], ...]:
         """Both parts together; in a short training the translator first."""
         return tuple(
             ContextTranslation(plan, mapper, name)
@@ -62,14 +68,19 @@ class MissingModality(Task):
         return Request(tuple(sources), tuple(targets))
 
     def synthesize(
-        self, plan: Plan, networks: Sequence[nn.Module], source: Tensor, request: Request
+        self,
+        plan: Plan,
+        networks: Sequence[nn.Module],
+        source: Tensor,
+        request: Request,
+        background: Sequence[float],
     ) -> Tensor:
         """Targets (T, D, H, W) in [0, 1]."""
-        return synthesis.synthesize(plan, networks, source, request)
+        return synthesis.synthesize(plan, networks, source, request, background)
 
     def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:
         """The metrics of one predicted contrast."""
-        return scoring.score_case(comparison, protocol)
+        return mr_protocols.score_case(comparison, protocol)
 
 
 TASK = MissingModality()

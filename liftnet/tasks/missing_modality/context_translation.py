@@ -1,8 +1,9 @@
 """The one training stage of task B: U-Net and z-context mixer together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log10
+from typing import Self
 
 import numpy as np
 import torch
@@ -15,11 +16,19 @@ from liftnet.data.store import Store, StoredCase
 from liftnet.losses.reconstruction import l1, ms_ssim_loss
 from liftnet.losses.through_plane import delta_z_l1
 from liftnet.networks.volume_translator import VolumeTranslator
+from liftnet.ops.in_plane import fit_in_plane
 from liftnet.ops.precision import autocast
 from liftnet.tasks.base import Batch, Request, Stage, Validation
 from liftnet.tasks.missing_modality.synthesis import synthesize
 
-__all__ = ["SLICE_STAGE", "STAGE", "ContextTranslation", "build_network", "slab_loss"]
+__all__ = [
+    "SLICE_STAGE",
+    "STAGE",
+    "ContextTranslation",
+    "SlabBatch",
+    "build_network",
+    "slab_loss",
+]
 
 STAGE = "context_translation"
 SLICE_STAGE = "slice_translation"
@@ -34,7 +43,26 @@ def build_network(plan: Plan, *, mapper: bool) -> VolumeTranslator:
 
 
 @dataclass(frozen=True)
-class ContextTranslation(Stage):
+class SlabBatch(Batch):
+    """One volume of a training step: what of it is given, and what is decoded.
+
+    Shape of the volume: (1, C, D, H, W), in the plan's channel order and in [0, 1].
+    """
+
+    case: str
+    volume: Tensor
+    start: int  # the first decoded slice
+    count: int  # of decoded slices
+    present: tuple[bool, ...]  # per channel: given as a source
+    supervised: tuple[int, ...]  # channels that the loss compares
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on a device, as float32."""
+        return replace(self, volume=self.volume.to(device, non_blocking=True).float())
+
+
+@dataclass(frozen=True)
+class ContextTranslation(Stage[SlabBatch]):
     """All slices of a volume give context, a contiguous slab is decoded and supervised.
 
     Source: LiFT Sec. 5.2, App. F.
@@ -68,7 +96,7 @@ class ContextTranslation(Stage):
         """Whether the case has a target, and a source beside it."""
         return len(case.present) > 1 and bool(set(case.present) & set(self.plan.targets))
 
-    def draw(self, store: Store, case: str, rng: np.random.Generator) -> Batch:
+    def draw(self, store: Store, case: str, rng: np.random.Generator) -> SlabBatch:
         """A whole volume with some contrasts hidden, and a slab at a random height."""
         plan = self.plan
         described = store.describe(case)
@@ -87,11 +115,12 @@ class ContextTranslation(Stage):
         start = int(np.clip(rng.integers(-count // 2, depth - count // 2), 0, depth - count))
         if not self.has_context:
             stored, start = stored[:, start : start + count], 0
-        voxels = fit_in_plane(np.asarray(stored), plan.grid.in_plane)
-        return Batch(case, torch.from_numpy(voxels)[None], start, count, present, supervised)
+        background = [0.0] * len(plan.channels)
+        voxels = fit_in_plane(np.asarray(stored), plan.grid.in_plane, background)
+        return SlabBatch(case, torch.from_numpy(voxels)[None], start, count, present, supervised)
 
     def loss(
-        self, network: nn.Module, batches: Sequence[Batch], generator: torch.Generator
+        self, network: nn.Module, batches: Sequence[SlabBatch], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """The three weighted terms of Eq. 9 on the decoded slabs, the mean over volumes."""
         assert isinstance(network, VolumeTranslator)
@@ -138,7 +167,9 @@ class ContextTranslation(Stage):
                 if target not in present or len(present) < 2:
                     continue
                 request = Request(tuple(n for n in present if n != target), (target,))
-                predicted = synthesize(self.plan, [network], voxels.to(device), request)[0].cpu()
+                predicted = synthesize(
+                    self.plan, [network], voxels.to(device), request, [0.0] * len(voxels)
+                )[0].cpu()
                 reference = voxels[self.plan.channel_names.index(target)]
                 mse = float(F.mse_loss(predicted, reference))
                 scores.setdefault(target, []).append(-10 * log10(max(mse, 1e-12)))
@@ -152,7 +183,7 @@ class ContextTranslation(Stage):
                         f"{target} reference": reference.numpy(),
                     }
         means = {target: float(np.mean(values)) for target, values in scores.items()}
-        return Validation(-float(np.mean(list(means.values()))), means, images)
+        return Validation(-float(np.mean(list(means.values()))), "psnr", means, images)
 
 
 def draw_hidden(plan: Plan, present: Sequence[str], rng: np.random.Generator) -> set[str]:
@@ -177,12 +208,3 @@ def slab_loss(predicted: Tensor, target: Tensor, weights: dict[str, float]) -> d
     if target.shape[2] > 1:  # a single slice has no neighbours
         terms["delta_z"] = delta_z_l1(predicted, target)
     return {name: weights[name] * term for name, term in terms.items() if weights[name] > 0}
-
-
-def fit_in_plane(voxels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Slices (C, D, H, W) padded with zeros or cropped, about the centre, to a size."""
-    from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
-
-    starts = [(have - want) // 2 for have, want in zip(voxels.shape[2:], size, strict=True)]
-    box = [[start, start + want] for start, want in zip(starts, size, strict=True)]
-    return np.asarray(crop_and_pad_nd(voxels, box))

@@ -1,8 +1,4 @@
-"""How much memory training and synthesis take, measured on tensors without storage.
-
-The network is built and run on PyTorch's "meta" device, where tensors have shapes but no values,
-and every tensor that autograd would keep is counted. No formula can drift away from the code.
-"""
+"""How much memory training and synthesis take."""
 
 from functools import lru_cache
 
@@ -12,11 +8,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from liftnet.core.plan import MixerSpec, Plan, TranslatorSpec
 from liftnet.networks.volume_translator import VolumeTranslator
+from liftnet.planning.memory import (
+    GIB,
+    KeptBytes,
+    meta_slices,
+    num_parameters,
+    weight_bytes,
+)
 from liftnet.tasks.missing_modality.context_translation import STAGE, slab_loss
 
 __all__ = ["synthesis_gib", "synthesis_gigaflop", "training_gib"]
-
-GIB = 2**30
 
 
 def training_gib(plan: Plan, *, mapper: bool = True) -> float:
@@ -28,17 +29,16 @@ def training_gib(plan: Plan, *, mapper: bool = True) -> float:
     schedule, (height, width) = plan.stages[STAGE], plan.grid.in_plane
     volumes = schedule.volumes_per_step
     count = min(schedule.decoded_slices, plan.grid.num_slices)
-    kept = _KeptBytes(network)
+    kept = KeptBytes(network)
     with torch.autograd.graph.saved_tensors_hooks(kept.count, lambda tensor: tensor):
-        slices, condition = _meta_slices(plan, volumes * count)
+        slices, condition = meta_slices(len(plan.channels), plan.grid.in_plane, volumes * count)
         features = network.encode(slices, condition)
         decoded = network.decode(features, condition, _meta_context(network, volumes, count))
         activations = kept.total
         predicted = decoded[:, :1].unflatten(0, (volumes, count)).transpose(1, 2)
         slab_loss(predicted, torch.empty_like(predicted), plan.losses)
     losses = kept.total - activations
-    # Weights, gradients, two Adam moments and the moving average are float32.
-    weights = 5 * 4 * _parameters(network)
+    weights = weight_bytes(network)
     inputs = volumes * 2 * 4 * len(plan.channels) * plan.grid.num_slices * height * width
     largest = 4 * volumes * count * height * width * network.translator.spec.widths[0]
     total = weights + inputs + activations * plan.memory.bytes_per_number / 4 + losses + largest
@@ -57,14 +57,14 @@ def synthesis_gib(plan: Plan, *, mapper: bool = True) -> float:
     # ones (twice as many), the result of a convolution and its activated copy.
     working = batch * (per_slice + 5 * widths[0] * height * width)
     inputs = 4 * depth * height * width * (2 * len(plan.channels) + len(plan.targets))
-    return (4 * _parameters(network) + inputs + (kept + working) * numbers) / GIB
+    return (4 * num_parameters(network) + inputs + (kept + working) * numbers) / GIB
 
 
 def synthesis_gigaflop(plan: Plan, *, passes: str, mapper: bool = True) -> float:
     """The arithmetic of one volume of the plan's grid, counting a multiply-add as 2."""
     network = _meta_network(*_specs(plan, mapper=mapper))
     depth, batch = plan.grid.num_slices, plan.inference.slice_batch
-    slices, condition = _meta_slices(plan, depth)
+    slices, condition = meta_slices(len(plan.channels), plan.grid.in_plane, depth)
     with torch.no_grad(), FlopCounterMode(display=False) as encoding:
         features = network.encode(slices, condition)
     with torch.no_grad(), FlopCounterMode(display=False) as decoding:
@@ -91,12 +91,6 @@ def _meta_network(translator: TranslatorSpec, mixer: MixerSpec | None) -> Volume
         return VolumeTranslator(translator, mixer)
 
 
-def _meta_slices(plan: Plan, count: int) -> tuple[Tensor, Tensor]:
-    channels = len(plan.channels)
-    slices = torch.empty((count, channels, *plan.grid.in_plane), device="meta")
-    return slices, torch.empty((1, channels), device="meta")
-
-
 def _meta_context(network: VolumeTranslator, volumes: int, count: int) -> Tensor | None:
     if network.mixer is None:
         return None
@@ -104,26 +98,5 @@ def _meta_context(network: VolumeTranslator, volumes: int, count: int) -> Tensor
     return torch.empty((volumes, count, size), device="meta", requires_grad=torch.is_grad_enabled())
 
 
-def _parameters(network: VolumeTranslator) -> int:
-    return sum(p.numel() for p in network.parameters())
-
-
 def _halo(network: VolumeTranslator) -> int:
     return network.mixer.halo if network.mixer is not None else 0
-
-
-class _KeptBytes:
-    """Counts the bytes of tensors that autograd keeps, each storage once, weights not at all."""
-
-    def __init__(self, network: torch.nn.Module):
-        self.total = 0
-        self._known = {p.untyped_storage()._cdata for p in network.parameters()}
-        self._alive: list[Tensor] = []
-
-    def count(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self._known:
-            self._known.add(storage._cdata)
-            self._alive.append(tensor)  # so that no later storage gets the same address
-            self.total += storage.nbytes()
-        return tensor

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liftnet.core.plan import Plan, TranslatorSpec
 from liftnet.networks.volume_translator import VolumeTranslator
+from liftnet.ops.in_plane import pad_in_plane
 from liftnet.ops.precision import autocast
 from liftnet.tasks.base import Request
 
@@ -16,7 +16,11 @@ __all__ = ["synthesize"]
 
 @torch.no_grad()
 def synthesize(
-    plan: Plan, networks: Sequence[nn.Module], source: Tensor, request: Request
+    plan: Plan,
+    networks: Sequence[nn.Module],
+    source: Tensor,
+    request: Request,
+    background: Sequence[float],
 ) -> Tensor:
     """Targets (T, D, H, W) in [0, 1] from a source (C, D, H, W), the mean over networks.
 
@@ -30,11 +34,11 @@ def synthesize(
     source = source.float() * torch.tensor(present, device=source.device)[:, None, None, None]
     outputs = [plan.targets.index(name) for name in request.targets]
     condition = torch.tensor([present], dtype=torch.float32, device=source.device)
-    height, width = source.shape[2:]
-    top, bottom = _padding(height, plan, 0)
-    left, right = _padding(width, plan, 1)
-    padded = F.pad(source, (left, right, top, bottom))
-    total = torch.zeros(())
+    translator = plan.networks["translator"]
+    assert isinstance(translator, TranslatorSpec)
+    stride = 2 ** (len(translator.widths) - 1)
+    padded, (rows, columns) = pad_in_plane(source, plan.grid.in_plane, stride, background)
+    total = torch.zeros((), device=source.device)
     for network in networks:
         assert isinstance(network, VolumeTranslator)
         with autocast(source.device):
@@ -44,19 +48,6 @@ def synthesize(
                 slice_batch=plan.inference.slice_batch,
                 keep_features=plan.inference.passes == "one",
             )
-        inner = volume[0, outputs, :, top : top + height, left : left + width]
-        total = inner.float().clamp(0, 1) + total.to(source.device)
+        total = total + volume[0, outputs][:, :, rows, columns].float().clamp(0, 1)
     subject = (source > 0).any(dim=0)
     return total / len(networks) * subject
-
-
-def _padding(size: int, plan: Plan, axis: int) -> tuple[int, int]:
-    """Background before and after a side: to the size of training slices, or up to a stride.
-
-    The network sees the mean of whole slices, so the share of background must be as in training.
-    """
-    translator = plan.networks["translator"]
-    assert isinstance(translator, TranslatorSpec)
-    stride = 2 ** (len(translator.widths) - 1)
-    total = max(plan.grid.in_plane[axis], -(-size // stride) * stride) - size
-    return (total + 1) // 2, total // 2

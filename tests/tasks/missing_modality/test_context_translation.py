@@ -9,13 +9,13 @@ from torch import nn
 
 from liftnet.core.plan import Plan
 from liftnet.data.store import Store
+from liftnet.ops.in_plane import fit_in_plane
 from liftnet.pipeline.plan import apply_setting, read_plan
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Request
 from liftnet.tasks.missing_modality.context_translation import (
     ContextTranslation,
     draw_hidden,
-    fit_in_plane,
     slab_loss,
 )
 from liftnet.tasks.missing_modality.synthesis import synthesize
@@ -51,25 +51,6 @@ def test_hidden_contrasts(plan):
     assert all("c" in draw_hidden(fixed, ("a", "b", "c"), rng) for _ in range(50))
     alone = apply_setting(plan, "source_dropout=0")
     assert all(len(draw_hidden(alone, ("a", "b", "c"), rng)) == 1 for _ in range(50))
-
-
-@pytest.mark.parametrize(("height", "width"), [(4, 9), (5, 8), (9, 4), (6, 7), (11, 12)])
-def test_fit_in_plane_keeps_the_centre(height, width):
-    """Slices are padded or cropped about their middle, to half a pixel."""
-    voxels = np.zeros((2, 3, height, width), dtype=np.float16)
-    voxels[..., height // 2, width // 2] = 1
-    voxels[1, 2] += 2
-    got = fit_in_plane(voxels, (6, 8))
-    assert (got.shape, got.dtype) == ((2, 3, 6, 8), np.float16)
-    where = np.argwhere(got[0, 0])
-    assert len(where) == 1
-    assert np.abs(where[0] - np.array([3, 4])).max() <= 1
-    assert got[1, 2].sum() == 2 * min(height, 6) * min(width, 8) + 1
-    both = fit_in_plane(np.ones((1, 1, height, width)), (6, 8))[0, 0]
-    edges = [both.any(1), both.any(0)]
-    for edge in edges:  # the margins on both sides differ by one at most
-        inside = np.flatnonzero(edge)
-        assert abs(inside[0] - (len(edge) - 1 - inside[-1])) <= 1
 
 
 def test_draw(plan, store):
@@ -202,10 +183,10 @@ def test_synthesis_sees_slices_as_training_does(plan):
     for layer in network.mixer.inject:
         nn.init.normal_(layer.weight, std=0.1)
     source = torch.rand(3, 5, 13, 17)
-    canvas = torch.from_numpy(fit_in_plane(source.numpy(), plan.grid.in_plane))
+    canvas = torch.from_numpy(fit_in_plane(source.numpy(), plan.grid.in_plane, [0] * 3))
     request = Request(("a", "b"), ("c",))
-    inner, whole = (synthesize(plan, [network], s, request) for s in (source, canvas))
-    expected = fit_in_plane(inner.numpy(), plan.grid.in_plane)
+    inner, whole = (synthesize(plan, [network], s, request, [0.0] * 3) for s in (source, canvas))
+    expected = fit_in_plane(inner.numpy(), plan.grid.in_plane, [0])
     np.testing.assert_allclose(whole, expected, atol=1e-5)
 
 

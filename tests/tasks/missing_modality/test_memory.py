@@ -20,14 +20,14 @@ from liftnet.core.plan import (
     Schedule,
     TranslatorSpec,
 )
+from liftnet.planning.augmentation import plan_augmentation
+from liftnet.planning.memory import GIB
 from liftnet.tasks.missing_modality.context_translation import STAGE, build_network, slab_loss
 from liftnet.tasks.missing_modality.memory import (
-    GIB,
     synthesis_gib,
     synthesis_gigaflop,
     training_gib,
 )
-from liftnet.tasks.missing_modality.rules import plan_augmentation
 
 
 class PeakBytes(TorchDispatchMode):
@@ -62,7 +62,7 @@ def make_plan(*, volumes: int = 1, kernel: int = 0, bytes_per_number: int = 4) -
     widths = (16, 32, 64, 128)
     slices = 12 // volumes
     schedule = Schedule(
-        9, volumes, slices, {"translator": 1e-3}, 0.0, (0.9, 0.99), 1, 1.0, 1.0, 1, 1, 1, 1.0, 0
+        9, volumes, 1, slices, {"translator": 1e-3}, 0.0, (0.9, 0.99), 1, 1.0, 1.0, 1, 1, 1, 1.0, 0
     )
     inference = Inference(4, "one")
     return Plan(
@@ -70,10 +70,13 @@ def make_plan(*, volumes: int = 1, kernel: int = 0, bytes_per_number: int = 4) -
         task="missing_modality",
         dataset="d",
         name="n",
-        channels=tuple(ChannelPlan(c, "CT", ClipAndScale(0.0, 1.0)) for c in "abc"),
+        channels=tuple(ChannelPlan(c, "CT", ClipAndScale(0.0, 1.0, (0.0, 1.0))) for c in "abc"),
+        sources=("a", "b", "c"),
         targets=("a", "b", "c"),
         source_dropout=0.5,
-        grid=Grid("axial", (1.0, 1.0, 1.0), (48, 64), 12, "nonzero", True, True, False),
+        grid=Grid(
+            "axial", (1.0, 1.0, 1.0), (48, 64), 12, "nonzero", True, True, False, "none", None
+        ),
         networks={
             "translator": TranslatorSpec(3, 3, 3, widths, 2, "group"),
             "mixer": MixerSpec("mean", "bottleneck", 32, 1, 4, "bottleneck", kernel),

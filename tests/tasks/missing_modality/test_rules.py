@@ -13,7 +13,6 @@ from liftnet.core.plan import ClipAndScale, MixerSpec, PercentileScale, Plan, Tr
 from liftnet.pipeline.plan import apply_setting, explain
 from liftnet.tasks.base import Budget
 from liftnet.tasks.missing_modality.rules import make_plan, refresh
-from liftnet.tasks.missing_modality.synthesis import _padding
 
 STAGE = "context_translation"
 NAMES = ("t1n", "t1c", "t2w", "t2f")
@@ -153,7 +152,7 @@ def test_normalization():
     names = ("t1n", "ct")
     fingerprint = fingerprint_of((40, 60, 50), box=(36, 56, 44), names=names, stripped=False)
     plan = make_plan(dataset_of(names, "ct"), fingerprint, Budget(1.0, 4, None), "default")
-    assert plan.channel("ct").normalization == ClipAndScale(-1000.0, 2000.0)
+    assert plan.channel("ct").normalization == ClipAndScale(-1000.0, 2000.0, (0.0, 1.0))
     whole = plan.channel("t1n").normalization
     assert isinstance(whole, PercentileScale)
     assert (whole.region, whole.lower, whole.upper) == ("grid", 0.001, 0.999)
@@ -220,16 +219,3 @@ def test_a_fixed_target_makes_one_output():
     plan = refresh(apply_setting(small_plan(), 'targets=["t2w"]'))
     assert plan.targets == ("t2w",)
     assert plan.networks["translator"].target_channels == 1
-
-
-def test_padding_reaches_the_training_size():
-    """Prediction pads to the size of training slices, and larger slices to a stride, centred."""
-    plan = small_plan()
-    height = plan.grid.in_plane[0]
-    stride = translator_stride(plan.networks["translator"])
-    for size in range(1, height + 3 * stride):
-        before, after = _padding(size, plan, 0)
-        assert before - after in (0, 1) and after >= 0
-        assert size + before + after >= height
-        assert (size + before + after) % stride == 0
-        assert size <= height or before + after < stride

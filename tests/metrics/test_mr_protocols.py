@@ -8,9 +8,9 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from liftnet.core.errors import DatasetError, GeometryError
-from liftnet.tasks import load_task
 from liftnet.core.scores import Comparison
-from liftnet.tasks.missing_modality.scoring import PROTOCOLS, RECIPES, score_case
+from liftnet.metrics.mr_protocols import PROTOCOLS, RECIPES, score_case
+from liftnet.tasks import load_task
 
 SHAPE = (13, 15, 17)  # (z, y, x)
 

@@ -1,0 +1,171 @@
+"""How synthesized CT is scored, in Hounsfield units: the paper's convention and SynthRAD's."""
+
+from types import MappingProxyType
+
+import numpy as np
+import torch
+
+from liftnet.core.errors import DatasetError, GeometryError
+from liftnet.core.geometry import SLICE_AXES
+from liftnet.core.scores import CaseScore, Comparison, Protocol
+from liftnet.metrics import regions
+from liftnet.metrics.coherence import plane_ssim
+from liftnet.metrics.similarity import mae, ncc, psnr
+from liftnet.metrics.synthrad import masked_ms_ssim, masked_ssim
+from liftnet.ops.depth import delta_z
+from liftnet.ops.ssim import SMALLEST_WINDOW, WINDOW_SIZE, fit_window, ssim_map
+
+__all__ = ["PROTOCOLS", "score_case"]
+
+LIMITS_HU = (-1000.0, 2000.0)  # LiFT App. B.5, Sec. 5.3
+SYNTHRAD_LIMITS_HU = MappingProxyType(
+    {
+        "synthrad2023": (-1024.0, 3000.0),  # SynthRAD2023 image_metrics.py
+        "synthrad2025": (-1024.0, 3071.0),  # SynthRAD2025 evaluation, image_metrics.py
+    }
+)
+_WHOLE = (
+    "HU clipped to [-1000, 2000], whole volume, PSNR over the range 3000, SSIM of HU + 1000; "
+    "regions from the reference. Protocols liftnet and lift are the same for CT."
+)
+PROTOCOLS = MappingProxyType(
+    {
+        protocol.name: protocol
+        for protocol in (
+            Protocol("liftnet", _WHOLE),
+            Protocol("lift", _WHOLE),
+            Protocol(
+                "synthrad2023",
+                "Inside the case's mask: MAE of unclipped HU; PSNR of HU clipped to [-1024, 3000] "
+                "over the range 4024; SSIM in uniform windows of 7 voxels, with -1024 HU outside.",
+                needs_mask=True,
+            ),
+            Protocol(
+                "synthrad2025",
+                "Inside the case's mask: MAE of unclipped HU; PSNR of HU clipped to [-1024, 3071] "
+                "over the range 4095; MS-SSIM of five scales with the challenge's own weights and "
+                "borders, with -1024 HU outside.",
+                needs_mask=True,
+            ),
+        )
+    }
+)
+
+
+def score_case(comparison: Comparison, protocol: str) -> CaseScore:
+    """The metrics of one synthesized CT under a protocol, errors in HU.
+
+    A metric of a region that the case does not have is left out; the notes name the region.
+
+    Source: LiFT App. B.1 to B.3, B.5; SynthRAD2023 and SynthRAD2025 image_metrics.py.
+
+    Raises:
+        DatasetError: If the protocol is for MR, or a mask or body is missing.
+        GeometryError: If the grid is too small for SSIM.
+    """
+    if protocol not in PROTOCOLS:
+        raise DatasetError(
+            f"Channel {comparison.channel} is CT, protocol {protocol} is for MR",
+            remedy=f"Use one of {', '.join(PROTOCOLS)}.",
+        )
+    if protocol in SYNTHRAD_LIMITS_HU:
+        return _score_in_mask(comparison, protocol)
+    predicted, reference = (
+        np.clip(image.astype(np.float32), *LIMITS_HU)
+        for image in (comparison.predicted, comparison.reference)
+    )
+    if min(reference.shape) < SMALLEST_WINDOW:
+        raise GeometryError(
+            f"SSIM needs at least {SMALLEST_WINDOW} voxels per axis, got {reference.shape}",
+            remedy="Score whole volumes, not single slices.",
+        )
+    notes = {"unit": "HU", "regions": "from the reference, inside its body"}
+    window = fit_window(reference.shape, WINDOW_SIZE)
+    if window < WINDOW_SIZE:
+        notes["ssim_window"] = f"{window} instead of {WINDOW_SIZE}: the volume is small"
+    found = regions.find_regions(reference)
+    if absent := [name for name, region in found.items() if not region.any()]:
+        notes["absent_regions"] = ", ".join(absent)
+    metrics = measure(
+        predicted, reference, found, slice_axis=comparison.slice_axis, window_size=window
+    )
+    return CaseScore(comparison.case, comparison.channel, metrics, notes)
+
+
+def measure(
+    predicted: np.ndarray,
+    reference: np.ndarray,
+    found: dict[str, np.ndarray],
+    *,
+    slice_axis: str,
+    window_size: int = WINDOW_SIZE,
+) -> dict[str, float]:
+    """All metrics of two clipped CTs (D = z, H = y, W = x) in HU, regions by their names.
+
+    Names that end in a region are taken over its voxels, all others over the whole volume. SSIM
+    compares the images shifted to start at 0, as it is not defined for negative intensities.
+    """
+    # The world axes (x, y, z) counted backwards are the array axes (z, y, x).
+    axis = 2 - SLICE_AXES[slice_axis][0]
+    width = LIMITS_HU[1] - LIMITS_HU[0]
+    first, second = ((image - LIMITS_HU[0]) / width for image in (predicted, reference))
+    body = found["body"]
+    metrics = {"mae": mae(predicted, reference)}
+    metrics |= {f"mae_{n}": mae(predicted, reference, m) for n, m in found.items() if m.any()}
+    metrics["psnr"] = psnr(predicted, reference, data_range=width)
+    metrics["psnr_body"] = psnr(predicted, reference, data_range=width, mask=body)
+    metrics |= _similarity(first, second, body, window_size)
+    planes = plane_ssim(first, second, data_range=1.0)
+    metrics |= {f"ssim_{plane}": value for plane, value in planes.items()}
+    metrics["ncc"] = ncc(predicted, reference)
+    metrics["ncc_body"] = ncc(predicted, reference, body)
+    steps, wanted = (delta_z(image, dim=axis) for image in (predicted, reference))
+    metrics["delta_z_mae"] = mae(steps, wanted)
+    inside = {name: _steps_inside(region, axis) for name, region in found.items()}
+    metrics |= {f"delta_z_mae_{n}": mae(steps, wanted, m) for n, m in inside.items() if m.any()}
+    metrics["delta_z_correlation"] = ncc(steps, wanted)
+    if inside["body"].any():
+        metrics["delta_z_correlation_body"] = ncc(steps, wanted, inside["body"])
+    return metrics
+
+
+def _similarity(
+    predicted: np.ndarray, reference: np.ndarray, body: np.ndarray, window_size: int
+) -> dict[str, float]:
+    """3D SSIM of images in [0, 1], over all windows and over those centred in the body."""
+    one, other = (torch.from_numpy(image)[None, None] for image in (predicted, reference))
+    values = ssim_map(one, other, data_range=1.0, window_size=window_size)[0, 0].numpy()
+    margin = window_size // 2
+    inner = values[body[(slice(margin, -margin),) * 3]]
+    found = {"ssim": float(values.mean(dtype=np.float64))}
+    return found | ({"ssim_body": float(inner.mean(dtype=np.float64))} if inner.size else {})
+
+
+def _steps_inside(region: np.ndarray, axis: int) -> np.ndarray:
+    """The differences between slices that count in a region: both voxels lie in it."""
+    along = np.moveaxis(region, axis, 0)
+    return np.moveaxis(along[1:] & along[:-1], 0, axis)
+
+
+def _score_in_mask(comparison: Comparison, protocol: str) -> CaseScore:
+    """The metrics of a SynthRAD challenge."""
+    predicted, reference, mask = comparison.predicted, comparison.reference, comparison.mask
+    assert mask is not None  # Protocol.needs_mask
+    if not mask.any():
+        raise DatasetError("The mask is empty", remedy="Check the case's mask file.")
+    limits = SYNTHRAD_LIMITS_HU[protocol]
+    clipped = [np.clip(image.astype(np.float32), *limits) for image in (predicted, reference)]
+    metrics = {
+        "mae": mae(predicted, reference, mask),  # SynthRAD: of unclipped HU
+        "psnr": psnr(*clipped, data_range=limits[1] - limits[0], mask=mask),
+    }
+    if protocol == "synthrad2023":
+        name, similarity = "ssim", masked_ssim(predicted, reference, mask, limits=limits)
+    else:
+        name, similarity = "ms_ssim", masked_ms_ssim(predicted, reference, mask, limits=limits)
+    notes = {"unit": "HU", "mask": "the case's mask file"}
+    if similarity is None:
+        notes["left_out"] = f"{name}: no window centred in the mask lies in the volume"
+    else:
+        metrics[name] = similarity
+    return CaseScore(comparison.case, comparison.channel, metrics, notes)

@@ -1,0 +1,114 @@
+"""What an image is like, in a few numbers that need no reference."""
+
+import numpy as np
+
+from liftnet.metrics.regions import AIR_HU, BONE_HU, SOFT_HU
+from liftnet.ops.depth import delta_z
+from liftnet.ops.normalize import quantile
+
+__all__ = ["LARGEST_STEP", "describe_ct", "describe_mr", "outlier_slices", "slice_steps"]
+
+LARGEST_STEP = "largest slice step"
+OUTER = (0.001, 0.999)  # as for normalization, LiFT Sec. 5.2: single voxels do not decide
+NEIGHBOURS = 5  # ours: slices on each side that say what a step is like at this height
+MIN_SHARE = 0.1  # ours: slices with less of the subject than this of the largest are the rim
+QUIET = 0.25  # ours: of the usual step; smaller ones elsewhere do not make a step stand out
+MAX_RUN = 3  # ours: more slices than this between two steps are not one disturbance
+
+
+def describe_ct(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    """Fractions of air, soft tissue and bone, HU range and largest slice step of a CT.
+
+    Args:
+        image: (D, H, W) in HU.
+        mask: bool (D, H, W), the subject; all voxels where it is empty.
+
+    Source: LiFT App. B.5 (limits of the tissues).
+    """
+    values = _inside(image, mask)
+    return {
+        "air fraction": float((values < AIR_HU).mean()),
+        "soft fraction": float(((values >= SOFT_HU[0]) & (values <= SOFT_HU[1])).mean()),
+        "bone fraction": float((values > BONE_HU).mean()),
+        "low HU": quantile(values, OUTER[0]),
+        "median HU": quantile(values, 0.5),
+        "high HU": quantile(values, OUTER[1]),
+        LARGEST_STEP: _largest(slice_steps(image, mask)),
+    }
+
+
+def describe_mr(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    """Mean, spread, upper end and largest slice step of an MR image in network units.
+
+    Args:
+        image: (D, H, W).
+        mask: bool (D, H, W), the subject; all voxels where it is empty.
+    """
+    values = _inside(image, mask)
+    return {
+        "mean": float(values.mean(dtype=np.float64)),
+        "spread": float(values.std(dtype=np.float64)),
+        "high": quantile(values, OUTER[1]),
+        LARGEST_STEP: _largest(slice_steps(image, mask)),
+    }
+
+
+def slice_steps(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """How large each step to the next slice is, in units of the steps around it; (D - 1,).
+
+    A step is the mean absolute difference of two neighbouring slices over the voxels that lie in
+    the mask (D, H, W) in both. It is divided by the median of the steps about it. NaN at the rim
+    of the subject, where slices share little, and at its outermost slices, which are often cut
+    by the end of the field of view.
+    """
+    both = mask[1:] & mask[:-1]
+    shared = both.sum(axis=(1, 2))
+    where = np.flatnonzero((shared > 0) & (shared >= MIN_SHARE * shared.max(initial=0)))[1:-1]
+    steps = np.full(len(shared), np.nan)
+    if where.size == 0:
+        return steps
+    change = np.abs(delta_z(image.astype(np.float32, copy=False)))
+    steps[where] = [change[i].mean(where=both[i], dtype=np.float64) for i in where]
+    usual = np.nanmedian(steps) or np.nanmax(steps) or 1.0
+    around = [np.nanmedian(steps[max(0, i - NEIGHBOURS) : i + NEIGHBOURS + 1]) for i in where]
+    steps[where] /= np.maximum(around, QUIET * usual)
+    return steps
+
+
+def outlier_slices(steps: np.ndarray, limit: float) -> list[int]:
+    """The slices that do not belong where they are, by steps (D - 1,) above a limit.
+
+    Large steps in a row enclose outliers. So do two single ones with at most three slices between
+    them, and one with at most three slices between it and an end of the subject. A large step
+    that stands alone divides the volume, and the first slice after it is named.
+    """
+    large = np.flatnonzero(np.nan_to_num(steps) > limit)
+    if large.size == 0:
+        return []
+    known = np.flatnonzero(np.isfinite(steps))
+    first, last = int(known[0]), int(known[-1]) + 1
+    rows = [
+        [int(i) for i in row] for row in np.split(large, np.flatnonzero(np.diff(large) > 1) + 1)
+    ]
+    found: list[int] = []
+    while rows:
+        row = rows.pop(0)
+        if len(row) == 1 and rows and len(rows[0]) == 1 and rows[0][0] - row[0] <= MAX_RUN:
+            row += rows.pop(0)
+        begin, end = row[0] + 1, row[-1]
+        if len(row) == 1:
+            end = begin
+            if last - begin < MAX_RUN and last - begin < row[0] - first:
+                end = last
+            elif row[0] - first < MAX_RUN:
+                begin, end = first, row[0]
+        found += range(begin, end + 1)
+    return found
+
+
+def _inside(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return image[mask] if mask.any() else image.reshape(-1)
+
+
+def _largest(steps: np.ndarray) -> float:
+    return float(np.nanmax(steps)) if np.isfinite(steps).any() else 0.0

@@ -1,0 +1,56 @@
+"""Slices of any size brought to the size that a network takes, and back."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["fit_in_plane", "pad_in_plane"]
+
+
+def fit_in_plane(
+    voxels: np.ndarray,
+    size: tuple[int, int],
+    background: Sequence[float],
+    *,
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:
+    """Slices (C, D, H, W) padded with each channel's background, or cropped, to a size.
+
+    About the centre; with `rng` a side that is too long is cropped at a random place.
+    """
+    starts = []
+    for have, want in zip(voxels.shape[2:], size, strict=True):
+        free = have > want and rng is not None
+        starts.append(int(rng.integers(have - want + 1)) if free and rng else (have - want) // 2)
+    channels, depth = voxels.shape[:2]
+    fitted = np.empty((channels, depth, *size), dtype=voxels.dtype)
+    fitted[:] = np.asarray(background, dtype=voxels.dtype)[:, None, None, None]
+    source, target = [], []
+    for start, have, want in zip(starts, voxels.shape[2:], size, strict=True):
+        first, last = max(start, 0), min(start + want, have)
+        source.append(slice(first, last))
+        target.append(slice(first - start, last - start))
+    fitted[:, :, target[0], target[1]] = voxels[:, :, source[0], source[1]]
+    return fitted
+
+
+def pad_in_plane(
+    volume: Tensor, size: tuple[int, int], stride: int, background: Sequence[float]
+) -> tuple[Tensor, tuple[slice, slice]]:
+    """A volume (C, D, H, W) padded to a size, or up to a multiple of the stride, and where it lies.
+
+    The network sees the mean of whole slices, so the share of background must be as in training.
+    """
+    sides = []
+    for have, want in zip(volume.shape[2:], size, strict=True):
+        total = max(want, -(-have // stride) * stride)
+        before = (total - have + 1) // 2
+        sides.append((total, slice(before, before + have)))
+    (height, rows), (width, columns) = sides
+    shape = (*volume.shape[:2], height, width)
+    values = torch.tensor(list(background), dtype=volume.dtype, device=volume.device)
+    padded = values[:, None, None, None].expand(shape).clone()
+    padded[:, :, rows, columns] = volume
+    return padded, (rows, columns)

@@ -1,0 +1,225 @@
+"""What is the same for all cases of an evaluation: protocol, task, slice axis, channel names."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from liftnet.core.dataset import (
+    FILE_ENDINGS,
+    Channel,
+    DatasetDescription,
+    Modality,
+    load_description,
+)
+from liftnet.core.errors import DatasetError, PlanError
+from liftnet.core.jsonable import read_json
+from liftnet.core.plan import Plan
+from liftnet.core.scores import Protocol
+from liftnet.core.workspace import find_workspace
+from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan
+from liftnet.tasks import load_task, task_names
+
+__all__ = ["Facts", "Setting", "find_setting", "has_own_numbers", "read_facts"]
+
+DEFAULT_TASK = "missing_modality"  # where neither a JSON file nor a dataset names the task
+DEFAULT_SLICE_AXIS = "axial"  # LiFT: all three tasks
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the JSON file beside a predicted image says about it."""
+
+    target: str
+    sources: tuple[str, ...]
+    written_range: tuple[float, float]
+    task: str
+    dataset: str
+    plan: str
+    modality: Modality | None = None
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The channels that are known, by the four digits of a file name."""
+
+    predicted: Mapping[str, Channel] = field(default_factory=dict)
+    sources: Mapping[str, Channel] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for all cases."""
+
+    protocol: Protocol
+    task: str
+    dataset: str
+    slice_axis: str
+    names: Mapping[str, str]  # by channel digits of predicted images, as far as they are known
+    modalities: Mapping[str, Modality]
+    source_names: Mapping[str, str]  # by channel digits of source images
+    own_numbers: bool  # whether targets are numbered apart from sources
+
+    def name(self, digits: str) -> str:
+        """The name of a predicted channel, or its digits."""
+        return self.names.get(digits, digits)
+
+    def source_name(self, digits: str) -> str:
+        """The name of a source channel, or its digits."""
+        return self.source_names.get(digits, digits)
+
+
+def read_facts(image: Path) -> Facts | None:
+    """What the JSON file beside a predicted image says; None if there is none of liftnet's.
+
+    Raises:
+        PlanError: If the file is damaged.
+    """
+    ending = next(e for e in FILE_ENDINGS if image.name.lower().endswith(e))
+    path = image.with_name(image.name[: -len(ending)] + ".json")
+    if not path.is_file():
+        return None
+    data = read_json(path)
+    if not isinstance(data, dict) or "intensity" not in data or "target" not in data:
+        return None  # another program's
+    try:
+        low, high = (float(data["intensity"][key]) for key in ("low", "high"))
+    except (KeyError, TypeError, ValueError):
+        low = high = 0.0
+    if not low < high:
+        raise PlanError(
+            "The intensity range is damaged",
+            where=f"{path}: intensity",
+            remedy="Predict this case again, or delete the JSON file to use the image's own range.",
+        )
+    modalities: dict[str, Modality] = {"MR": "MR", "CT": "CT"}
+    return Facts(
+        target=str(data["target"]),
+        sources=tuple(str(name) for name in data.get("sources", ())),
+        written_range=(low, high),
+        task=str(data.get("task", "")),
+        dataset=str(data.get("dataset", "")),
+        plan=str(data.get("plan", "")),
+        modality=modalities.get(str(data.get("modality", ""))),
+    )
+
+
+def has_own_numbers(reference: Path) -> bool:
+    """Whether a folder of references is one of targets that are numbered apart from sources."""
+    return reference.absolute().name in ("targetsTr", "targetsTs")
+
+
+def find_setting(
+    facts: Mapping[str, list[Facts]],
+    protocol: str,
+    *,
+    reference: Path,
+    dataset: int | str | None,
+    workspace: Path | str | None,
+) -> Setting:
+    """Task, channel names and slice axis: from the dataset asked for, or the one that predicted.
+
+    Where neither is there, from the raw dataset in which the references lie.
+
+    Args:
+        facts: channel digits -> the JSON facts of its predicted images.
+        protocol: the protocol's name.
+        reference: the folder of references.
+        dataset: id or name, or None.
+        workspace: the workspace folder.
+
+    Raises:
+        PlanError: If the task has no such protocol.
+        DatasetError: If the dataset asked for is not there.
+    """
+    listed = [fact for group in facts.values() for fact in group]
+    first = {digits: group[0] for digits, group in facts.items() if group}
+    space = find_workspace(workspace)
+    name = space.dataset_name(dataset) if dataset is not None else _only(f.dataset for f in listed)
+    task = _only(fact.task for fact in listed)
+    slice_axis, own_numbers = DEFAULT_SLICE_AXIS, has_own_numbers(reference)
+    path = space.plan_file(name, _only(fact.plan for fact in listed) or DEFAULT_PLAN)
+    description = _describe(space.raw / name if name else None, reference, dataset is not None)
+    found = None
+    if name and path.is_file():
+        plan = read_plan(path)
+        task, slice_axis, found = plan.task, plan.grid.slice_axis, _planned(plan)
+    elif description is not None:
+        task, found = description.task, _described(description)
+    elif dataset is not None:
+        raise DatasetError(
+            f"{name} has neither a plan nor a dataset.json",
+            where=space.describe(),
+            remedy="Leave out -d: the JSON files beside predicted images name their channels.",
+        )
+    if found is None:
+        names = {digits: fact.target for digits, fact in first.items()}
+        modalities = {d: fact.modality for d, fact in first.items() if fact.modality is not None}
+        source_names = {} if own_numbers else names
+    else:
+        names = {digits: channel.name for digits, channel in found.predicted.items()}
+        modalities = {digits: channel.modality for digits, channel in found.predicted.items()}
+        source_names = {digits: channel.name for digits, channel in found.sources.items()}
+        own_numbers = found.sources != found.predicted
+    task = task or _task_with(protocol)
+    return Setting(
+        protocol=_find_protocol(task, protocol),
+        task=task,
+        dataset=name,
+        slice_axis=slice_axis,
+        names=names,
+        modalities=modalities,
+        source_names=source_names,
+        own_numbers=own_numbers,
+    )
+
+
+def _describe(raw: Path | None, reference: Path, asked: bool) -> DatasetDescription | None:
+    """The dataset.json of a raw dataset, or that beside the folder of references."""
+    folders = [] if raw is None else [raw]
+    if not asked and reference.absolute().name.endswith(("sTr", "sTs")):
+        folders.append(reference.absolute().parent)
+    for folder in folders:
+        if (folder / "dataset.json").is_file():
+            return load_description(folder)
+    return None
+
+
+def _planned(plan: Plan) -> Channels:
+    """The channels of a plan; targets that are never a source have numbers of their own."""
+    numbered = {
+        name: (f"{plan.file_number(name):04d}", Channel(name, plan.channel(name).modality))
+        for name in plan.channel_names
+    }
+    sources = dict(entry for name, entry in numbered.items() if name in plan.sources)
+    pure = dict(entry for name, entry in numbered.items() if name not in plan.sources)
+    return Channels(pure or sources, sources)
+
+
+def _described(description: DatasetDescription) -> Channels:
+    """The channels of a raw dataset, targets in a folder of their own or among the sources."""
+    groups = (description.targets or description.channels, description.channels)
+    predicted, sources = ({f"{int(k):04d}": c for k, c in group.items()} for group in groups)
+    return Channels(predicted, sources)
+
+
+def _only(values: Iterable[str]) -> str:
+    """The value if all are the same, else ""."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else ""
+
+
+def _task_with(protocol: str) -> str:
+    """The default task, or the first other that has the protocol if that has not."""
+    tasks = [DEFAULT_TASK, *task_names()]
+    return next((name for name in tasks if protocol in load_task(name).protocols), DEFAULT_TASK)
+
+
+def _find_protocol(task: str, name: str) -> Protocol:
+    protocols = load_task(task).protocols
+    if name not in protocols:
+        raise PlanError(
+            f"Task {task} has no protocol '{name}'",
+            where="--protocol",
+            remedy=f"Use one of {', '.join(protocols)}.",
+        )
+    return protocols[name]

@@ -1,0 +1,49 @@
+"""What autograd keeps, measured on tensors without storage.
+
+Networks are built and run on PyTorch's "meta" device, where tensors have shapes but no values,
+and every tensor that autograd would keep is counted. No formula can drift away from the code.
+"""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["GIB", "KeptBytes", "meta_slices", "num_parameters", "weight_bytes"]
+
+GIB = 2**30
+
+
+def meta_slices(channels: int, size: tuple[int, int], count: int) -> tuple[Tensor, Tensor]:
+    """Slices (count, channels, H, W) without values, and their condition (1, channels)."""
+    return (
+        torch.empty((count, channels, *size), device="meta"),
+        torch.empty((1, channels), device="meta"),
+    )
+
+
+def num_parameters(network: nn.Module) -> int:
+    """How many numbers the weights of a network hold."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def weight_bytes(network: nn.Module) -> int:
+    """Float32 weights and moving average; for what trains also gradients and two Adam moments."""
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return 4 * (2 * num_parameters(network) + 3 * trained)
+
+
+class KeptBytes:
+    """Counts the bytes of tensors that autograd keeps, each storage once, weights not at all."""
+
+    def __init__(self, network: torch.nn.Module):
+        self.total = 0
+        self._known = {p.untyped_storage()._cdata for p in network.parameters()}
+        self._alive: list[Tensor] = []
+
+    def count(self, tensor: Tensor) -> Tensor:
+        """The tensor itself; a hook for `torch.autograd.graph.saved_tensors_hooks`."""
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._known:
+            self._known.add(storage._cdata)
+            self._alive.append(tensor)  # so that no later storage gets the same address
+            self.total += storage.nbytes()
+        return tensor

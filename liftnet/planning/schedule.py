@@ -1,0 +1,34 @@
+"""What the schedules of all training stages have in common."""
+
+from liftnet.core.plan import Schedule
+
+__all__ = ["make_schedule"]
+
+
+def make_schedule(
+    steps: int,
+    *,
+    volumes: int,
+    slices: int,
+    rates: dict[str, float],
+    windows: int = 1,
+    weight_decay: float = 0.01,  # PyTorch's AdamW
+) -> Schedule:
+    """The schedule of one stage of so many steps."""
+    return Schedule(
+        num_steps=steps,
+        volumes_per_step=volumes,
+        windows_per_volume=windows,
+        decoded_slices=slices,
+        learning_rates=rates,
+        weight_decay=weight_decay,
+        betas=(0.9, 0.999),
+        warmup_steps=min(1000, max(1, steps // 50)),
+        final_rate=0.01,
+        gradient_clip=1.0,
+        ema_half_life=max(5, steps // 100),
+        validate_every=max(1, min(2500, steps // 5)),
+        validation_cases=4,
+        checkpoint_minutes=3.0,
+        loader_workers=4,
+    )

@@ -1,0 +1,119 @@
+"""The largest network whose training fits the memory, and how it then predicts."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import log2
+from typing import Literal
+
+from liftnet.core.errors import PlanError
+from liftnet.core.plan import Inference, MixerSpec, Plan, TranslatorSpec
+from liftnet.planning.grid import stride_of
+
+__all__ = ["SLICE_BATCHES", "fit_to_memory", "plan_inference", "plan_mixer", "plan_translator"]
+
+MAX_WIDTH = 512  # nnU-Net, 2D
+# Base width and decoded slices, best first. 48: LiFT Tab. 10. Widths: ours, as pix2pix (64) and
+# nnU-Net (32); a U-Net narrower than 32 gains more from width than from a longer slab.
+SIZES = (
+    (64, 48), (48, 48), (32, 48), (32, 32), (32, 24), (24, 24), (16, 24), (16, 16), (8, 16), (8, 8),
+)  # fmt: skip
+TRAINING_SHARE = 0.9  # ours: the rest is for the allocator and cuDNN
+SLICE_BATCHES = (64, 32, 16, 8, 4, 2, 1)  # ours: larger ones gain no speed on a GPU or CPU
+
+
+def fit_to_memory(
+    plan: Plan,
+    reasons: dict[str, str],
+    *,
+    resize: Callable[[Plan, tuple[int, ...], int], Plan],
+    training_gib: Callable[[Plan], float],
+) -> Plan:
+    """The plan with the largest network and slab whose training fits its memory budget.
+
+    Args:
+        plan: all that does not depend on the size.
+        reasons: receives why.
+        resize: the plan with networks of these widths and slabs of so many slices.
+        training_gib: what training takes.
+
+    Raises:
+        PlanError: If not even the smallest network fits.
+    """
+    gib = plan.memory.budget_gib
+    stride = stride_of(plan.grid)
+    for base, slices in SIZES:
+        widths = tuple(min(base * 2**i, MAX_WIDTH) for i in range(int(log2(stride)) + 1))
+        candidate = resize(plan, widths, slices)
+        needed = training_gib(candidate)
+        if needed <= TRAINING_SHARE * gib:
+            break
+    else:
+        raise PlanError(
+            f"The smallest network needs {needed:.2g} GiB for slices of "
+            f"{plan.grid.in_plane[0]}x{plan.grid.in_plane[1]}",
+            where=f"a budget of {gib:g} GiB",
+            remedy="Raise --gpu-memory, or resample the images to a coarser spacing.",
+        )
+    size = f"the largest of {len(SIZES)} sizes that fits {gib:g} GiB"
+    reasons |= {
+        "networks.translator.widths": f"{size}; doubling to at most {MAX_WIDTH} (nnU-Net)",
+        "networks.translator.normalization": "ours: measured, see docs/explanation/context.md",
+        "networks.mixer": "bidirectional GRU over all slice descriptors (LiFT Eq. 7)",
+    }
+    return candidate
+
+
+def plan_inference(
+    plan: Plan, reasons: dict[str, str], *, synthesis_gib: Callable[[Plan], float]
+) -> Plan:
+    """One pass where the kept maps fit, and the largest useful batch of slices.
+
+    Raises:
+        PlanError: If not even single slices fit.
+    """
+    sizes = sorted({min(size, plan.grid.num_slices) for size in SLICE_BATCHES}, reverse=True)
+    passes: tuple[Literal["one", "two"], ...] = ("one", "two")
+    for inference in (Inference(size, p) for p in passes for size in sizes):
+        candidate = replace(plan, inference=inference)
+        needed = synthesis_gib(candidate)
+        if needed <= TRAINING_SHARE * plan.memory.budget_gib:
+            break
+    else:
+        raise PlanError(
+            f"Synthesis slice by slice needs {needed:.2g} GiB",
+            where=f"a budget of {plan.memory.budget_gib:g} GiB",
+            remedy="Raise --gpu-memory, or resample the images to a coarser spacing.",
+        )
+    reasons["inference"] = (
+        "one pass keeps maps of all slices; two passes compute them again (LiFT Algorithm 2): "
+        f"'{inference.passes}' with {inference.slice_batch} slices at a time is the fastest "
+        "that fits the budget"
+    )
+    return candidate
+
+
+def plan_translator(sources: int, targets: int, widths: tuple[int, ...]) -> TranslatorSpec:
+    """The 2D U-Net of these widths, told which of its sources are there."""
+    return TranslatorSpec(
+        source_channels=sources,
+        target_channels=targets,
+        condition_size=sources,
+        widths=widths,
+        convolutions_per_stage=2,  # nnU-Net
+        normalization="none",
+    )
+
+
+def plan_mixer(
+    widths: tuple[int, ...], inject: Literal["none", "bottleneck", "decoder"]
+) -> MixerSpec:
+    """The z-context mixer for a translator of these widths."""
+    return MixerSpec(
+        descriptor="mean",  # LiFT Sec. 4.2
+        descriptor_stages="bottleneck",
+        hidden_size=max(64, min(256, widths[-1] // 2)),  # ours: a context as wide as h_d
+        num_layers=1,  # LiFT: "a bidirectional GRU"
+        fourier_frequencies=8,  # ours: up to half a slice of 256
+        inject=inject,
+        through_plane_kernel=0,
+    )

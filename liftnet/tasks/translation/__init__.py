@@ -1,0 +1,73 @@
+"""Task C, LiFT-C in two stages: translate source channels into others, such as MR into CT."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from liftnet.core.dataset import Dataset, require_channel
+from liftnet.core.errors import DatasetError
+from liftnet.core.fingerprint import Fingerprint
+from liftnet.core.plan import Plan
+from liftnet.core.scores import CaseScore, Comparison
+from liftnet.tasks.base import Budget, Request, Stage, Task
+from liftnet.tasks.translation import rules, scoring, synthesis
+from liftnet.tasks.translation.residual_context import ResidualContext
+from liftnet.tasks.translation.slice_translation import SliceTranslation
+
+__all__ = ["TASK"]
+
+
+class Translation(Task):
+    """Any source channels to any target channels; CT in Hounsfield units."""
+
+    name = "translation"
+    summary = "translate MR into CT, or any channels into others (LiFT-C, two stages)"
+    protocols = scoring.PROTOCOLS
+
+    def plan(self, dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: str) -> Plan:
+        """All decisions for a dataset."""
+        return rules.make_plan(dataset, fingerprint, budget, name)
+
+    def refresh(self, plan: Plan) -> Plan:
+        """The plan with its derived values brought up to date."""
+        return rules.refresh(plan)
+
+    def run_name(self, *, mapper: bool) -> str:
+        """One run: the ablation is its first stage."""
+        return "lift_c"
+
+    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage[Any], ...]:
+        """The 2D translator, and on top of it, frozen, context and residual."""
+        first = SliceTranslation(plan)
+        return (first, ResidualContext(plan)) if mapper else (first,)
+
+    def request(self, plan: Plan, present: Sequence[str], wanted: Sequence[str] | None) -> Request:
+        """All targets, or the wanted ones."""
+        for name in wanted or ():
+            require_channel(name, list(plan.targets))
+        sources = tuple(name for name in plan.sources if name in present)
+        if not sources:
+            raise DatasetError(
+                "The case has no source image",
+                remedy=f"Give one of {', '.join(plan.sources)}.",
+            )
+        return Request(sources, tuple(n for n in plan.targets if wanted is None or n in wanted))
+
+    def synthesize(
+        self,
+        plan: Plan,
+        networks: Sequence[nn.Module],
+        source: Tensor,
+        request: Request,
+        background: Sequence[float],
+    ) -> Tensor:
+        """Targets (T, D, H, W) in network units."""
+        return synthesis.synthesize(plan, networks, source, request, background)
+
+    def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:
+        """The metrics of one predicted target."""
+        return scoring.score_case(comparison, protocol)
+
+
+TASK = Translation()

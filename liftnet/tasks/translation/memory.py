@@ -1,0 +1,122 @@
+"""How much memory training and synthesis take."""
+
+from functools import lru_cache
+
+import torch
+from torch import nn
+
+from liftnet.core.plan import MixerSpec, Plan, ResidualSpec, TranslatorSpec
+from liftnet.networks.residual_translator import ResidualTranslator
+from liftnet.networks.volume_translator import VolumeTranslator
+from liftnet.planning.memory import GIB, KeptBytes, meta_slices, num_parameters, weight_bytes
+from liftnet.tasks.translation import residual_context, slice_translation
+from liftnet.tasks.translation.losses import residual_loss, slice_loss
+
+__all__ = ["synthesis_gib", "training_gib"]
+
+
+def training_gib(plan: Plan) -> float:
+    """The peak of one step of the hungrier stage."""
+    return max(_slice_bytes(plan), _residual_bytes(plan)) / GIB
+
+
+def _slice_bytes(plan: Plan) -> float:
+    """Stage 1: weights, their optimizer state, and all kept activations."""
+    network = _meta_slice_network(_translator(plan))
+    schedule, size = plan.stages[slice_translation.STAGE], plan.grid.in_plane
+    volumes = schedule.volumes_per_step
+    count = min(schedule.decoded_slices, plan.grid.num_slices)
+    kept = KeptBytes(network)
+    with torch.autograd.graph.saved_tensors_hooks(kept.count, lambda tensor: tensor):
+        slices, condition = meta_slices(len(plan.sources), size, volumes * count)
+        decoded = network.decode(network.encode(slices, condition), condition, None)
+        activations = kept.total
+        predicted = decoded.unflatten(0, (volumes, count)).transpose(1, 2)
+        target = torch.empty_like(predicted)
+        slice_loss(predicted, target, torch.empty_like(predicted), plan)
+    losses = kept.total - activations
+    voxels = volumes * count * size[0] * size[1]
+    inputs = 2 * 4 * (len(plan.channels) + 1) * voxels
+    largest = 4 * voxels * _translator(plan).widths[0]
+    numbers = activations * plan.memory.bytes_per_number / 4
+    return weight_bytes(network) + inputs + numbers + losses + largest
+
+
+def _residual_bytes(plan: Plan) -> float:
+    """Stage 2: whole volumes, the frozen maps of all windows, and the head's graph."""
+    network = _meta_residual_network(*_specs(plan))
+    schedule, (height, width) = plan.stages[residual_context.STAGE], plan.grid.in_plane
+    head, depth = network.residual, plan.grid.num_slices
+    windows = schedule.windows_per_volume * schedule.volumes_per_step
+    count = min(schedule.decoded_slices, depth)
+    given = count + 2 * head.spec.neighbours
+    kept = KeptBytes(network)
+    with torch.autograd.graph.saved_tensors_hooks(kept.count, lambda tensor: tensor):
+        channels = head.enter.in_channels
+        maps = torch.empty((windows, given, channels, height, width), device="meta")
+        context = torch.empty((windows, given, 2 * network.mixer.spec.hidden_size), device="meta")
+        correction = head(maps, context).transpose(1, 2)
+        activations = kept.total
+        target = torch.empty_like(correction)
+        residual_loss(target, correction, target, torch.empty_like(target), plan)
+    losses = kept.total - activations
+    voxels = schedule.volumes_per_step * depth * height * width
+    inputs = 2 * 4 * (len(plan.channels) + 1) * voxels
+    largest = 4 * windows * given * height * width * max(head.spec.width, channels)
+    numbers = (activations + 4 * _working(plan)) * plan.memory.bytes_per_number / 4
+    return weight_bytes(network) + inputs + numbers + losses + largest
+
+
+def synthesis_gib(plan: Plan) -> float:
+    """The peak of synthesizing one volume of the plan's grid with both stages."""
+    network = _meta_residual_network(*_specs(plan))
+    depth, (height, width) = plan.grid.num_slices, plan.grid.in_plane
+    base = _translator(plan).widths[0]
+    kept = depth * base * height * width if plan.inference.passes == "one" else 0
+    channels = network.residual.enter.in_channels
+    batch = min(plan.inference.slice_batch + 2 * network.residual.spec.neighbours, depth)
+    mixed = network.residual.mix.in_channels
+    head = batch * height * width * (channels + mixed + 2 * network.residual.spec.width)
+    inputs = 4 * depth * height * width * (2 * len(plan.channels) + 2 * len(plan.targets))
+    numbers = (kept + max(_working(plan), head)) * plan.memory.bytes_per_number
+    return (4 * num_parameters(network) + inputs + numbers) / GIB
+
+
+def _working(plan: Plan) -> int:
+    """How many numbers a batch of slices needs on its way through the frozen translator.
+
+    While the finest decoder stage runs: the skips of the batch, the enlarged maps, the joined
+    ones (twice as many), the result of a convolution and its activated copy.
+    """
+    widths, (height, width) = _translator(plan).widths, plan.grid.in_plane
+    per_slice = sum(w * (height >> i) * (width >> i) for i, w in enumerate(widths))
+    batch = min(plan.inference.slice_batch, plan.grid.num_slices)
+    return batch * (per_slice + 5 * widths[0] * height * width)
+
+
+def _translator(plan: Plan) -> TranslatorSpec:
+    spec = plan.networks["translator"]
+    assert isinstance(spec, TranslatorSpec)
+    return spec
+
+
+def _specs(plan: Plan) -> tuple[TranslatorSpec, MixerSpec, ResidualSpec]:
+    mixer, residual = plan.networks["mixer"], plan.networks["residual"]
+    assert isinstance(mixer, MixerSpec) and isinstance(residual, ResidualSpec)
+    return _translator(plan), mixer, residual
+
+
+@lru_cache(maxsize=4)
+def _meta_slice_network(translator: TranslatorSpec) -> VolumeTranslator:
+    with torch.device("meta"):
+        return VolumeTranslator(translator, None)
+
+
+@lru_cache(maxsize=4)
+def _meta_residual_network(
+    translator: TranslatorSpec, mixer: MixerSpec, residual: ResidualSpec
+) -> ResidualTranslator:
+    with torch.device("meta"):
+        network: nn.Module = ResidualTranslator(translator, mixer, residual)
+    assert isinstance(network, ResidualTranslator)
+    return network

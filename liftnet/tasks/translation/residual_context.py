@@ -1,0 +1,102 @@
+"""Stage 2 of task C: z-context and a residual on top of the frozen translator."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from liftnet.core.plan import MixerSpec, Plan, ResidualSpec, Schedule, TranslatorSpec
+from liftnet.data.store import Store, StoredCase
+from liftnet.networks.residual_translator import ResidualTranslator
+from liftnet.networks.volume_translator import VolumeTranslator
+from liftnet.ops.precision import autocast
+from liftnet.tasks.base import Stage, Validation
+from liftnet.tasks.translation.batches import (
+    WindowBatch,
+    augmented,
+    draw_windows,
+    take_windows,
+)
+from liftnet.tasks.translation.losses import residual_loss, voxel_weights
+from liftnet.tasks.translation.validation import has_source_and_target, validate
+
+__all__ = ["STAGE", "ResidualContext"]
+
+STAGE = "residual_context"
+
+
+@dataclass(frozen=True)
+class ResidualContext(Stage[WindowBatch]):
+    """All slices give context, three-slice windows are decoded, corrected and supervised.
+
+    Source: LiFT Sec. 5.3, App. F.
+    """
+
+    plan: Plan
+    name: str = STAGE
+
+    @property
+    def schedule(self) -> Schedule:  # type: ignore[override]
+        """The plan's schedule of this stage."""
+        return self.plan.stages[self.name]
+
+    def build(self, previous: nn.Module | None = None) -> nn.Module:
+        """Mixer and head anew, the translator as stage 1 left it, frozen."""
+        networks = self.plan.networks
+        translator, mixer, residual = (networks[k] for k in ("translator", "mixer", "residual"))
+        assert isinstance(translator, TranslatorSpec)
+        assert isinstance(mixer, MixerSpec) and isinstance(residual, ResidualSpec)
+        network = ResidualTranslator(translator, mixer, residual)
+        if previous is not None:
+            assert isinstance(previous, VolumeTranslator)
+            network.translator.load_state_dict(previous.translator.state_dict())
+        return network
+
+    def accepts(self, case: StoredCase) -> bool:
+        """Whether the case has a source and a target."""
+        return has_source_and_target(self.plan, case)
+
+    def draw(self, store: Store, case: str, rng: np.random.Generator) -> WindowBatch:
+        """A whole volume, and windows at random heights."""
+        return draw_windows(
+            self.plan,
+            store,
+            case,
+            rng,
+            windows=self.schedule.windows_per_volume,
+            count=self.schedule.decoded_slices,
+            whole=True,
+        )
+
+    def loss(
+        self, network: nn.Module, batches: Sequence[WindowBatch], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Charbonnier, residual magnitude and spatial-gradient L1 of the windows."""
+        assert isinstance(network, ResidualTranslator)
+        device = batches[0].source.device
+        volumes = [augmented(batch, self.plan, generator) for batch in batches]
+        count = min(self.schedule.decoded_slices, *(b.source.shape[2] for b in batches))
+        conditions = torch.tensor([b.present for b in batches], device=device).float()
+        with autocast(device):
+            baseline, correction = network(
+                [source for source, _, _ in volumes],
+                conditions,
+                starts=[batch.starts for batch in batches],
+                count=count,
+                slice_batch=self.plan.inference.slice_batch,
+            )
+        targets, weights = [], []
+        for batch, (_, target, mask) in zip(batches, volumes, strict=True):
+            supervised = torch.tensor([batch.supervised], device=device)
+            weight = voxel_weights(mask, supervised, self.plan)
+            targets.append(take_windows(target, batch.starts, count))
+            weights.append(take_windows(weight, batch.starts, count))
+        return residual_loss(
+            baseline.float(), correction.float(), torch.cat(targets), torch.cat(weights), self.plan
+        )
+
+    def validate(self, network: nn.Module, store: Store, cases: Sequence[str]) -> Validation:
+        """The mean absolute error of whole volumes."""
+        return validate(self.plan, network, store, cases)

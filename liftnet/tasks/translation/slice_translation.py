@@ -1,0 +1,91 @@
+"""Stage 1 of task C: an axial 2D translator on single slices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from liftnet.core.plan import Plan, Schedule, TranslatorSpec
+from liftnet.data.store import Store, StoredCase
+from liftnet.networks.volume_translator import VolumeTranslator
+from liftnet.ops.precision import autocast
+from liftnet.tasks.base import Stage, Validation
+from liftnet.tasks.translation.batches import WindowBatch, augmented, draw_windows
+from liftnet.tasks.translation.losses import slice_loss, voxel_weights
+from liftnet.tasks.translation.validation import has_source_and_target, validate
+
+__all__ = ["STAGE", "SliceTranslation"]
+
+STAGE = "slice_translation"
+
+
+@dataclass(frozen=True)
+class SliceTranslation(Stage[WindowBatch]):
+    """Single slices of many volumes; the paper's "no mapper" network.
+
+    Source: LiFT Sec. 5.3, Tab. 10.
+    """
+
+    plan: Plan
+    name: str = STAGE
+
+    @property
+    def schedule(self) -> Schedule:  # type: ignore[override]
+        """The plan's schedule of this stage."""
+        return self.plan.stages[self.name]
+
+    def build(self, previous: nn.Module | None = None) -> nn.Module:
+        """The 2D translator with random weights."""
+        spec = self.plan.networks["translator"]
+        assert isinstance(spec, TranslatorSpec)
+        return VolumeTranslator(spec, None)
+
+    def accepts(self, case: StoredCase) -> bool:
+        """Whether the case has a source and a target."""
+        return has_source_and_target(self.plan, case)
+
+    def draw(self, store: Store, case: str, rng: np.random.Generator) -> WindowBatch:
+        """A slice (or a thin slab) at a random height."""
+        count = self.schedule.decoded_slices
+        return draw_windows(self.plan, store, case, rng, windows=1, count=count, whole=False)
+
+    def loss(
+        self, network: nn.Module, batches: Sequence[WindowBatch], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """L1 and 1 - MS-SSIM, all items at once."""
+        assert isinstance(network, VolumeTranslator)
+        batch = joined(batches)
+        source, target, mask = augmented(batch, self.plan, generator)
+        conditions = torch.tensor(batch.present, device=source.device).view(len(source), -1)
+        supervised = torch.tensor(batch.supervised, device=source.device).view(len(source), -1)
+        with autocast(source.device):
+            predicted = network(
+                list(source.split(1)),
+                conditions.float(),
+                starts=[0] * len(source),
+                count=source.shape[2],
+                slice_batch=len(source),
+            )
+        weights = voxel_weights(mask, supervised, self.plan)
+        return slice_loss(predicted.float(), target, weights, self.plan)
+
+    def validate(self, network: nn.Module, store: Store, cases: Sequence[str]) -> Validation:
+        """The mean absolute error of whole volumes."""
+        return validate(self.plan, network, store, cases)
+
+
+def joined(batches: Sequence[WindowBatch]) -> WindowBatch:
+    """Slabs as one batch (B, ...), cut to the thinnest; per-item values follow each other."""
+    depth = min(batch.source.shape[2] for batch in batches)
+    return replace(
+        batches[0],
+        case=", ".join(batch.case for batch in batches),
+        source=torch.cat([batch.source[:, :, :depth] for batch in batches]),
+        target=torch.cat([batch.target[:, :, :depth] for batch in batches]),
+        mask=torch.cat([batch.mask[:, :, :depth] for batch in batches]),
+        air=tuple(value for batch in batches for value in batch.air),
+        present=tuple(value for batch in batches for value in batch.present),
+        supervised=tuple(value for batch in batches for value in batch.supervised),
+    )

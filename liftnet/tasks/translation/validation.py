@@ -1,0 +1,61 @@
+"""The score of whole volumes during training."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from liftnet.core.plan import Plan
+from liftnet.data.store import Store, StoredCase
+from liftnet.ops import normalize
+from liftnet.tasks.base import Request, Validation
+from liftnet.tasks.translation.synthesis import synthesize
+
+__all__ = ["has_source_and_target", "validate"]
+
+
+def has_source_and_target(plan: Plan, case: StoredCase) -> bool:
+    """Whether a preprocessed case can be trained and validated on."""
+    present = set(case.present)
+    return bool(present & set(plan.sources)) and bool(present & set(plan.targets))
+
+
+def validate(plan: Plan, network: nn.Module, store: Store, cases: Sequence[str]) -> Validation:
+    """The mean absolute error over whole volumes, the mean over targets.
+
+    In HU if all targets are CT, otherwise in units of each target's range.
+
+    Source: LiFT App. F (checkpoints by validation MAE).
+    """
+    device = next(network.parameters()).device
+    in_hu = all(plan.channel(name).modality == "CT" for name in plan.targets)
+    errors: dict[str, list[float]] = {}
+    images: dict[str, np.ndarray] = {}
+    for case in cases:
+        described = store.describe(case)
+        sources = tuple(name for name in plan.sources if name in described.present)
+        targets = tuple(name for name in plan.targets if name in described.present)
+        voxels = torch.from_numpy(np.asarray(store.voxels(case), np.float32))
+        air = [
+            normalize.background_value(c.normalization, *described.ranges[c.name])
+            if c.name in described.ranges
+            else 0.0
+            for c in plan.channels
+        ]
+        request = Request(sources, targets)
+        predicted = synthesize(plan, [network], voxels.to(device), request, air).cpu()
+        for name, volume in zip(targets, predicted, strict=True):
+            rule = plan.channel(name).normalization
+            low, high = normalize.limits(rule)
+            reference = voxels[plan.channel_names.index(name)]
+            error = float((volume - reference).abs().mean()) / (high - low)
+            span = normalize.written_range(rule)
+            errors.setdefault(name, []).append(error * (span[1] - span[0] if in_hu else 1.0))
+            if not images:
+                images = {s: voxels[plan.channel_names.index(s)].numpy() for s in sources}
+                images |= {f"{name} predicted": volume.numpy()}
+                images |= {f"{name} reference": reference.numpy()}
+    means = {name: float(np.mean(values)) for name, values in errors.items()}
+    score = float(np.mean(list(means.values())))
+    return Validation(score, "mae_hu" if in_hu else "mae", means, images)

@@ -1,0 +1,208 @@
+"""Every protocol of CT scoring against numpy, scipy and scikit-image."""
+
+import math
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from liftnet.core.errors import DatasetError, GeometryError
+from liftnet.core.scores import Comparison
+from liftnet.metrics.ct_protocols import PROTOCOLS, score_case
+from liftnet.tasks.translation import scoring
+
+REFERENCE = runpy.run_path(str(Path(__file__).with_name("ct_reference.py")))
+SHAPE = (17, 23, 29)  # (z, y, x)
+
+
+def ct(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
+    """A CT with soft tissue, bone, closed air, and values beyond every window of clipping."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
+    texture = ndimage.gaussian_filter(rng.standard_normal(shape), 1.2)
+    tissue = np.maximum(40 + 4000 * texture, -300)
+    image = np.where((grid**2).sum(0) < 0.8, tissue, -1024.0)
+    centre = tuple(slice(n // 2 - 2, n // 2 + 2) for n in shape)
+    image[centre] = -980
+    image[shape[0] // 2, 3:5, shape[2] // 2] = 3500  # metal
+    image[0, 0, :4] = -2000
+    return image.astype(np.float32)
+
+
+def worse(reference: np.ndarray, noise: float = 80.0, blur: float = 0.7) -> np.ndarray:
+    """A prediction: blurred, biased and noisy."""
+    error = np.random.default_rng(9).normal(25, noise, reference.shape)
+    return (ndimage.gaussian_filter(reference, blur) + error).astype(np.float32)
+
+
+def lopsided(shape: tuple[int, int, int]) -> np.ndarray:
+    """A mask that touches two faces of the volume and has a hole."""
+    grid = np.indices(shape)
+    mask = (grid[0] + grid[1] < 0.7 * shape[1] + shape[0] / 2) & (grid[2] > 2)
+    mask[shape[0] // 2, shape[1] // 3, shape[2] // 2 :] = False
+    return mask
+
+
+def compare(predicted: np.ndarray, reference: np.ndarray, **options: object) -> Comparison:
+    """A comparison of two CTs."""
+    fields = {
+        "case": "a",
+        "channel": "ct",
+        "subject": reference > 0,
+        "subject_note": "",
+        "slice_axis": "axial",
+        "modality": "CT",
+    }
+    return Comparison(predicted=predicted, reference=reference, **(fields | options))
+
+
+def assert_equal(found: dict[str, float], wanted: dict[str, float], tolerance: float):
+    """The same metrics, each up to a relative difference."""
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert found[name] == pytest.approx(value, rel=tolerance), name
+
+
+@pytest.mark.parametrize(("slice_axis", "axis"), [("axial", 0), ("coronal", 1), ("sagittal", 2)])
+def test_the_papers_protocol(slice_axis, axis):
+    """All metrics and regions; liftnet and lift are the same; delta_z follows the slice axis."""
+    pair = compare(worse(ct()), ct(), slice_axis=slice_axis)
+    found = score_case(pair, "lift")
+    assert_equal(found.metrics, REFERENCE["lift"](pair.predicted, pair.reference, axis), 2e-5)
+    assert len(found.metrics) == 23
+    assert found.metrics == score_case(pair, "liftnet").metrics
+    assert found.notes == {"unit": "HU", "regions": "from the reference, inside its body"}
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (9, 41, 12)])
+@pytest.mark.parametrize("protocol", ["synthrad2023", "synthrad2025"])
+def test_synthrad(protocol, shape):
+    """Inside the given mask, at two shapes; all sides are continued to 97 for MS-SSIM."""
+    pair = compare(worse(ct(1, shape)), ct(1, shape), mask=lopsided(shape))
+    found = score_case(pair, protocol)
+    wanted = REFERENCE[protocol](pair.predicted, pair.reference, pair.mask)
+    assert_equal(found.metrics, wanted, 1e-6)
+    assert found.notes == {"unit": "HU", "mask": "the case's mask file"}
+
+
+def test_synthrad2025_with_a_side_longer_than_97():
+    """Sides of 97 and more are not continued; here one is, one even, one odd."""
+    shape = (98, 11, 101)
+    mask = np.ones(shape, dtype=bool)
+    mask[:, :2] = False
+    mask[:20, :, 40:] = False
+    pair = compare(worse(ct(2, shape)), ct(2, shape), mask=mask)
+    wanted = REFERENCE["synthrad2025"](pair.predicted, pair.reference, mask)
+    assert_equal(score_case(pair, "synthrad2025").metrics, wanted, 1e-6)
+
+
+def test_outside_of_the_mask_does_not_count():
+    """SynthRAD's numbers do not change with what is predicted outside."""
+    mask = lopsided(SHAPE)
+    pair = compare(worse(ct()), ct(), mask=mask)
+    other = compare(np.where(mask, pair.predicted, 700).astype("f4"), ct(), mask=mask)
+    for protocol in ("synthrad2023", "synthrad2025"):
+        assert score_case(pair, protocol).metrics == score_case(other, protocol).metrics
+    assert score_case(pair, "lift").metrics != score_case(other, "lift").metrics
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_equal_images_are_perfect_and_noise_is_worse(protocol):
+    """No error, infinite PSNR, similarity 1; with more noise everything is worse."""
+    mask = lopsided(SHAPE)
+    rows = [score_case(compare(ct(), ct(), mask=mask), protocol).metrics]
+    rows += [
+        score_case(compare(worse(ct(), n, 0), ct(), mask=mask), protocol).metrics
+        for n in (20, 100, 300)
+    ]
+    for name, value in rows[0].items():
+        if name.startswith("psnr"):
+            assert value == math.inf
+            rows[0][name] = 99.0
+        else:
+            exact = 0 if "mae" in name else 1
+            assert value == pytest.approx(exact, abs=1e-6), name
+        sign = 1 if "mae" in name else -1
+        assert (sign * np.diff([row[name] for row in rows]) > 0).all(), name
+
+
+def test_regions_that_a_case_lacks_are_left_out():
+    """Water has no bone, air or boundary; one voxel of bone has an error but no step."""
+    water = np.full(SHAPE, -1000, "f4")
+    water[4:12, 5:16, 6:20] = np.random.default_rng(4).uniform(-90, 190, (8, 11, 14))
+    found = score_case(compare(worse(water), water), "liftnet")
+    assert found.notes["absent_regions"] == "bone, air, boundary"
+    assert not any(name.endswith(("bone", "air", "boundary")) for name in found.metrics)
+    assert_equal(found.metrics, REFERENCE["lift"](worse(water), water), 2e-5)
+    water[8, 9, 9] = 900
+    found = score_case(compare(worse(water), water), "liftnet").metrics
+    assert "mae_bone" in found
+    assert "delta_z_mae_bone" not in found
+    assert_equal(found, REFERENCE["lift"](worse(water), water), 2e-5)
+
+
+def test_a_mask_near_the_border_has_no_window():
+    """Without a window centred in the mask SSIM is left out, and the notes say so."""
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[:3] = True
+    pair = compare(worse(ct()), ct(), mask=mask)
+    found = score_case(pair, "synthrad2023")
+    assert list(found.metrics) == ["mae", "psnr"]
+    assert found.notes["left_out"].startswith("ssim: no window centred in the mask")
+    found = score_case(compare(worse(ct()), ct(), mask=mask[::-1]), "synthrad2025")
+    assert ("ms_ssim" in found.metrics) != ("left_out" in found.notes)
+
+
+def test_small_volumes_shrink_the_window_and_say_so():
+    """A side below 11 gets the largest window that fits; below 3 there is no SSIM."""
+    found = score_case(compare(worse(ct()[:8]), ct()[:8]), "liftnet")
+    assert found.notes["ssim_window"] == "7 instead of 11: the volume is small"
+    with pytest.raises(GeometryError, match="at least 3 voxels per axis"):
+        score_case(compare(ct()[:2], ct()[:2]), "liftnet")
+
+
+def test_refusals():
+    """Protocols of MR, an empty mask, an image of air."""
+    pair = compare(ct(), ct(), mask=np.zeros(SHAPE, dtype=bool))
+    for protocol in ("cwdm", "brasyn"):
+        with pytest.raises(
+            DatasetError, match=f"ct is CT, protocol {protocol} is for MR"
+        ) as caught:
+            score_case(pair, protocol)
+        assert "liftnet, lift, synthrad2023, synthrad2025" in str(caught.value)
+    with pytest.raises(DatasetError, match="The mask is empty"):
+        score_case(pair, "synthrad2023")
+    with pytest.raises(DatasetError, match="no voxel above -500 HU"):
+        score_case(compare(ct(), np.full(SHAPE, -1000, "f4")), "lift")
+
+
+def test_the_task_dispatches_by_modality():
+    """CT in HU, MR in [0, 1]; what is not known is CT if SynthRAD is asked or air is in it."""
+    pair = compare(worse(ct()), ct(), mask=lopsided(SHAPE))
+    unknown = compare(worse(ct()), ct(), mask=lopsided(SHAPE), modality=None)
+    for protocol in PROTOCOLS:
+        wanted = score_case(pair, protocol)
+        assert scoring.score_case(pair, protocol) == wanted
+        assert scoring.score_case(unknown, protocol).metrics == wanted.metrics
+        assert scoring.score_case(unknown, protocol).notes["modality"].endswith("taken for CT")
+    image = np.clip(ct() + 1000, 0, None) / 2000
+    for modality in ("MR", None):
+        mr = compare(image, image, modality=modality)
+        assert "mae_brain" in scoring.score_case(mr, "liftnet").metrics
+    with pytest.raises(DatasetError, match="ct is MR, protocol synthrad2023 is for CT"):
+        scoring.score_case(compare(image, image, modality="MR"), "synthrad2023")
+
+
+def test_the_task_has_every_protocol_with_a_sentence():
+    """Names, what they need, and descriptions for both kinds of target."""
+    names = ["liftnet", "lift", "cwdm", "brasyn", "synthrad2023", "synthrad2025"]
+    assert list(scoring.PROTOCOLS) == names
+    for name, protocol in scoring.PROTOCOLS.items():
+        assert protocol.name == name
+        assert protocol.description.endswith(".")
+        assert protocol.needs_source == (name == "cwdm")
+        assert protocol.needs_mask == name.startswith("synthrad")
+    assert "CT: HU clipped" in scoring.PROTOCOLS["lift"].description
+    assert "MR: [0, 1] between" in scoring.PROTOCOLS["lift"].description
