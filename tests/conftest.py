@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from head_pairs import write_pairs
 from scipy import ndimage
 
 from liftnet.core.geometry import Geometry
@@ -15,6 +16,7 @@ from liftnet.core.jsonable import write_json
 from liftnet.imageio import write_image
 from liftnet.pipeline.extract_fingerprint import extract_fingerprint
 from liftnet.pipeline.plan import plan
+from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
 from liftnet.pipeline.preprocess import preprocess
 
 torch.set_num_threads(1)
@@ -36,6 +38,15 @@ SETTINGS = [
     "stages.context_translation.validation_cases=1",
     "stages.context_translation.volumes_per_step=2",
     "networks.mixer.hidden_size=8",
+]
+PAIR_SETTINGS = [  # of the translation task
+    "networks.mixer.hidden_size=8",
+    "stages.slice_translation.volumes_per_step=4",
+    "stages.slice_translation.validate_every=100",
+    "stages.slice_translation.validation_cases=1",
+    "stages.residual_context.windows_per_volume=2",
+    "stages.residual_context.validate_every=100",
+    "stages.residual_context.validation_cases=1",
 ]
 
 
@@ -98,3 +109,19 @@ def workspace(_prepared: Path, tmp_path: Path) -> Path:
     """A workspace of one's own with the phantom dataset planned and preprocessed."""
     shutil.copytree(_prepared, tmp_path / "workspace")
     return tmp_path / "workspace"
+
+
+@pytest.fixture(scope="session")
+def _prepared_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    space = tmp_path_factory.mktemp("pairs")
+    write_pairs(space)
+    options = {"gpu_memory": 0.03, "steps": 6, "settings": PAIR_SETTINGS, "num_processes": 1}
+    plan_and_preprocess(workspace=space, **options)
+    return space
+
+
+@pytest.fixture
+def pairs(_prepared_pairs: Path, tmp_path: Path) -> Path:
+    """A workspace of one's own with MR and CT heads planned and preprocessed."""
+    shutil.copytree(_prepared_pairs, tmp_path / "pairs")
+    return tmp_path / "pairs"

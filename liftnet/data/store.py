@@ -76,14 +76,16 @@ class Store:
             ) from None
         return array
 
-    def is_current(self, identifier: str, key: str) -> bool:
-        """Whether the case is complete and was made from these files by this plan."""
+    def is_current(self, identifier: str, key: str, *, mask: bool = False) -> bool:
+        """Whether the case (with a mask) is complete and was made from these files by this plan."""
         try:
             described = self.describe(identifier)
-            array = self.voxels(identifier)
+            shapes = [self.voxels(identifier).shape[1:]]
+            if mask:
+                shapes.append(self.mask(identifier).shape)
         except (DatasetError, PlanError, CheckpointError):
             return False
-        return described.key == key and array.shape[1:] == described.shape
+        return described.key == key and set(shapes) == {described.shape}
 
 
 def write_case(
@@ -92,6 +94,7 @@ def write_case(
     """Store a case; its JSON file comes last, and marks it complete."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{case.identifier}.json").unlink(missing_ok=True)
+    (folder / (case.identifier + MASK_ENDING)).unlink(missing_ok=True)
     _write_array(folder / f"{case.identifier}.npy", voxels.astype(np.float16, copy=False))
     if mask is not None:
         _write_array(folder / (case.identifier + MASK_ENDING), mask.astype(bool, copy=False))

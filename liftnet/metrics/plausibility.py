@@ -1,12 +1,21 @@
 """What an image is like, in a few numbers that need no reference."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from liftnet.metrics.regions import AIR_HU, BONE_HU, SOFT_HU
 from liftnet.ops.depth import delta_z
 from liftnet.ops.normalize import quantile
 
-__all__ = ["LARGEST_STEP", "describe_ct", "describe_mr", "outlier_slices", "slice_steps"]
+__all__ = [
+    "LARGEST_STEP",
+    "allowed",
+    "describe_ct",
+    "describe_mr",
+    "outlier_slices",
+    "slice_steps",
+]
 
 LARGEST_STEP = "largest slice step"
 OUTER = (0.001, 0.999)  # as for normalization, LiFT Sec. 5.2: single voxels do not decide
@@ -14,6 +23,19 @@ NEIGHBOURS = 5  # ours: slices on each side that say what a step is like at this
 MIN_SHARE = 0.1  # ours: slices with less of the subject than this of the largest are the rim
 QUIET = 0.25  # ours: of the usual step; smaller ones elsewhere do not make a step stand out
 MAX_RUN = 3  # ours: more slices than this between two steps are not one disturbance
+DEVIATIONS = 3  # ours: few normal values lie further from the median
+WIDENED = (0.5, 2.0)  # ours: by a half of the range, and twice the range / cases where few
+LEAST_STEP = 3.0  # ours: smooth images have larger ones; up to 2.4 in 96 predicted MR images
+LEAST_MARGIN = {"low HU": 150.0, "median HU": 20.0, "high HU": 500.0}  # ours: smoothing
+LEAST_SHARE = {  # ours: of the median; smoothing
+    "air fraction": 0.4,
+    "soft fraction": 0.2,
+    "bone fraction": 0.4,
+    "mean": 0.2,
+    "spread": 0.4,
+    "high": 0.4,
+    LARGEST_STEP: 1.0,
+}
 
 
 def describe_ct(image: np.ndarray, mask: np.ndarray) -> dict[str, float]:
@@ -112,3 +134,25 @@ def _inside(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def _largest(steps: np.ndarray) -> float:
     return float(np.nanmax(steps)) if np.isfinite(steps).any() else 0.0
+
+
+def allowed(name: str, values: Sequence[float]) -> tuple[float, float]:
+    """The lowest and highest value of a number that training does not contradict.
+
+    The training values' range widened, the more the fewer they are; or their median and three
+    robust standard deviations; or the median and a least margin: whichever goes furthest. The
+    least margin is for what networks do to every image, which is to smooth it.
+    """
+    known = np.asarray(values, np.float64)
+    middle = float(np.median(known))
+    width = max(
+        DEVIATIONS * 1.4826 * float(np.median(np.abs(known - middle))),  # 1.4826: if normal
+        LEAST_MARGIN.get(name, 0.0),
+        LEAST_SHARE.get(name, 0.0) * abs(middle),
+    )
+    if name == LARGEST_STEP:  # a training case with a bad slice must not hide all others
+        return -np.inf, max(LEAST_STEP, middle + width)
+    wider = float(np.ptp(known)) * (WIDENED[0] + WIDENED[1] / len(known))
+    low = min(float(known.min()) - wider, middle - width)
+    high = max(float(known.max()) + wider, middle + width)
+    return low, high

@@ -5,6 +5,7 @@ from scipy import ndimage
 
 __all__ = ["body", "bounding_box", "foreground", "largest_component", "otsu_threshold"]
 
+CLOSED_GAP = 2  # ours: voxels; gaps up to twice this are closed
 MAX_OTSU_VOXELS = 200_000  # ours: a threshold from a sample of this size is exact to a bin
 
 
@@ -27,12 +28,16 @@ def foreground(voxels: np.ndarray, rule: str) -> np.ndarray:
 def body(voxels: np.ndarray, rule: str) -> np.ndarray:
     """The subject (D, H, W) in volumes (C, D, H, W): the foreground in one piece, without holes.
 
-    Holes are filled in each slice and then in 3D, since a sinus or an airway that opens to the
-    outside somewhere is a hole in most slices.
+    Gaps are closed first, so that a thin scalp still encloses the skull. Holes are filled in each
+    slice and then in 3D, since a sinus or an airway that opens to the outside somewhere is a hole
+    in most slices.
 
-    Source: SynthRAD2023 pre-processing (Otsu, largest component, holes filled).
+    Source: SynthRAD2023 pre-processing (Otsu, largest component, closed, holes filled).
     """
-    mask = largest_component(foreground(voxels, rule))
+    mask = foreground(voxels, rule)
+    closed = ndimage.binary_dilation(mask, iterations=CLOSED_GAP)
+    closed = ndimage.binary_erosion(closed, iterations=CLOSED_GAP, border_value=1)
+    mask = largest_component(closed | mask)
     for axis in range(3):
         for one in np.moveaxis(mask, axis, 0):  # views: filled in place
             ndimage.binary_fill_holes(one, output=one)

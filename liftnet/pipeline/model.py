@@ -13,6 +13,7 @@ from liftnet.core.plan import Plan
 from liftnet.ops.precision import place
 from liftnet.pipeline.checkpoint import load_checkpoint, load_weights
 from liftnet.pipeline.plan import read_plan
+from liftnet.pipeline.plausibility import Known, load_known
 from liftnet.pipeline.runs import BEST, LATEST, find_device, fold_folder, plan_digest
 from liftnet.tasks import load_task
 
@@ -29,6 +30,7 @@ class Model:
     variant: str  # "lift_c", or "no_mapper" for the ablation
     digest: str
     device: torch.device
+    known: Known  # what training images are like
 
 
 def load_model(
@@ -93,7 +95,15 @@ def load_model(
             digest.update(key.encode() + tensor.numpy().tobytes())
     assert plan is not None
     variant = "lift_c" if mapper else "no_mapper"
-    return Model(plan, tuple(networks), tuple(folders), variant, digest.hexdigest()[:16], where)
+    return Model(
+        plan,
+        tuple(networks),
+        tuple(folders),
+        variant,
+        digest.hexdigest()[:16],
+        where,
+        load_known(folders, plan),
+    )
 
 
 def _weights(folder: Path, name: str, *, mapper: bool) -> Path:

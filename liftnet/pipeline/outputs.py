@@ -15,6 +15,7 @@ from liftnet.core.plan import ClipAndScale, Plan
 from liftnet.imageio import write_image
 from liftnet.ops import normalize
 from liftnet.pipeline.model import Model
+from liftnet.pipeline.plausibility import examine
 from liftnet.pipeline.preprocess import restore
 from liftnet.tasks.base import Request
 from liftnet.version import __version__
@@ -40,7 +41,6 @@ class Prepared:
     request: Request
     voxels: np.ndarray
     placement: Placement
-    mask: np.ndarray | None  # bool, on the prepared grid, where the plan uses masks
     subject: np.ndarray  # bool, on the case's own grid: where a source is above its background
     ranges: dict[str, tuple[float, float]]
     dtypes: dict[str, str]
@@ -121,6 +121,14 @@ def write_case(
         rule = channel.normalization
         low, high = output_range(plan, target, normalized)
         dtype = output_type(prepared.dtypes, low, high, channel.modality)
+        plausibility = examine(
+            plan,
+            target,
+            made,
+            prepared.voxels,
+            prepared.placement,
+            model.known,
+        )
         outside = normalize.background(rule)
         if normalized:
             outside = normalize.limits(rule)[0] if isinstance(rule, ClipAndScale) else 0.0
@@ -144,6 +152,7 @@ def write_case(
             "variant": model.variant,
             "model": model.digest,
             "inputs": input_facts(case, request),
+            "plausibility": plausibility,
             "seconds": round(seconds, 3),
             "device": model.device.type,
             "liftnet": __version__,

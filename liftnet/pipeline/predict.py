@@ -29,6 +29,7 @@ from liftnet.pipeline.outputs import (
 )
 from liftnet.pipeline.parallel import worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
+from liftnet.pipeline.plausibility import report_flags
 from liftnet.pipeline.preprocess import prepare, read_with_mask
 from liftnet.pipeline.progress import progress, say
 from liftnet.tasks import load_task
@@ -152,6 +153,7 @@ def predict(
             collect(workers)
         collect(0)
     _report(failures, made, len(cases), output, model)
+    report_flags(output, {case.identifier for case in cases}, model.digest)
     return failures
 
 
@@ -229,7 +231,6 @@ def _prepare_case(
         request=request,
         voxels=full,
         placement=done.placement,
-        mask=done.mask,
         subject=np.asarray(above.any(axis=0)),
         ranges=done.ranges,
         dtypes=dtypes,

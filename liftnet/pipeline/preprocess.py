@@ -175,7 +175,12 @@ def preprocess(
     store = Store(space.store(name, plan_name))
     keys = {case.identifier: case_key(case, plan) for case in raw.cases}
     _remove_strangers(store, set() if clean else set(keys))
-    todo = [c for c in raw.cases if not store.is_current(c.identifier, keys[c.identifier])]
+    masked = plan.grid.mask != "none"
+    todo = [
+        case
+        for case in raw.cases
+        if not store.is_current(case.identifier, keys[case.identifier], mask=masked)
+    ]
 
     def work(case: Case) -> None:
         try:

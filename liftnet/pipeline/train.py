@@ -21,6 +21,7 @@ from liftnet.data.store import Store
 from liftnet.ops.precision import place
 from liftnet.pipeline.checkpoint import save_checkpoint
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
+from liftnet.pipeline.plausibility import note_known
 from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.runs import BEST, find_device, fold_folder, prepare_run
 from liftnet.pipeline.splits import load_splits, pick_fold
@@ -86,6 +87,7 @@ def train(
     for one, (training, validation) in chosen.items():
         folder = fold_folder(space.run_folder(name, plan_name), plan.task, one, mapper=mapper)
         prepare_run(folder, plan, continue_training=continue_training, restart=restart)
+        note_known(store, plan, training, folder)  # first: a run that is stopped predicts too
         network = None
         for stage in load_task(plan.task).stages(plan, mapper=mapper):
             network = train_stage(

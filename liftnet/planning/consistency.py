@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from liftnet.core.errors import PlanError
-from liftnet.core.plan import MixerSpec, Plan, TranslatorSpec
+from liftnet.core.plan import ClipAndScale, MixerSpec, Plan, TranslatorSpec
 from liftnet.networks.blocks import GROUP_WIDTH
 
 __all__ = ["check_paired", "contradiction", "refuse"]
@@ -51,10 +51,18 @@ def check_paired(
     strangers = {name for each in rates for name in each} - set(plan.networks)
     kernel = mixer.through_plane_kernel
     stride = 2 ** (len(translator.widths) - 1)
+    empty_ranges = [
+        channel.name
+        for channel in plan.channels
+        if isinstance(rule := channel.normalization, ClipAndScale)
+        and not (rule.low < rule.high and rule.limits[0] < rule.limits[1])
+    ]
     unknown = (set(plan.targets) | set(plan.sources)) - set(plan.channel_names)
     refuse(
         {
             f"{', '.join(sorted(unknown))} are not channels": bool(unknown),
+            f"the normalization of {', '.join(empty_ranges)} has a range whose low is not "
+            "below high": bool(empty_ranges),
             "there is no target": not plan.targets,
             "there is no source": not plan.sources,
             f"{', '.join(small)} must be 1 or more": bool(small),
@@ -80,8 +88,8 @@ def check_paired(
             }
             != {len(plan.sources)},
             "source_dropout is not a probability": not 0 <= plan.source_dropout <= 1,
-            "a loss weight is negative, or all are 0": min(plan.losses.values()) < 0
-            or not any(plan.losses.values()),
+            "a loss weight is negative, or all are 0": not any(plan.losses.values())
+            or min(plan.losses.values()) < 0,
             f"losses are {', '.join(plan.losses)}; expected {', '.join(losses)}": set(plan.losses)
             != set(losses),
         }

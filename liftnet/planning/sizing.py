@@ -58,7 +58,8 @@ def fit_to_memory(
     reasons |= {
         "networks.translator.widths": f"{size}; doubling to at most {MAX_WIDTH} (nnU-Net)",
         "networks.translator.normalization": "ours: measured, see docs/explanation/context.md",
-        "networks.mixer": "bidirectional GRU over all slice descriptors (LiFT Eq. 7)",
+        "networks.mixer": "bidirectional GRU over all slice descriptors (LiFT Eq. 7); what it "
+        "reads and where its context enters: measured, see docs/explanation/context.md (ours)",
     }
     return candidate
 
@@ -107,13 +108,19 @@ def plan_translator(sources: int, targets: int, widths: tuple[int, ...]) -> Tran
 def plan_mixer(
     widths: tuple[int, ...], inject: Literal["none", "bottleneck", "decoder"]
 ) -> MixerSpec:
-    """The z-context mixer for a translator of these widths."""
+    """The z-context mixer for a translator of these widths.
+
+    LiFT Sec. 4.2 pools the mean of the bottleneck, lets the context in there only, and has no
+    convolution along the slices. Where the context enters the decoder, it enters every stage, and
+    the descriptors come from every stage (ours: measured, docs/explanation/context.md).
+    """
+    wide = inject == "decoder"
     return MixerSpec(
-        descriptor="mean",  # LiFT Sec. 4.2
-        descriptor_stages="bottleneck",
+        descriptor="mean_std" if wide else "mean",
+        descriptor_stages="all" if wide else "bottleneck",
         hidden_size=max(64, min(256, widths[-1] // 2)),  # ours: a context as wide as h_d
         num_layers=1,  # LiFT: "a bidirectional GRU"
         fourier_frequencies=8,  # ours: up to half a slice of 256
         inject=inject,
-        through_plane_kernel=0,
+        through_plane_kernel=3 if wide else 0,
     )

@@ -65,3 +65,43 @@ def test_the_json_comes_last(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         write_case(tmp_path, VOXELS, CASE)
     assert Store(tmp_path).identifiers() == ()
+
+
+MASK = np.random.default_rng(1).random((5, 3, 3)) < 0.5
+
+
+def test_masks(tmp_path):
+    """A mask is bool and memory-mapped, and no case of its own."""
+    write_case(tmp_path, VOXELS, CASE, mask=MASK)
+    store = Store(tmp_path)
+    assert store.identifiers() == ("x.1",)
+    assert isinstance(store.mask("x.1"), np.memmap)
+    assert store.mask("x.1").dtype == bool
+    np.testing.assert_array_equal(store.mask("x.1"), MASK)
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["x.1.json", "x.1.mask.npy", "x.1.npy"]
+    write_case(tmp_path, VOXELS, CASE, mask=MASK.astype(np.float32) * 3)
+    np.testing.assert_array_equal(store.mask("x.1"), MASK)
+
+
+def test_a_case_without_its_mask_is_not_current(tmp_path):
+    """Where a mask is wanted, a missing, damaged or misshapen one means: do it again."""
+    store = Store(tmp_path)
+    write_case(tmp_path, VOXELS, CASE)
+    assert store.is_current("x.1", "key")
+    assert not store.is_current("x.1", "key", mask=True)
+    with pytest.raises(DatasetError, match="A preprocessed case cannot be read"):
+        store.mask("x.1")
+    write_case(tmp_path, VOXELS, CASE, mask=MASK)
+    assert store.is_current("x.1", "key", mask=True)
+    (tmp_path / "x.1.mask.npy").write_bytes(b"cut off")
+    assert not store.is_current("x.1", "key", mask=True)
+    write_case(tmp_path, VOXELS, CASE, mask=MASK[1:])
+    assert not store.is_current("x.1", "key", mask=True)
+
+
+def test_an_old_mask_does_not_outlive_its_case(tmp_path):
+    """A case that is stored anew without a mask has none."""
+    write_case(tmp_path, VOXELS, CASE, mask=MASK)
+    write_case(tmp_path, VOXELS, CASE)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.1.json", "x.1.npy"]

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from skimage.filters import threshold_otsu
+from skimage.measure import label
+from skimage.morphology import closing, diamond, octahedron
 
 from liftnet.ops import mask
-from liftnet.ops.mask import bounding_box, foreground, otsu_threshold
+from liftnet.ops.mask import body, bounding_box, foreground, largest_component, otsu_threshold
 
 
 def two_classes(seed: int = 0) -> np.ndarray:
@@ -54,3 +57,78 @@ def test_bounding_box():
     assert bounding_box(inside) == ((0, 0, 0), (4, 6, 8))
     inside[1, 2, 3] = inside[2, 5, 3] = True
     assert bounding_box(inside) == ((1, 2, 3), (3, 6, 4))
+
+
+def balls(*centres: tuple[float, float, float, float]) -> np.ndarray:
+    """Balls (d, h, w, radius) in a grid of three different sides."""
+    grid = np.indices((17, 21, 25))
+    mask = np.zeros(grid.shape[1:], dtype=bool)
+    for *centre, radius in centres:
+        offset = grid - np.array(centre)[:, None, None, None]
+        mask |= (offset**2).sum(0) < radius**2
+    return mask
+
+
+LARGE, SMALL = (8, 10, 9, 6.5), (8, 10, 23, 1.6)
+
+
+def test_largest_component_equals_skimage():
+    """The piece with most voxels, neighbours sharing a face; none and one are left as they are."""
+    noise = np.random.default_rng(0).random((9, 11, 13)) < 0.3
+    labels = label(noise, connectivity=1)
+    expected = labels == np.bincount(labels[labels > 0]).argmax()
+    np.testing.assert_array_equal(largest_component(noise), expected)
+    assert labels.max() > 1 and expected.sum() < noise.sum()
+    for whole in (np.zeros((2, 3, 4), dtype=bool), balls(LARGE)):
+        np.testing.assert_array_equal(largest_component(whole), whole)
+
+
+@pytest.mark.parametrize("rule", ["nonzero", "otsu"])
+def test_body_is_one_piece_without_holes(rule):
+    """A hollow ball is filled, a second ball goes; the image itself is not changed."""
+    hollow = balls(LARGE) & ~balls((8, 9, 8, 3.0))
+    image = np.where(hollow | balls(SMALL), 500.0, 0.0).astype(np.float32)
+    if rule == "otsu":
+        image += np.random.default_rng(0).normal(60, 5, image.shape).astype(np.float32)
+    before = image.copy()
+    found = body(image[None], rule)
+    expected = ndimage.binary_fill_holes(closing(hollow, octahedron(2)))
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == bool and found.sum() > hollow.sum()
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_body_fills_airways(axis):
+    """A channel that opens to the outside is a hole in the slices across it."""
+    ball = balls(LARGE)
+    drilled = ball.copy()
+    place: list[slice | int] = [8, 10, 9]
+    place[axis] = slice(None)
+    drilled[tuple(place)] = False
+    np.testing.assert_array_equal(ndimage.binary_fill_holes(drilled), drilled)  # not a 3D hole
+    found = body(drilled[None].astype(np.float32), "nonzero")
+    core = balls((8, 10, 9, 5.0))  # the channel's very mouth may stay a dimple
+    assert found[core].all() and not found[~closing(ball, octahedron(2))].any()
+
+
+def test_body_reaches_through_a_broken_shell():
+    """A thin shell with gaps, as a scalp around a dark skull, still encloses what is inside."""
+    shell = balls(LARGE) & ~balls((8, 10, 9, 4.0))
+    shell[:, 10, :] = False
+    shell[:, :, 9] = False
+    found = body(shell[None].astype(np.float32), "nonzero")
+    assert found[8, 10, 9] and found.sum() > 0.9 * balls(LARGE).sum()
+
+
+def test_body_touches_the_edge_of_the_image():
+    """Closing does not eat what the field of view cuts."""
+    half = balls((0, 10, 9, 6.5))
+    np.testing.assert_array_equal(
+        body(half[None].astype(np.float32), "nonzero")[0], closing(half[0], diamond(2))
+    )
+
+
+def test_body_of_nothing():
+    """An empty image has an empty body."""
+    assert not body(np.zeros((2, 3, 4, 5), dtype=np.float32), "nonzero").any()

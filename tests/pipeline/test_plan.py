@@ -55,9 +55,9 @@ def test_an_edited_plan_is_checked(workspace):
     path = plan_file(workspace)
     good = read_json(path)
     for change, problem in (
-        ({"version": 99}, "The plan has version 99, this liftnet reads 1"),
+        ({"version": 99}, "The plan has version 99, this liftnet reads 2"),
         ({"sede": 1}, "Unknown key 'sede' in Plan"),
-        ({"targets": ["d"]}, "targets d are not channels"),
+        ({"targets": ["d"]}, "d are not channels"),
         ({"task": "missing_modalities"}, "No task 'missing_modalities'"),
     ):
         write_json(path, {**good, **change})

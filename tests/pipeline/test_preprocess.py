@@ -12,9 +12,10 @@ from scipy import ndimage
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.geometry import SLICE_AXES, AxisOrder, Geometry, Volume, turn
-from liftnet.core.plan import ClipAndScale, Plan
+from liftnet.core.plan import ClipAndScale, Plan, ZScore
 from liftnet.data.store import Store
 from liftnet.ops import normalize
+from liftnet.ops.mask import body, foreground
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.preprocess import prepare, preprocess, restore
 
@@ -202,3 +203,128 @@ def test_a_broken_file_is_named(workspace):
     with pytest.raises(LiftnetError) as caught:
         preprocess(workspace=workspace, num_processes=2)
     assert "p2" in str(caught.value)
+
+
+def paired(plan: Plan, **grid) -> Plan:
+    """The plan of one MR source "a" and one CT target "b", with masks."""
+    a, b, _ = plan.channels
+    rules = (ZScore("foreground", 60.0, 30.0), ClipAndScale(-1000.0, 2000.0, (-1.0, 1.0)))
+    channels = tuple(
+        replace(c, normalization=n, modality=m)
+        for c, n, m in zip((a, b), rules, ("MR", "CT"), strict=True)
+    )
+    facts = {"mask": "body", "crop_in_plane": False, "foreground": "nonzero", **grid}
+    return replace(
+        plan, channels=channels, sources=("a",), targets=("b",), grid=replace(plan.grid, **facts)
+    )
+
+
+def pair() -> np.ndarray:
+    """An MR that is 0 outside a hollow head, and a CT with values everywhere."""
+    voxels = head()
+    voxels[0, 3, 4:6, 5:8] = 0
+    voxels[1] = np.random.default_rng(5).uniform(-990, 1900, SHAPE)
+    return voxels
+
+
+@pytest.mark.parametrize("slice_axis", SLICE_AXES)
+@pytest.mark.parametrize("box", [(4, 3, 5), (9, 20, 6)])
+def test_restore_undoes_prepare_in_a_box(plan, slice_axis, box):
+    """For all 48 voxel orders: exact inside the box, air outside, the same mask."""
+    spacing = tuple(CANONICAL.spacing_mm[2 - world] for world in SLICE_AXES[slice_axis])
+    plan = paired(plan, slice_axis=slice_axis, spacing_mm=spacing, box=box)
+    volume = Volume(pair(), CANONICAL)
+    expected, first, _, expected_mask = prepare(volume, ("a", "b"), plan)
+    limits = tuple(min(b, n) for b, n in zip(box, first.turned_shape, strict=True))
+    assert expected.shape == (2, *limits) and expected_mask.shape == limits
+    for order in ORDERS:
+        stored = turn(volume, order)
+        voxels, placement, ranges, mask = prepare(stored, ("a", "b"), plan)
+        np.testing.assert_array_equal(voxels, expected)
+        np.testing.assert_array_equal(mask, expected_mask)
+        inside = placement.to_source(
+            np.pad(
+                np.ones(limits, dtype=bool),
+                [(a, n - b) for a, b, n in zip(
+                    placement.start, placement.stop, placement.turned_shape, strict=True
+                )],
+            )
+        )  # fmt: skip
+        assert inside.sum() == np.prod(limits) < inside.size
+        for i, (name, outside) in enumerate((("a", 0.0), ("b", -1000.0))):
+            back = restore(normalize.invert(voxels[i], *ranges[name]), placement, outside=outside)
+            np.testing.assert_allclose(back[inside], stored.voxels[i][inside], atol=2e-3)
+            assert (back[~inside] == outside).all()
+
+
+def test_a_box_lies_about_the_centre_of_the_mask(plan):
+    """In mm on a grid of 1 x 1 x 2.5 mm, resampled to exactly the plan's box; pushed in at ends."""
+    shape = (20, 50, 40)
+    geometry = replace(CANONICAL, shape=shape, spacing_mm=(2.5, 1.0, 1.0))
+    mask = np.zeros(shape, dtype=np.float32)
+    mask[8:13, 10:31, 14:25] = 1  # centre 10.5, 20.5, 19.5 in voxel edges
+    voxels = np.random.default_rng(0).uniform(1, 100, (2, *shape)).astype(np.float32)
+    plan = paired(
+        plan, slice_axis="axial", spacing_mm=(1.0, 1.0, 1.0), box=(20, 16, 12),
+        resample_in_plane=True, resample_through_plane=True,
+    )  # fmt: skip
+    for order in ORDERS[::5]:
+        stored = turn(Volume(voxels, geometry), order)
+        given = turn(Volume(mask[None], geometry), order).voxels[0]
+        done = prepare(stored, ("a", "b"), plan, given)
+        assert done.voxels.shape == (2, 20, 16, 12) and done.mask.shape == (20, 16, 12)
+        sizes = [b - a for a, b in zip(done.placement.start, done.placement.stop, strict=True)]
+        assert sizes == [8, 16, 12]  # 20 mm of 2.5 mm slices
+        for start, size, centre in zip(
+            done.placement.start, sizes, (10.5, 20.5, 19.5), strict=True
+        ):
+            assert abs(start + size / 2 - centre) <= 0.5
+        assert done.mask[
+            6:17, :, 1:-1
+        ].all()  # slices 8 to 12 of 2.5 mm: from 5 to 17.5 mm in the box
+        assert not done.mask[:4].any() and not done.mask[-2:].any()
+    mask[:] = 0
+    mask[0:2, 47:50, 0:3] = 1
+    corner = prepare(Volume(voxels, geometry), ("a", "b"), plan, mask)
+    assert (corner.placement.start, corner.placement.stop) == ((0, 34, 0), (8, 50, 12))
+
+
+def test_masks_are_given_or_derived(plan):
+    """A given mask is taken as it is; without one it is the body in the source."""
+    plan = paired(plan, slice_axis="axial", spacing_mm=CANONICAL.spacing_mm)
+    volume = Volume(pair(), CANONICAL)
+    derived = prepare(volume, ("a", "b"), plan).mask
+    np.testing.assert_array_equal(derived, body(volume.voxels[:1], "nonzero"))
+    assert derived[3, 4:6, 5:8].all()  # the hole
+    given = (np.random.default_rng(1).random(SHAPE) < 0.4) * 2.0
+    for order in ORDERS[::7]:
+        stored = turn(Volume(given[None], CANONICAL), order).voxels[0]
+        got = prepare(turn(volume, order), ("a", "b"), plan, stored).mask
+        np.testing.assert_array_equal(got, given > 0)
+    without = replace(plan, grid=replace(plan.grid, mask="none"))
+    assert prepare(volume, ("a", "b"), without).mask is None
+
+
+@pytest.mark.parametrize("rule", ["nonzero", "otsu"])
+@pytest.mark.parametrize("changes", [{"crop_in_plane": True}, {"box": (4, 3, 5)}])
+def test_a_target_decides_nothing(plan, rule, changes):
+    """Crop, z-score, mask and box are the same with another target, and without any."""
+    spacing = CANONICAL.spacing_mm
+    plan = paired(plan, slice_axis="axial", foreground=rule, spacing_mm=spacing, **changes)
+    voxels = pair()
+    first = prepare(Volume(voxels, CANONICAL), ("a", "b"), plan)
+    other = voxels.copy()
+    other[1] = -1000
+    other[1, 0, 0, 0] = 3000
+    changed = prepare(Volume(other, CANONICAL), ("a", "b"), plan)
+    alone = prepare(Volume(voxels[:1], CANONICAL), ("a",), plan)
+    for prepared in (changed, alone):
+        np.testing.assert_array_equal(prepared.voxels[0], first.voxels[0])
+        np.testing.assert_array_equal(prepared.mask, first.mask)
+        assert prepared.placement == first.placement
+        assert prepared.ranges["a"] == first.ranges["a"]
+    subject = foreground(voxels[:1], rule)
+    values = voxels[0][subject].astype(np.float64)
+    low, high = first.ranges["a"]
+    assert (low, high - low) == pytest.approx((values.mean(), values.std()), rel=1e-5)
+    assert not np.array_equal(changed.voxels[1], first.voxels[1])

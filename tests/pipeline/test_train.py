@@ -74,7 +74,7 @@ def test_what_a_run_leaves_with_a_picture(workspace):
     """Plan, checkpoints, log and picture; a second call has nothing to do."""
     [folder] = train(workspace=workspace, device="cpu")
     stage = folder / STAGE
-    assert sorted(p.name for p in folder.iterdir()) == [STAGE, "plan.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [STAGE, "plan.json", "plausibility.json"]
     names = {p.name.removesuffix(".previous") for p in stage.iterdir()}
     assert names == {BEST, LATEST, "log.jsonl", "progress.png"}
     log = rows(stage)

@@ -114,7 +114,7 @@ def resize(plan: Plan, widths: tuple[int, ...], slices: int) -> Plan:
     }
     networks: dict[str, TranslatorSpec | MixerSpec | ResidualSpec] = {
         "translator": plan_translator(len(plan.sources), len(plan.targets), widths),
-        "mixer": plan_mixer(widths, "bottleneck"),
+        "mixer": plan_mixer(widths, "decoder"),
     }
     return replace(
         plan,

@@ -33,6 +33,10 @@ def check(plan: Plan, translator: TranslatorSpec, mixer: MixerSpec, residual: Re
             f"stages are {', '.join(plan.stages)}; expected {', '.join(stages)}": set(plan.stages)
             != set(stages),
             f"windows_per_volume of {SLICE_STAGE} must be 1": slices.windows_per_volume != 1,
+            f"learning_rates of {SLICE_STAGE} must be of the translator alone": set(
+                slices.learning_rates
+            )
+            != {"translator"},
             "networks.mixer.inject must be none and through_plane_kernel 0: the residual head "
             "takes the context": mixer.inject != "none" or mixer.through_plane_kernel != 0,
             "networks.residual needs a width of 1 or more": residual.width < 1,

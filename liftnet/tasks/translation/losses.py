@@ -39,6 +39,12 @@ def slice_loss(predicted: Tensor, target: Tensor, weights: Tensor, plan: Plan) -
     return {name: plan.losses[name] * term for name, term in terms.items() if plan.losses[name] > 0}
 
 
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """The mean of values (B, T, D, H, W) under weights of that shape, float32."""
+    weights = weights.expand_as(values)
+    return (values.float() * weights).sum() / weights.sum().clamp_min(1.0)
+
+
 def residual_loss(
     baseline: Tensor, correction: Tensor, target: Tensor, weights: Tensor, plan: Plan
 ) -> dict[str, Tensor]:
@@ -49,7 +55,8 @@ def residual_loss(
     predicted = baseline + correction
     terms = {
         "charbonnier": charbonnier(predicted, target, weights),
-        "residual": l1(correction, torch.zeros_like(correction), weights),
+        # Squared: an absolute magnitude would hold every small correction at exactly zero.
+        "residual": weighted_mean(correction.square(), weights),
         "gradient": gradient_l1(predicted, target, weights),
     }
     return {name: plan.losses[name] * term for name, term in terms.items() if plan.losses[name] > 0}

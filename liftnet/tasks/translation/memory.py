@@ -63,7 +63,11 @@ def _residual_bytes(plan: Plan) -> float:
     voxels = schedule.volumes_per_step * depth * height * width
     inputs = 2 * 4 * (len(plan.channels) + 1) * voxels
     largest = 4 * windows * given * height * width * max(head.spec.width, channels)
-    numbers = (activations + 4 * _working(plan)) * plan.memory.bytes_per_number / 4
+    numbers = (
+        (activations + 4 * _working(plan, min(plan.inference.slice_batch, depth)))
+        * plan.memory.bytes_per_number
+        / 4
+    )
     return weight_bytes(network) + inputs + numbers + losses + largest
 
 
@@ -71,18 +75,22 @@ def synthesis_gib(plan: Plan) -> float:
     """The peak of synthesizing one volume of the plan's grid with both stages."""
     network = _meta_residual_network(*_specs(plan))
     depth, (height, width) = plan.grid.num_slices, plan.grid.in_plane
-    base = _translator(plan).widths[0]
-    kept = depth * base * height * width if plan.inference.passes == "one" else 0
-    channels = network.residual.enter.in_channels
-    batch = min(plan.inference.slice_batch + 2 * network.residual.spec.neighbours, depth)
-    mixed = network.residual.mix.in_channels
-    head = batch * height * width * (channels + mixed + 2 * network.residual.spec.width)
+    spec, base = network.residual.spec, _translator(plan).widths[0]
+    two = plan.inference.passes == "two"
+    batch = min(plan.inference.slice_batch, depth)
+    reach = min(batch + 2 * spec.neighbours, depth)
+    # Maps of a batch and its neighbours (decoded once more in two passes), and what the head sees.
+    seen = reach * (base * (1 + two) + network.residual.enter.in_channels)
+    head = seen + reach * spec.width + batch * (network.residual.mix.in_channels + 2 * spec.width)
+    last = seen if two and batch < depth else 0  # of the batch before, while this one is decoded
+    working = _working(plan, reach if two else batch) / (height * width) + last
+    kept = 0 if two else depth * base
+    numbers = height * width * (kept + max(working, head)) * plan.memory.bytes_per_number
     inputs = 4 * depth * height * width * (2 * len(plan.channels) + 2 * len(plan.targets))
-    numbers = (kept + max(_working(plan), head)) * plan.memory.bytes_per_number
     return (4 * num_parameters(network) + inputs + numbers) / GIB
 
 
-def _working(plan: Plan) -> int:
+def _working(plan: Plan, batch: int) -> int:
     """How many numbers a batch of slices needs on its way through the frozen translator.
 
     While the finest decoder stage runs: the skips of the batch, the enlarged maps, the joined
@@ -90,7 +98,6 @@ def _working(plan: Plan) -> int:
     """
     widths, (height, width) = _translator(plan).widths, plan.grid.in_plane
     per_slice = sum(w * (height >> i) * (width >> i) for i, w in enumerate(widths))
-    batch = min(plan.inference.slice_batch, plan.grid.num_slices)
     return batch * (per_slice + 5 * widths[0] * height * width)
 
 

@@ -45,15 +45,13 @@ SLICE_SHARE = 0.7  # ours: of the steps; the residual has far fewer weights to l
 SLICES = 32  # LiFT Tab. 10
 WINDOWS, WINDOW_SLICES = 32, 3  # LiFT Tab. 10
 RESIDUAL_VOLUMES = 4  # ours: each one costs an encoding of all its slices
-SHORT_TRAINING = 20_000  # ours: below, time is short: fewer volumes, more windows of each
-SHORT_VOLUMES = 2
 CT_LIMITS = (-1.0, 1.0)  # LiFT Sec. 5.3
 LOSSES = {
     "l1": 1.0,
     "ms_ssim": 0.2,
     "charbonnier": 1.0,
-    "residual": 0.05,
-    "gradient": 0.5,
+    "residual": 0.1,
+    "gradient": 2.0,
     "outside_mask": 0.1,
 }
 
@@ -169,16 +167,17 @@ def plan_stages(num_steps: int | None, reasons: dict[str, str]) -> dict[str, Sch
     first = min(max(round(SLICE_SHARE * steps), 1), max(steps - 1, 1))
     factor = max(1.0, PAPER_STEPS / steps)
     rate = min(PAPER_RATE * factor, MAX_RATE)
-    volumes = RESIDUAL_VOLUMES if steps >= SHORT_TRAINING else SHORT_VOLUMES
+    volumes = RESIDUAL_VOLUMES
     more = "" if factor == 1 else f"; for {steps} steps at most {MAX_RATE:g} (ours)"
     reasons |= {
         f"stages.{SLICE_STAGE}.num_steps": f"{100 * SLICE_SHARE:.0f} % of {steps} steps (ours)",
         f"stages.{SLICE_STAGE}.learning_rates": f"Adam 2e-4 (LiFT Tab. 10){more}",
-        f"stages.{SLICE_STAGE}.volumes_per_step": "32 slices of as many volumes (LiFT Tab. 10)",
+        f"stages.{SLICE_STAGE}.volumes_per_step": "32 slices of as many volumes (LiFT Tab. 10), "
+        "fewer in a small memory",
         f"stages.{RESIDUAL_STAGE}.learning_rates": "AdamW 2e-4, translator frozen (LiFT Tab. 10)"
         + more,
         f"stages.{RESIDUAL_STAGE}.windows_per_volume": "32 windows of three slices (LiFT Tab. 10) "
-        f"from {volumes} volumes (ours)",
+        f"from {volumes} volumes (ours), fewer in a small memory",
     }
     return {
         SLICE_STAGE: make_schedule(
@@ -196,9 +195,11 @@ def plan_stages(num_steps: int | None, reasons: dict[str, str]) -> dict[str, Sch
 
 def resize(plan: Plan, widths: tuple[int, ...], slices: int) -> Plan:
     """The plan with networks of these widths, and no more slices at once than `slices`."""
-    schedule = plan.stages[SLICE_STAGE]
+    first, second = plan.stages[SLICE_STAGE], plan.stages[RESIDUAL_STAGE]
+    windows = max(1, min(WINDOWS, slices) // second.volumes_per_step)
     stages = plan.stages | {
-        SLICE_STAGE: replace(schedule, volumes_per_step=min(SLICES, slices)),
+        SLICE_STAGE: replace(first, volumes_per_step=min(SLICES, slices)),
+        RESIDUAL_STAGE: replace(second, windows_per_volume=windows),
     }
     networks: dict[str, TranslatorSpec | MixerSpec | ResidualSpec] = {
         "translator": plan_translator(len(plan.sources), len(plan.targets), widths),

@@ -21,6 +21,7 @@ from liftnet.tasks.missing_modality.context_translation import (
 from liftnet.tasks.missing_modality.synthesis import synthesize
 
 STAGE = "context_translation"
+AIR = (0.0, 0.0, 0.0)
 
 
 @pytest.fixture
@@ -157,7 +158,7 @@ def test_synthesis_masks_clips_and_averages(plan):
     source[:, 1, 2:4] = 0
     source[0, 2, 3, 4], source[1:, 2, 3, 4] = 1.0, 0.0
     request = Request(("b", "c"), ("a",))
-    got = synthesize(plan, [filled(plan, 0.25), filled(plan, 7.0)], source, request)
+    got = synthesize(plan, [filled(plan, 0.25), filled(plan, 7.0)], source, request, AIR)
     assert got.shape == (1, 5, 13, 17)
     inside = (source[1:] > 0).any(0)  # a is not given, so it may not help
     torch.testing.assert_close(got[0], torch.where(inside, 0.625, 0.0))
@@ -171,7 +172,7 @@ def test_absent_sources_are_not_seen(plan):
     other = source.clone()
     other[0] = torch.rand(5, 13, 17)
     request = Request(("b", "c"), ("a",))
-    first, second = (synthesize(plan, [network], s, request) for s in (source, other))
+    first, second = (synthesize(plan, [network], s, request, AIR) for s in (source, other))
     torch.testing.assert_close(first, second)
 
 
@@ -185,7 +186,7 @@ def test_synthesis_sees_slices_as_training_does(plan):
     source = torch.rand(3, 5, 13, 17)
     canvas = torch.from_numpy(fit_in_plane(source.numpy(), plan.grid.in_plane, [0] * 3))
     request = Request(("a", "b"), ("c",))
-    inner, whole = (synthesize(plan, [network], s, request, [0.0] * 3) for s in (source, canvas))
+    inner, whole = (synthesize(plan, [network], s, request, AIR) for s in (source, canvas))
     expected = fit_in_plane(inner.numpy(), plan.grid.in_plane, [0])
     np.testing.assert_allclose(whole, expected, atol=1e-5)
 

@@ -1,13 +1,11 @@
 """The memory estimate against the peak of live tensors in a real step."""
 
-import weakref
 from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from peak_bytes import PeakBytes
 
 from liftnet.core.plan import (
     ChannelPlan,
@@ -28,33 +26,6 @@ from liftnet.tasks.missing_modality.memory import (
     synthesis_gigaflop,
     training_gib,
 )
-
-
-class PeakBytes(TorchDispatchMode):
-    """The largest sum of the bytes of all tensors that were alive at one time."""
-
-    def __init__(self):
-        super().__init__()
-        self.sizes: dict[int, int] = {}
-        self.now = self.peak = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run an operation and note what it made."""
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, torch.Tensor):
-                self._note(leaf.untyped_storage())
-        return result
-
-    def _note(self, storage) -> None:
-        if storage._cdata not in self.sizes:
-            self.sizes[storage._cdata] = storage.nbytes()
-            self.now += storage.nbytes()
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._forget, storage._cdata)
-
-    def _forget(self, key: int) -> None:
-        self.now -= self.sizes.pop(key)
 
 
 def make_plan(*, volumes: int = 1, kernel: int = 0, bytes_per_number: int = 4) -> Plan:

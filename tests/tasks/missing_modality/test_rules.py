@@ -71,7 +71,7 @@ def test_the_papers_input_gives_the_papers_setting(budget):
     assert translator.source_channels == translator.condition_size == 4
     assert (plan.grid.slice_axis, plan.grid.num_slices) == ("axial", 155)
     assert plan.grid.spacing_mm == (1.0, 1.0, 1.0)
-    assert mixer.descriptor == "mean"
+    assert (mixer.inject, mixer.through_plane_kernel) == ("decoder", 3)  # ours: measured
     assert plan.losses.keys() == {"l1", "ms_ssim", "delta_z"}
     assert plan.memory.training_gib <= 0.9 * budget
     height, width = plan.grid.in_plane
@@ -184,7 +184,7 @@ def test_every_reason_names_a_setting():
 @pytest.mark.parametrize(
     ("setting", "problem"),
     [
-        ('targets=["t1x"]', "targets t1x are not channels"),
+        ('targets=["t1x"]', "t1x are not channels"),
         ("targets=[]", "there is no target"),
         ("grid.in_plane=[31,28]", r"grid.in_plane \(31, 28\) is not a multiple of"),
         ("grid.in_plane=[0,28]", "grid.in_plane"),

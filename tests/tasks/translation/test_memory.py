@@ -1,0 +1,164 @@
+"""The memory estimates against the peak of live tensors in real steps and synthesis."""
+
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+from peak_bytes import PeakBytes
+
+from liftnet.core.plan import (
+    ChannelPlan,
+    ClipAndScale,
+    Grid,
+    Inference,
+    MemoryEstimate,
+    MixerSpec,
+    Plan,
+    ResidualSpec,
+    Schedule,
+    TranslatorSpec,
+)
+from liftnet.planning.augmentation import plan_augmentation
+from liftnet.planning.memory import GIB
+from liftnet.tasks.translation import memory
+from liftnet.tasks.translation.batches import WindowBatch
+from liftnet.tasks.translation.residual_context import STAGE as RESIDUAL
+from liftnet.tasks.translation.residual_context import ResidualContext
+from liftnet.tasks.translation.slice_translation import STAGE as SLICES
+from liftnet.tasks.translation.slice_translation import SliceTranslation
+
+DEPTH, SIZE = 12, (48, 64)
+HU = ClipAndScale(-1000.0, 2000.0, (-1.0, 1.0))
+
+
+def make_plan(*, sources: int = 1, volumes: int = 2, slice_batch: int = 4) -> Plan:
+    """A middling network on 12 slices, without augmentation."""
+    names = ("a", "b")[:sources]
+    widths = (16, 32, 64, 128)
+    shared = (0.0, (0.9, 0.99), 1, 1.0, 1.0, 1, 1, 1, 1.0, 0)
+    still = {
+        k: (0.0, 0.0, 0.0) if isinstance(v, tuple) else 0.0
+        for k, v in vars(plan_augmentation()).items()
+        if k.endswith("probability")
+    }
+    return Plan(
+        version=2,
+        task="translation",
+        dataset="d",
+        name="n",
+        channels=tuple(ChannelPlan(c, "CT", HU) for c in (*names, "ct")),
+        sources=names,
+        targets=("ct",),
+        source_dropout=0.0,
+        grid=Grid(
+            "axial", (1.0, 1.0, 1.0), SIZE, DEPTH, "otsu", False, True, False, "body", None
+        ),
+        networks={
+            "translator": TranslatorSpec(sources, 1, sources, widths, 2, "none"),
+            "mixer": MixerSpec("mean", "bottleneck", 32, 1, 4, "none", 0),
+            "residual": ResidualSpec(16, 2, 1),
+        },
+        losses={
+            "l1": 1.0, "ms_ssim": 0.2, "charbonnier": 1.0, "residual": 0.05, "gradient": 0.5,
+            "outside_mask": 0.1,
+        },
+        augmentation=replace(plan_augmentation(), **still),
+        stages={
+            SLICES: Schedule(9, 12, 1, 1, {"translator": 1e-3}, *shared),
+            RESIDUAL: Schedule(
+                9, volumes, 8 // volumes, 3, {"mixer": 1e-3, "residual": 1e-3}, *shared
+            ),
+        },
+        inference=Inference(slice_batch, "one"),
+        memory=MemoryEstimate(1.0, 4, 0.0, 0.0),
+        seed=0,
+        reasons={},
+    )  # fmt: skip
+
+
+def batches_of(plan: Plan, stage: str) -> list[WindowBatch]:
+    """A step's data: single slices, or whole volumes with windows."""
+    schedule = plan.stages[stage]
+    depth = DEPTH if stage == RESIDUAL else schedule.decoded_slices
+    number = len(plan.sources)
+    return [
+        WindowBatch(
+            case="x",
+            source=torch.rand(1, number, depth, *SIZE),
+            target=torch.rand(1, 1, depth, *SIZE),
+            mask=torch.ones(1, 1, depth, *SIZE),
+            air=(-1.0,) * (number + 1),
+            present=(True,) * number,
+            supervised=(True,),
+            starts=tuple(range(schedule.windows_per_volume)),
+        )
+        for _ in range(schedule.volumes_per_step)
+    ]
+
+
+def measured_gib(plan: Plan, stage: SliceTranslation | ResidualContext) -> float:
+    """The peak of two steps, with optimizer and moving average, in float32."""
+    with PeakBytes() as measured:
+        network = stage.build()
+        average = deepcopy(network)
+        trained = [p for p in network.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained)
+        drawn = batches_of(plan, stage.name)
+        for _ in range(2):
+            terms = stage.loss(network, drawn, torch.Generator())
+            optimizer.zero_grad()
+            sum(terms.values()).backward()
+            optimizer.step()
+            del terms
+    assert average is not network and drawn  # alive until here
+    return measured.peak / GIB
+
+
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """Float32, as the plan of these tests says, also on processors with bfloat16."""
+    for module in ("slice_translation", "residual_context", "synthesis"):
+        monkeypatch.setattr(f"liftnet.tasks.translation.{module}.autocast", lambda _: nullcontext())
+
+
+@pytest.mark.parametrize("sources", [1, 2])
+def test_slice_stage_is_within_a_quarter(sources):
+    """Stage 1: weights, moments, average, inputs and all kept maps."""
+    plan = make_plan(sources=sources)
+    expected = measured_gib(plan, SliceTranslation(plan))
+    assert memory._slice_bytes(plan) / GIB == pytest.approx(expected, rel=0.25)
+
+
+@pytest.mark.parametrize(("volumes", "slice_batch"), [(1, 4), (2, 12), (4, 2)])
+def test_residual_stage_is_within_a_quarter(volumes, slice_batch):
+    """Stage 2: whole volumes, the frozen maps of the windows, the head's graph."""
+    plan = make_plan(volumes=volumes, slice_batch=slice_batch)
+    expected = measured_gib(plan, ResidualContext(plan))
+    assert memory._residual_bytes(plan) / GIB == pytest.approx(expected, rel=0.25)
+
+
+def test_training_is_the_hungrier_stage():
+    """The estimate of the plan is the larger of both; half the bytes per number save much."""
+    plan = make_plan()
+    both = [memory._slice_bytes(plan), memory._residual_bytes(plan)]
+    assert memory.training_gib(plan) == max(both) / GIB
+    half = replace(plan, memory=replace(plan.memory, bytes_per_number=2))
+    assert memory.training_gib(half) < 0.8 * memory.training_gib(plan)
+
+
+@pytest.mark.parametrize("passes", ["one", "two"])
+@pytest.mark.parametrize("slice_batch", [2, 5, 64])
+def test_synthesis_is_within_a_quarter(passes, slice_batch):
+    """The maps that one pass keeps, those of a batch, and the volumes."""
+    plan = replace(make_plan(), inference=Inference(slice_batch, passes))
+    with PeakBytes() as measured:
+        network = ResidualContext(plan).build()
+        network.synthesize(
+            torch.rand(1, 1, DEPTH, *SIZE),
+            torch.ones(1, 1),
+            slice_batch=slice_batch,
+            keep_features=passes == "one",
+        )
+    assert memory.synthesis_gib(plan) == pytest.approx(measured.peak / GIB, rel=0.25)

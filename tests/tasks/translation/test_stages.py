@@ -1,0 +1,236 @@
+"""Both stages on simulated heads: learning, resuming, validation, synthesis."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from liftnet.core.errors import DatasetError
+from liftnet.core.plan import Plan
+from liftnet.data.store import Store
+from liftnet.ops.in_plane import fit_in_plane
+from liftnet.pipeline.checkpoint import load_checkpoint
+from liftnet.pipeline.plan import apply_setting, read_plan
+from liftnet.pipeline.runs import LATEST
+from liftnet.pipeline.train import train_stage
+from liftnet.tasks import load_task
+from liftnet.tasks.base import Request
+from liftnet.tasks.translation.residual_context import ResidualContext
+from liftnet.tasks.translation.slice_translation import SliceTranslation
+from liftnet.tasks.translation.synthesis import synthesize
+
+CASES = ("h1", "h2", "h3", "h4")
+STAGES = [SliceTranslation, ResidualContext]
+FULL = Request(("mr",), ("ct",))
+AIR = (-2.0, -1.0)
+
+
+@pytest.fixture
+def folder(pairs):
+    """The planned and preprocessed heads."""
+    return pairs / "preprocessed" / "Dataset009_Heads" / "default"
+
+
+@pytest.fixture
+def plan(folder) -> Plan:
+    """Their plan."""
+    return read_plan(folder / "plan.json")
+
+
+@pytest.fixture
+def store(folder) -> Store:
+    """Their preprocessed cases."""
+    return Store(folder / "cases")
+
+
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """Float32 also on processors with bfloat16: what should be equal is equal."""
+    for module in ("slice_translation", "residual_context", "synthesis"):
+        monkeypatch.setattr(f"liftnet.tasks.translation.{module}.autocast", lambda _: nullcontext())
+
+
+def network_of(plan: Plan, stage=ResidualContext, seed: int = 0) -> nn.Module:
+    """A network with random weights everywhere, also where training starts at zero."""
+    torch.manual_seed(seed)
+    network = stage(plan).build()
+    for parameter in network.parameters():
+        parameter.data += 0.03 * torch.randn_like(parameter)
+    return network
+
+
+def constant(plan: Plan, value: float) -> nn.Module:
+    """A network that makes one value everywhere."""
+    network = ResidualContext(plan).build()
+    nn.init.zeros_(network.translator.head.weight)
+    nn.init.constant_(network.translator.head.bias, value)
+    return network
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_steps_lower_the_loss(plan, store, stage):
+    """A few steps on the same heads; only what has a rate moves."""
+    plan = replace(plan, augmentation=replace(plan.augmentation, gamma_probability=0.5))
+    stage = stage(plan)
+    network = network_of(plan, type(stage))
+    frozen = {n: p.detach().clone() for n, p in network.named_parameters() if not p.requires_grad}
+    assert bool(frozen) is (stage.name == "residual_context")
+    optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 3e-3)
+    rng = np.random.default_rng(0)
+    batches = [stage.draw(store, c, rng).to(torch.device("cpu")) for c in CASES]
+    losses = []
+    for _ in range(12):
+        terms = stage.loss(network, batches, torch.Generator().manual_seed(1))
+        optimizer.zero_grad()
+        sum(terms.values()).backward()
+        optimizer.step()
+        losses.append(sum(float(term.detach()) for term in terms.values()))
+    expected = {"l1", "ms_ssim"} if not frozen else {"charbonnier", "residual", "gradient"}
+    assert set(terms) == expected
+    assert losses[-1] < 0.9 * losses[0]
+    for name, parameter in network.named_parameters():
+        if name in frozen:
+            assert torch.equal(parameter, frozen[name])
+
+
+def test_the_second_stage_starts_from_the_first(plan):
+    """It has the translator's weights, and synthesizes what the first does."""
+    first = network_of(plan, SliceTranslation)
+    second = ResidualContext(plan).build(first)
+    for name, tensor in first.translator.state_dict().items():
+        assert torch.equal(second.translator.state_dict()[name], tensor)
+    source = torch.rand(2, 9, 31, 29)
+    one, two = (synthesize(plan, [n], source, FULL, AIR) for n in (first, second))
+    assert one.std() > 0.01
+    torch.testing.assert_close(one, two, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_resume_is_bit_for_bit(plan, store, stage, tmp_path, monkeypatch):
+    """Stopped after two steps of four and continued: the weights of an unbroken run."""
+    name = stage(plan).name
+    plan = replace(plan, stages={**plan.stages, name: replace(plan.stages[name], num_steps=4)})
+    previous = network_of(plan, SliceTranslation, 5)
+    arguments = (store, CASES[:3], CASES[3:])
+    options = {"seed": 3, "device": torch.device("cpu")}
+    whole = train_stage(stage(plan), previous, *arguments, tmp_path / "a", **options)
+    short = stage(plan)
+    real = short.loss
+    calls = []
+
+    def stop(self, network, batches, generator):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(network, batches, generator)
+
+    each = replace(plan.stages[name], checkpoint_minutes=0.0)
+    saving = replace(plan, stages={**plan.stages, name: each})
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "loss", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_stage(stage(saving), previous, *arguments, tmp_path / "b", **options)
+    assert len(calls) == 3
+    again = train_stage(stage(plan), previous, *arguments, tmp_path / "b", **options)
+    for key, tensor in whole.state_dict().items():
+        assert torch.equal(again.state_dict()[key], tensor), key
+    a, b = (load_checkpoint(tmp_path / run / LATEST) for run in "ab")
+    for group, tensors in a.groups.items():
+        for key, tensor in tensors.items():
+            assert torch.equal(b.groups[group][key], tensor), key
+
+
+def test_validation_is_in_hu(plan, store):
+    """The mean over cases of the mean absolute error of whole volumes, clipped, in HU."""
+    network = constant(plan, 1.5)  # clipped to 1, which is 2000 HU
+    result = ResidualContext(plan).validate(network, store, CASES[:2])
+    errors = [np.abs(1500 * np.asarray(store.voxels(c)[1], np.float64) - 1500) for c in CASES[:2]]
+    assert result.score == pytest.approx(np.mean([e.mean() for e in errors]), rel=1e-5)
+    assert (result.metric, result.details) == ("mae_hu", {"ct": result.score})
+    assert list(result.images) == ["mr", "ct predicted", "ct reference"]
+    assert {image.shape for image in result.images.values()} == {store.describe("h1").shape}
+
+
+def test_accepts(plan, store):
+    """A case needs a source and a target."""
+    case = store.describe("h1")
+    for stage in STAGES:
+        assert stage(plan).accepts(case)
+        for lone in (("mr",), ("ct",)):
+            assert not stage(plan).accepts(replace(case, present=lone))
+
+
+def test_synthesis_clips_and_averages(plan):
+    """The mean over networks, clipped to the target's limits."""
+    source = torch.rand(2, 5, 13, 17)
+    for values, expected in (((0.2, -0.6), -0.2), ((3.0, 0.5), 1.0), ((-9.0, 1.0), -1.0)):
+        networks = [constant(plan, value) for value in values]
+        made = synthesize(plan, networks, source, FULL, AIR)
+        torch.testing.assert_close(made, torch.full((1, 5, 13, 17), expected))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("size", [(36, 32), (13, 17), (35, 50), (72, 32), (61, 43)])
+def test_any_size_without_seams(plan, stage, size):
+    """Slices of any size, also larger than planned, as the network sees them whole."""
+    network = network_of(plan, stage)
+    source = torch.rand(2, 7, *size, generator=torch.Generator().manual_seed(1))
+    made = synthesize(plan, [network], source, FULL, AIR)
+    canvas = tuple(max(want, -(-n // 4) * 4) for n, want in zip(size, (36, 32), strict=True))
+    padded = torch.from_numpy(fit_in_plane(source[:1].numpy(), canvas, AIR[:1]))[None]
+    with torch.no_grad():
+        whole = network.synthesize(padded, torch.ones(1, 1), slice_batch=7, keep_features=True)
+    whole = whole[0].clamp(-1, 1)
+    assert made.shape == (1, 7, *size)
+    expected = fit_in_plane(made.numpy(), canvas, [0])
+    inside = fit_in_plane(np.ones_like(made.numpy()), canvas, [0]) > 0
+    np.testing.assert_allclose(whole.numpy()[inside], expected[inside], atol=1e-5)
+    assert made.std() > 1e-3
+
+
+def test_absent_sources(plan):
+    """An absent source is zero for the network, whatever its channel holds, and it is told."""
+    channels = (*plan.channels[:1], replace(plan.channels[0], name="t2"), *plan.channels[1:])
+    translator = replace(plan.networks["translator"], source_channels=2, condition_size=2)
+    networks = {**plan.networks, "translator": translator}
+    plan = replace(plan, channels=channels, sources=("mr", "t2"), networks=networks)
+    network = network_of(plan)
+    seen = []
+    real = network.synthesize
+
+    def spy(source, condition, **options):
+        seen.append((source, condition))
+        return real(source, condition, **options)
+
+    network.synthesize = spy
+    source = torch.rand(3, 5, 13, 17)
+    other = source.clone()
+    other[0] = 7
+    first, second = (
+        synthesize(plan, [network], s, Request(("t2",), ("ct",)), (0.0, -2.0, 0.0))
+        for s in (source, other)
+    )
+    torch.testing.assert_close(first, second)
+    padded, condition = seen[1]
+    assert condition.tolist() == [[0, 1]]
+    assert not padded[0, 0].any() and float(padded[0, 1].min()) == -2.0
+
+
+def test_requests(plan):
+    """All targets, or the wanted ones; a case without source is refused."""
+    task = load_task("translation")
+    assert task.request(plan, ["mr"], None) == Request(("mr",), ("ct",))
+    assert task.request(plan, ["ct", "mr"], ["ct"]) == Request(("mr",), ("ct",))
+    with pytest.raises(DatasetError, match="The case has no source image"):
+        task.request(plan, ["ct"], None)
+    with pytest.raises(DatasetError, match="No channel 'cct'"):
+        task.request(plan, ["mr"], ["cct"])
+    assert task.run_name(mapper=True) == task.run_name(mapper=False)
+    assert [s.name for s in task.stages(plan, mapper=False)] == ["slice_translation"]
+    changed = apply_setting(plan, "inference.passes=two")
+    source, network = torch.rand(2, 5, 36, 32), network_of(plan)
+    one, two = (synthesize(p, [network], source, FULL, AIR) for p in (plan, changed))
+    torch.testing.assert_close(one, two, atol=1e-5, rtol=0)
