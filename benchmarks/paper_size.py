@@ -28,6 +28,7 @@ def measure(passes: str, mapper: bool, full: bool, device: str, threads: int) ->
     from liftnet.core.dataset import Channel, Dataset, DatasetDescription
     from liftnet.core.fingerprint import CaseFingerprint, Fingerprint, IntensityRange
     from liftnet.core.plan import Inference
+    from liftnet.ops.precision import place
     from liftnet.pipeline.extract_fingerprint import summarize
     from liftnet.tasks import load_task
     from liftnet.tasks.base import Budget, Request
@@ -49,7 +50,7 @@ def measure(passes: str, mapper: bool, full: bool, device: str, threads: int) ->
     task = load_task("missing_modality")
     plan = task.plan(dataset, measured, Budget(24.0, 2, None), "bench")
     plan = replace(plan, inference=Inference(plan.inference.slice_batch, passes))  # type: ignore[arg-type]
-    network = build_network(plan, mapper=mapper).to(device).eval()
+    network = place(build_network(plan, mapper=mapper), torch.device(device)).eval()
     source = torch.rand(4, plan.grid.num_slices, *plan.grid.in_plane, device=device)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     if device == "cuda":
@@ -57,7 +58,7 @@ def measure(passes: str, mapper: bool, full: bool, device: str, threads: int) ->
     seconds = []
     for _ in range(3 if device == "cuda" else 1):
         started = time.perf_counter()
-        task.synthesize(plan, [network], source, Request(names[:3], names[3:]))
+        task.synthesize(plan, [network], source, Request(names[:3], names[3:]), [0.0] * 4)
         if device == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
