@@ -13,6 +13,7 @@ from liftnet.core.jsonable import from_json, read_json, write_json
 __all__ = ["MASK_ENDING", "Store", "StoredCase", "write_case"]
 
 MASK_ENDING = ".mask.npy"
+LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def write_case(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{case.identifier}.json").unlink(missing_ok=True)
     (folder / (case.identifier + MASK_ENDING)).unlink(missing_ok=True)
-    _write_array(folder / f"{case.identifier}.npy", voxels.astype(np.float16, copy=False))
+    limited = np.clip(voxels, -LARGEST, LARGEST)  # a z-score may be beyond float16
+    _write_array(folder / f"{case.identifier}.npy", limited.astype(np.float16, copy=False))
     if mask is not None:
         _write_array(folder / (case.identifier + MASK_ENDING), mask.astype(bool, copy=False))
     write_json(folder / f"{case.identifier}.json", case)

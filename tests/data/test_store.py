@@ -105,3 +105,13 @@ def test_an_old_mask_does_not_outlive_its_case(tmp_path):
     write_case(tmp_path, VOXELS, CASE, mask=MASK)
     write_case(tmp_path, VOXELS, CASE)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["x.1.json", "x.1.npy"]
+
+
+def test_nothing_becomes_infinite(tmp_path):
+    """What float16 cannot hold is stored as the largest number that it can."""
+    hot = VOXELS.astype(np.float32)
+    hot[0, 0, 0, 0], hot[0, 0, 0, 1] = 1e6, -1e6
+    write_case(tmp_path, hot, CASE)
+    stored = Store(tmp_path).voxels("x.1")
+    assert np.isfinite(stored).all()
+    assert (stored[0, 0, 0, 0], stored[0, 0, 0, 1]) == (65504, -65504)
