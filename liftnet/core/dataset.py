@@ -15,6 +15,7 @@ __all__ = [
     "Dataset",
     "DatasetDescription",
     "find_cases",
+    "find_masks",
     "load_dataset",
 ]
 
@@ -166,6 +167,24 @@ def find_cases(
             )
         images[name] = path
     return cases, strangers
+
+
+def find_masks(folder: Path) -> dict[str, Path]:
+    """Case -> mask file.
+
+    Raises:
+        DatasetError: If the folder does not exist.
+    """
+    if not folder.is_dir():
+        raise DatasetError(
+            "The folder of masks does not exist", where=str(folder), remedy="Check it."
+        )
+    found = {}
+    for path in sorted(folder.iterdir()):
+        ending = next((e for e in FILE_ENDINGS if path.name.lower().endswith(e)), "")
+        if ending and not path.name.startswith("."):
+            found[path.name[: -len(ending)]] = path
+    return found
 
 
 def load_dataset(folder: Path) -> Dataset:

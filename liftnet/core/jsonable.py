@@ -16,7 +16,15 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from liftnet.core.errors import PlanError
 
-__all__ = ["from_json", "read_json", "replace_path", "to_json", "write_json", "write_text"]
+__all__ = [
+    "from_json",
+    "read_json",
+    "read_versioned",
+    "replace_path",
+    "to_json",
+    "write_json",
+    "write_text",
+]
 
 T = TypeVar("T")
 
@@ -39,6 +47,21 @@ def to_json(value: Any) -> Any:
     if hasattr(value, "item"):  # a numpy scalar
         return to_json(value.item())
     raise TypeError(f"expected a dataclass or a JSON type, got {type(value).__name__}")
+
+
+def read_versioned(path: Path, version: int, *, what: str, remedy: str) -> Any:
+    """The parsed JSON of a file that says which version of its format it has.
+
+    Raises:
+        PlanError: If it is missing, damaged or of another version; `what` begins the message.
+    """
+    data = read_json(path)
+    found = data.get("version") if isinstance(data, dict) else None
+    if found != version:
+        raise PlanError(
+            f"{what} version {found}, this liftnet reads {version}", where=str(path), remedy=remedy
+        )
+    return data
 
 
 def from_json(kind: type[T], data: Any, *, where: str) -> T:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from liftnet.core.errors import PlanError
-from liftnet.core.jsonable import from_json, read_json
+from liftnet.core.jsonable import from_json, read_versioned
 
 __all__ = [
     "AVERAGE",
@@ -121,14 +120,8 @@ def read_scores(path: Path) -> Scores:
     Raises:
         PlanError: If the file is missing, damaged or of another version.
     """
-    data = read_json(path)
-    version = data.get("version") if isinstance(data, dict) else None
-    if version != SCORES_VERSION:
-        raise PlanError(
-            f"The scores have version {version}, this liftnet reads {SCORES_VERSION}",
-            where=str(path),
-            remedy="Make them again with liftnet_evaluate.",
-        )
+    remedy = "Make them again with liftnet_evaluate."
+    data = read_versioned(path, SCORES_VERSION, what="The scores have", remedy=remedy)
     return from_json(Scores, _with_infinities(data), where=path.name)
 
 

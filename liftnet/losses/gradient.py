@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from liftnet.losses.reconstruction import full_precision, l1
-from liftnet.ops.depth import delta_z
+from liftnet.losses.through_plane import difference_l1
 
 __all__ = ["gradient_l1"]
 
@@ -30,16 +29,6 @@ def gradient_l1(predicted: Tensor, reference: Tensor, weight: Tensor | None = No
             "expected two volumes of one shape (B, C, D, H, W), "
             f"got {tuple(predicted.shape)} and {tuple(reference.shape)}"
         )
-    error = full_precision(predicted) - full_precision(reference)
-    full = None if weight is None else weight.expand_as(predicted)
-    terms = []
-    for axis in AXES:
-        size = error.shape[axis]
-        if size < 2:
-            continue
-        near = None
-        if full is not None:
-            near = torch.minimum(full.narrow(axis, 1, size - 1), full.narrow(axis, 0, size - 1))
-        difference = delta_z(error, dim=axis)
-        terms.append(l1(difference, torch.zeros_like(difference), near))
+    axes = [axis for axis in AXES if predicted.shape[axis] > 1]
+    terms = [difference_l1(predicted, reference, weight, axis=axis) for axis in axes]
     return torch.stack(terms).mean()

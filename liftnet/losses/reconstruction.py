@@ -7,7 +7,7 @@ from liftnet.ops.depth import fold_slices
 from liftnet.ops.precision import without_autocast
 from liftnet.ops.ssim import ms_ssim
 
-__all__ = ["charbonnier", "full_precision", "l1", "ms_ssim_loss"]
+__all__ = ["charbonnier", "full_precision", "l1", "ms_ssim_loss", "weighted_mean"]
 
 CHARBONNIER_EPSILON = 1e-3  # Lai et al. 2017 (LapSRN); LiFT names the loss, not the value
 
@@ -24,7 +24,7 @@ def l1(predicted: Tensor, reference: Tensor, weight: Tensor | None = None) -> Te
     Source: LiFT Eq. (9), pixel term, task B (Sec. 5.2).
     """
     with without_autocast(predicted.device):
-        return _mean(_difference(predicted, reference).abs(), weight)
+        return weighted_mean(_difference(predicted, reference).abs(), weight)
 
 
 def charbonnier(
@@ -47,7 +47,7 @@ def charbonnier(
         raise ValueError(f"expected a positive epsilon, got {epsilon}")
     with without_autocast(predicted.device):
         error = (_difference(predicted, reference).square() + epsilon**2).sqrt()
-        return _mean(error, weight)
+        return weighted_mean(error, weight)
 
 
 def ms_ssim_loss(predicted: Tensor, reference: Tensor, *, data_range: float = 1.0) -> Tensor:
@@ -81,7 +81,8 @@ def full_precision(image: Tensor) -> Tensor:
     return image if image.dtype == torch.float64 else image.float()
 
 
-def _mean(error: Tensor, weight: Tensor | None) -> Tensor:
+def weighted_mean(error: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean of an error under weights that are broadcastable to it; all-zero ones give 0."""
     if weight is None:
         return error.mean()
     weight = weight.to(error.dtype).expand_as(error)

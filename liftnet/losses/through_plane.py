@@ -6,7 +6,7 @@ from torch import Tensor
 from liftnet.losses.reconstruction import full_precision, l1
 from liftnet.ops.depth import delta_z
 
-__all__ = ["delta_z_l1"]
+__all__ = ["delta_z_l1", "difference_l1"]
 
 
 def delta_z_l1(predicted: Tensor, reference: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -28,7 +28,19 @@ def delta_z_l1(predicted: Tensor, reference: Tensor, weight: Tensor | None = Non
             "expected two volumes of one shape (B, C, D, H, W) with at least 2 slices, "
             f"got {tuple(predicted.shape)} and {tuple(reference.shape)}"
         )
+    return difference_l1(predicted, reference, weight, axis=-3)
+
+
+def difference_l1(
+    predicted: Tensor, reference: Tensor, weight: Tensor | None, *, axis: int
+) -> Tensor:
+    """The mean absolute difference of the forward differences along an axis of at least 2 voxels.
+
+    A difference between two voxels has the smaller of their weights.
+    """
     if weight is not None:
         weight = weight.expand_as(predicted)
-        weight = torch.minimum(weight[:, :, 1:], weight[:, :, :-1])
-    return l1(delta_z(full_precision(predicted)), delta_z(full_precision(reference)), weight)
+        count = weight.shape[axis] - 1
+        weight = torch.minimum(weight.narrow(axis, 1, count), weight.narrow(axis, 0, count))
+    first, second = (delta_z(full_precision(v), dim=axis) for v in (predicted, reference))
+    return l1(first, second, weight)

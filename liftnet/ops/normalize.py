@@ -4,17 +4,21 @@ Every normalization is linear between limits: it is described by the two intensi
 0 and 1, and by the network values at which it is clipped.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from liftnet.core.plan import ClipAndScale, Normalization, PercentileScale, ZScore
+from liftnet.core.plan import ClipAndScale, Normalization, PercentileScale, Plan, ZScore
 
 __all__ = [
     "apply",
     "background",
     "background_value",
+    "background_values",
     "intensity_range",
     "invert",
     "limits",
+    "measured_background",
     "quantile",
     "typical_range",
     "written_range",
@@ -104,6 +108,24 @@ def written_range(normalization: Normalization) -> tuple[float, float]:
 def background(normalization: Normalization) -> float:
     """The intensity of air in a synthesized image, in file units."""
     return 0.0 if isinstance(normalization, ZScore) else written_range(normalization)[0]
+
+
+def measured_background(normalization: Normalization, low: float) -> float:
+    """The intensity of air in a measured image, in file units; `low` became 0."""
+    return low if isinstance(normalization, PercentileScale) else background(normalization)
+
+
+def background_values(plan: Plan, ranges: Mapping[str, tuple[float, float]]) -> list[float]:
+    """The network value of air in every channel of a case; 0 in those that it lacks.
+
+    `ranges` are the intensities that became 0 and 1 in each of its images.
+    """
+    return [
+        background_value(channel.normalization, *ranges[channel.name])
+        if channel.name in ranges
+        else 0.0
+        for channel in plan.channels
+    ]
 
 
 def background_value(normalization: Normalization, low: float, high: float) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from liftnet.core.dataset import FILE_ENDINGS
+from liftnet.core.dataset import find_masks
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.jsonable import write_json, write_text
 from liftnet.core.scores import SCORES_VERSION, CaseScore, ScoreFailure, Scores
@@ -172,24 +172,6 @@ def find_files(
             remedy="Name both CASE_0003.nii.gz: same case, same channel number.",
         )
     return files, alone, broken
-
-
-def find_masks(folder: Path) -> dict[str, Path]:
-    """Case -> mask file.
-
-    Raises:
-        DatasetError: If the folder does not exist.
-    """
-    if not folder.is_dir():
-        raise DatasetError(
-            "The folder of masks does not exist", where=str(folder), remedy="Check it."
-        )
-    found = {}
-    for path in sorted(folder.iterdir()):
-        ending = next((e for e in FILE_ENDINGS if path.name.lower().endswith(e)), "")
-        if ending and not path.name.startswith("."):
-            found[path.name[: -len(ending)]] = path
-    return found
 
 
 def _some_names(found: dict[str, dict[str, Path]]) -> str:

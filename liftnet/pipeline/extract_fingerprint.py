@@ -18,7 +18,7 @@ from liftnet.core.fingerprint import (
     IntensityRange,
 )
 from liftnet.core.geometry import Volume, axis_order, turn
-from liftnet.core.jsonable import from_json, read_json, write_json
+from liftnet.core.jsonable import from_json, read_versioned, write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.ops.mask import bounding_box, foreground
 from liftnet.ops.registration import normalized_mutual_information
@@ -95,17 +95,11 @@ def read_fingerprint(path: Path) -> Fingerprint:
     Raises:
         PlanError: If it is missing, damaged or of another version.
     """
-    remedy = "Measure the dataset with liftnet_extract_fingerprint."
     if not path.is_file():
+        remedy = "Measure the dataset with liftnet_extract_fingerprint."
         raise PlanError("The dataset has no fingerprint", where=str(path), remedy=remedy)
-    data = read_json(path)
-    version = data.get("version") if isinstance(data, dict) else None
-    if version != FINGERPRINT_VERSION:
-        raise PlanError(
-            f"The fingerprint has version {version}, this liftnet reads {FINGERPRINT_VERSION}",
-            where=str(path),
-            remedy=remedy.replace("Measure the dataset", "Measure the dataset again"),
-        )
+    remedy = "Measure the dataset again with liftnet_extract_fingerprint."
+    data = read_versioned(path, FINGERPRINT_VERSION, what="The fingerprint has", remedy=remedy)
     return from_json(Fingerprint, data, where=path.name)
 
 

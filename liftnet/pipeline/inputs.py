@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from liftnet.core.dataset import FILE_ENDINGS, Case, Channel, find_cases, require_channel
+from liftnet.core.dataset import (
+    FILE_ENDINGS,
+    Case,
+    Channel,
+    find_cases,
+    find_masks,
+    require_channel,
+)
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.plan import Plan
 from liftnet.pipeline.progress import say
@@ -51,14 +58,8 @@ def _find_masks(folder: Path, plan: Plan, cases: Iterable[str]) -> dict[str, Pat
         raise DatasetError(
             "This plan uses no masks", where=str(folder), remedy="Leave out -m: they do nothing."
         )
-    if not folder.is_dir():
-        raise DatasetError("The folder of masks does not exist", where=str(folder))
-    files = {
-        case: path
-        for case in cases
-        for ending in FILE_ENDINGS
-        if (path := folder / f"{case}{ending}").is_file()
-    }
+    known = find_masks(folder)
+    files = {case: known[case] for case in cases if case in known}
     if not files:
         raise DatasetError(
             "The folder of masks has no mask of any case",

@@ -85,7 +85,7 @@ def load_model(
                 remedy="Predict with folds of one plan (-f), or train this fold again.",
             )
         stage = load_task(plan.task).stages(plan, mapper=mapper)[-1]
-        path = _weights(folder, names[checkpoint], mapper=mapper)
+        path = folder / stage.name / names[checkpoint]
         state = load_checkpoint(path)
         network = stage.build()
         group = "average" if "average" in state.groups else "network"

@@ -7,7 +7,13 @@ from typing import Any
 
 from liftnet.core.dataset import load_dataset
 from liftnet.core.errors import PlanError
-from liftnet.core.jsonable import from_json, read_json, replace_path, to_json, write_json
+from liftnet.core.jsonable import (
+    from_json,
+    read_versioned,
+    replace_path,
+    to_json,
+    write_json,
+)
 from liftnet.core.plan import PLAN_VERSION, Plan
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.pipeline.extract_fingerprint import read_fingerprint
@@ -120,14 +126,8 @@ def read_plan(path: Path) -> Plan:
     Raises:
         PlanError: If it is damaged, of another version, or contradicts itself.
     """
-    data = read_json(path)
-    version = data.get("version") if isinstance(data, dict) else None
-    if version != PLAN_VERSION:
-        raise PlanError(
-            f"The plan has version {version}, this liftnet reads {PLAN_VERSION}",
-            where=str(path),
-            remedy="Make the plan again with liftnet_plan.",
-        )
+    remedy = "Make the plan again with liftnet_plan."
+    data = read_versioned(path, PLAN_VERSION, what="The plan has", remedy=remedy)
     decided = from_json(Plan, data, where=path.name)
     return load_task(decided.task).refresh(decided)
 

@@ -13,7 +13,6 @@ import torch
 
 from liftnet.core.dataset import FILE_ENDINGS, Case
 from liftnet.core.errors import DatasetError, LiftnetError
-from liftnet.core.plan import PercentileScale
 from liftnet.core.workspace import find_workspace
 from liftnet.ops import normalize
 from liftnet.pipeline.inputs import check_targets, find_inputs, part_of, refuse_one_folder
@@ -220,9 +219,7 @@ def _prepare_case(
     full = np.zeros((len(plan.channels), *done.voxels.shape[1:]), dtype=np.float32)
     full[[plan.channel_names.index(name) for name in request.sources]] = done.voxels
     floors = [
-        done.ranges[name][0]
-        if isinstance(plan.channel(name).normalization, PercentileScale)
-        else normalize.background(plan.channel(name).normalization)
+        normalize.measured_background(plan.channel(name).normalization, done.ranges[name][0])
         for name in request.sources
     ]
     above = volume.voxels > np.array(floors, dtype=np.float32)[:, None, None, None]
@@ -241,12 +238,7 @@ def _prepare_case(
 def _synthesize(model: Model, prepared: Prepared) -> np.ndarray:
     source = torch.from_numpy(prepared.voxels).to(model.device)
     plan = model.plan
-    background = [
-        normalize.background_value(channel.normalization, *prepared.ranges[channel.name])
-        if channel.name in prepared.ranges
-        else 0.0
-        for channel in plan.channels
-    ]
+    background = normalize.background_values(plan, prepared.ranges)
     task = load_task(plan.task)
     made = task.synthesize(plan, model.networks, source, prepared.request, background)
     return made.cpu().numpy()

@@ -24,8 +24,9 @@ def measured(
     )  # fmt: skip
 
 
-def test_the_row():
+def test_the_row(monkeypatch):
     """Case, file, words and remedy as a user reads them."""
+    monkeypatch.setenv("COLUMNS", "120")
     files = {"a": {"mr": Path("imagesTr/a_0000.nii.gz"), "ct": Path("targetsTr/a_0000.nii.gz")}}
     (row,) = pair_problems({"a": measured((0.1, 3.8, 0.5))}, files)
     assert (row.case, row.file, row.severity) == ("a", "a_0000.nii.gz", "warning")

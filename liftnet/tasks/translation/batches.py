@@ -78,13 +78,8 @@ def draw_windows(
     if not whole:
         span = slice(starts[0], starts[0] + count)
         voxels, mask, starts = voxels[:, span], mask[span], (0,)
-    air = [
-        # As it is stored: what is air stays exactly air.
-        float(np.float16(normalize.background_value(c.normalization, *described.ranges[c.name])))
-        if c.name in described.ranges
-        else 0.0
-        for c in plan.channels
-    ]
+    # As it is stored: what is air stays exactly air.
+    air = [float(np.float16(v)) for v in normalize.background_values(plan, described.ranges)]
     joined = np.concatenate([voxels, mask[None].astype(voxels.dtype)])
     fitted = fit_in_plane(joined, plan.grid.in_plane, [*air, 0.0], rng=rng)
     order = [plan.channel_names.index(name) for name in (*plan.sources, *plan.targets)]

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from liftnet.core.plan import Plan
 from liftnet.losses.gradient import gradient_l1
-from liftnet.losses.reconstruction import charbonnier, l1, ms_ssim_loss
+from liftnet.losses.reconstruction import charbonnier, l1, ms_ssim_loss, weighted_mean
 from liftnet.ops import normalize
 
 __all__ = ["LOSSES", "residual_loss", "slice_loss", "voxel_weights"]
@@ -37,12 +37,6 @@ def slice_loss(predicted: Tensor, target: Tensor, weights: Tensor, plan: Plan) -
             (compared - low) / (high - low), (target - low) / (high - low)
         )
     return {name: plan.losses[name] * term for name, term in terms.items() if plan.losses[name] > 0}
-
-
-def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """The mean of values (B, T, D, H, W) under weights of that shape, float32."""
-    weights = weights.expand_as(values)
-    return (values.float() * weights).sum() / weights.sum().clamp_min(1.0)
 
 
 def residual_loss(

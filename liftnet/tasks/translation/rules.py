@@ -1,5 +1,6 @@
 """From fingerprint and memory to a plan. Each number names its source."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from liftnet.core.dataset import Channel, Dataset
@@ -62,9 +63,7 @@ def make_plan(dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: 
     Raises:
         DatasetError: If it has no source or no target.
     """
-    description = dataset.description
-    sources = [description.channels[key] for key in sorted(description.channels, key=int)]
-    targets = [description.targets[key] for key in sorted(description.targets, key=int)]
+    sources, targets = dataset.sources, dataset.targets
     if not sources or not targets:
         raise DatasetError(
             "Translation needs a source and a target",
@@ -77,15 +76,11 @@ def make_plan(dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: 
         task="translation",
         dataset=fingerprint.dataset,
         name=name,
-        channels=(
-            *(
-                ChannelPlan(c.name, c.modality, plan_source(c, fingerprint, reasons))
-                for c in sources
-            ),
-            *(
-                ChannelPlan(c.name, c.modality, plan_target(c, fingerprint, reasons))
-                for c in targets
-            ),
+        channels=tuple(
+            ChannelPlan(
+                c.name, c.modality, plan_normalization(c, fingerprint, reasons, target=c in targets)
+            )
+            for c in (*sources, *targets)
         ),
         sources=tuple(c.name for c in sources),
         targets=tuple(c.name for c in targets),
@@ -121,27 +116,19 @@ def make_plan(dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: 
     return refresh(plan)
 
 
-def plan_source(
-    channel: Channel, fingerprint: Fingerprint, reasons: dict[str, str]
+def plan_normalization(
+    channel: Channel, fingerprint: Fingerprint, reasons: dict[str, str], *, target: bool
 ) -> Normalization:
-    """How a source gets to network units."""
+    """How a channel gets to network units and back; a target has limits to be clipped to."""
     if channel.modality == "CT":
         return fixed_range(channel.name, reasons, limits=CT_LIMITS)
-    return z_score(channel.name, fingerprint, reasons)
-
-
-def plan_target(
-    channel: Channel, fingerprint: Fingerprint, reasons: dict[str, str]
-) -> Normalization:
-    """How a target gets to network units and back: limited, so that it can be clipped."""
-    if channel.modality == "CT":
-        return fixed_range(channel.name, reasons, limits=CT_LIMITS)
-    return percentile_scale(channel.name, fingerprint, reasons)
+    rule = percentile_scale if target else z_score
+    return rule(channel.name, fingerprint, reasons)
 
 
 def plan_paired_grid(
-    sources: list[Channel],
-    targets: list[Channel],
+    sources: Sequence[Channel],
+    targets: Sequence[Channel],
     fingerprint: Fingerprint,
     reasons: dict[str, str],
 ) -> Grid:

@@ -37,12 +37,7 @@ def validate(plan: Plan, network: nn.Module, store: Store, cases: Sequence[str])
         sources = tuple(name for name in plan.sources if name in described.present)
         targets = tuple(name for name in plan.targets if name in described.present)
         voxels = torch.from_numpy(np.asarray(store.voxels(case), np.float32))
-        air = [
-            normalize.background_value(c.normalization, *described.ranges[c.name])
-            if c.name in described.ranges
-            else 0.0
-            for c in plan.channels
-        ]
+        air = normalize.background_values(plan, described.ranges)
         request = Request(sources, targets)
         predicted = synthesize(plan, [network], voxels.to(device), request, air).cpu()
         for name, volume in zip(targets, predicted, strict=True):

@@ -5,10 +5,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from like_cases import like_cases
 
 from liftnet.core.dataset import Channel, Dataset, DatasetDescription
 from liftnet.core.errors import DatasetError, PlanError
-from liftnet.core.fingerprint import CaseFingerprint, ChannelStatistics, Fingerprint, IntensityRange
+from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import ClipAndScale, MixerSpec, PercentileScale, Plan, TranslatorSpec
 from liftnet.pipeline.plan import apply_setting, explain
 from liftnet.tasks.base import Budget
@@ -33,22 +34,12 @@ def fingerprint_of(
     stripped: bool = True,
 ) -> Fingerprint:
     """A fingerprint of three like cases; the paper's input by default."""
-    values = IntensityRange(400.0, 120.0, 0.0, 380.0, 900.0, 0.0, 1100.0)
     start = tuple((n - b) // 2 for n, b in zip(shape, box, strict=True))
     stop = tuple(s + b for s, b in zip(start, box, strict=True))
-    case = CaseFingerprint(
-        shape, spacing, "SPL", start, stop, 0.16, 0.84 if stripped else 0.0,
-        dict.fromkeys(names, values), {},
+    return like_cases(
+        shape, spacing, (start, stop), names=names, stripped=stripped, fraction=0.16,
+        zero_fraction=0.84, low=0.0,
     )  # fmt: skip
-    statistics = ChannelStatistics(3, 400.0, 120.0, 0.0, 380.0, 900.0, 0.0, 1100.0)
-    return Fingerprint(
-        1,
-        "Dataset001_D",
-        "nonzero" if stripped else "otsu",
-        dict.fromkeys("xyz", case),
-        dict.fromkeys(names, statistics),
-        [],
-    )
 
 
 @cache

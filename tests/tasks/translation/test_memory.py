@@ -119,8 +119,9 @@ def measured_gib(plan: Plan, stage: SliceTranslation | ResidualContext) -> float
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch):
     """Float32, as the plan of these tests says, also on processors with bfloat16."""
-    for module in ("slice_translation", "residual_context", "synthesis"):
-        monkeypatch.setattr(f"liftnet.tasks.translation.{module}.autocast", lambda _: nullcontext())
+    stages = ("tasks.translation.slice_translation", "tasks.translation.residual_context")
+    for module in (*stages, "networks.synthesis"):
+        monkeypatch.setattr(f"liftnet.{module}.autocast", lambda _: nullcontext())
 
 
 @pytest.mark.parametrize("sources", [1, 2])

@@ -5,10 +5,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from like_cases import like_cases
 
 from liftnet.core.dataset import Channel, Dataset, DatasetDescription
 from liftnet.core.errors import DatasetError, PlanError
-from liftnet.core.fingerprint import CaseFingerprint, ChannelStatistics, Fingerprint, IntensityRange
+from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.jsonable import from_json, to_json
 from liftnet.core.plan import (
     ClipAndScale,
@@ -43,21 +44,11 @@ def fingerprint_of(
     stripped: bool = False,
 ) -> Fingerprint:
     """A fingerprint of three like cases; a SynthRAD head by default."""
-    values = IntensityRange(400.0, 120.0, 3.0, 380.0, 900.0, 0.0, 1100.0)
-    start, stop = tuple(n // 8 for n in shape), tuple(n - n // 8 for n in shape)
-    case = CaseFingerprint(
-        shape, spacing, "SPL", start, stop, 0.3, 0.6 if stripped else 0.0,
-        dict.fromkeys(names, values), {},
+    box = tuple(n // 8 for n in shape), tuple(n - n // 8 for n in shape)
+    return like_cases(
+        shape, spacing, box, names=names, stripped=stripped, fraction=0.3, zero_fraction=0.6,
+        low=3.0,
     )  # fmt: skip
-    statistics = ChannelStatistics(3, 400.0, 120.0, 3.0, 380.0, 900.0, 0.0, 1100.0)
-    return Fingerprint(
-        2,
-        "Dataset001_D",
-        "nonzero" if stripped else "otsu",
-        dict.fromkeys("xyz", case),
-        dict.fromkeys(names, statistics),
-        [],
-    )
 
 
 @cache

@@ -49,8 +49,9 @@ def store(folder) -> Store:
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch):
     """Float32 also on processors with bfloat16: what should be equal is equal."""
-    for module in ("slice_translation", "residual_context", "synthesis"):
-        monkeypatch.setattr(f"liftnet.tasks.translation.{module}.autocast", lambda _: nullcontext())
+    stages = ("tasks.translation.slice_translation", "tasks.translation.residual_context")
+    for module in (*stages, "networks.synthesis"):
+        monkeypatch.setattr(f"liftnet.{module}.autocast", lambda _: nullcontext())
 
 
 def network_of(plan: Plan, stage=ResidualContext, seed: int = 0) -> nn.Module:
