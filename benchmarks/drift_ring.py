@@ -15,13 +15,9 @@ import time
 import torch
 from torch import Tensor, nn
 
-from liftnet.losses.drift import (
-    FeatureScale,
-    drift_loss,
-    energy_distance,
-    scale_of,
-)
+from liftnet.losses.drift import drift_loss, energy_distance
 from liftnet.losses.drift_monitors import diversity_ratio, nearest_ratio
+from liftnet.losses.feature_scale import FeatureScale, scale_of
 
 NUM_MODES = 8
 RADIUS, STD = 2.0, 0.1

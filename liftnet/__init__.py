@@ -8,8 +8,10 @@ from liftnet.version import __version__
 _FUNCTIONS = (
     "convert",
     "demo",
+    "download",
     "evaluate",
     "extract_fingerprint",
+    "generate",
     "plan",
     "plan_and_preprocess",
     "predict",

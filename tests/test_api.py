@@ -18,11 +18,13 @@ from liftnet.cli.main import COMMANDS
 NAMES = sorted(command.removeprefix("liftnet_") for command in COMMANDS)
 INVERTED = {"no_mapper": "mapper", "no_check": "check"}  # a flag can only switch something on
 RENAMED = {"explain": "explain_plan"}  # plan.explain is a function
-WITHOUT_OPTION = {
-    ("convert", "task"),  # there is one task so far that a layout fits
-    ("demo", "size"),  # for tests
+WITHOUT_OPTION = {("demo", "size")}  # for tests
+ALSO = {"predict": "generate"}  # with -n
+OTHER_DEFAULT = {
+    ("train", "fold"),  # (0,), which the command line cannot show
+    ("predict", "input_folder"),  # -i or -n must be given
+    ("predict", "num_volumes"),
 }
-OTHER_DEFAULT = {("train", "fold")}  # (0,), which the command line cannot show
 MAX_HELP_SECONDS = 1.0  # CPU time; measured 0.25, and CI machines are slow
 HEAVY = ("torch", "SimpleITK", "scipy", "matplotlib")
 
@@ -42,9 +44,13 @@ def run_python(code: str) -> tuple[str, float]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_command_and_function_take_the_same(name):
-    """Names and defaults of a command's parameters are those of its function."""
+    """Names and defaults of a command's parameters are those of its function, or of its two."""
     command = inspect.signature(getattr(import_module(f"liftnet.cli.{name}"), name)).parameters
-    function = dict(inspect.signature(getattr(liftnet, name)).parameters)
+    function = {
+        parameter: facts
+        for own in (ALSO.get(name, name), name)
+        for parameter, facts in inspect.signature(getattr(liftnet, own)).parameters.items()
+    }
     for option, parameter in command.items():
         own = INVERTED.get(option) or RENAMED.get(option, option)
         assert own in function, f"{name}() has no parameter {own}"

@@ -57,7 +57,7 @@ def test_every_option_is_documented_and_exists():
 def test_the_check_bites():
     """A row too many, a row too few and another value are all seen."""
     text = REFERENCE.read_text(encoding="utf-8")
-    row = "| `-r DIR` | Folder of references with the same names. |\n"
+    row = "| `-r DIR` | References with the same names, or real volumes. |\n"
     assert row in text
     for damaged in (row * 2, row.replace("DIR", "FILE"), ""):
         changed = text.replace(row, damaged.replace("-r", "-x", 1))

@@ -47,6 +47,15 @@ def convert(
         str | None,
         typer.Option("--masks", metavar="DIR", help="folders: masks, named like the images."),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="NAME",
+            help="folders: unconditional takes one contrast. Default: translation with targets, "
+            "else missing_modality.",
+        ),
+    ] = None,
     copy: Annotated[
         bool, typer.Option("--copy", help="Copy the files instead of linking to them.")
     ] = False,
@@ -63,6 +72,7 @@ def convert(
         test=test,
         target=target,
         masks=masks,
+        task=task,
         copy=copy,
         workspace=workspace,
     )

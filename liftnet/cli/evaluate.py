@@ -4,15 +4,17 @@ from typing import Annotated
 
 import typer
 
-from liftnet.cli.shell import ProcessesOption, WorkspaceOption, run
+from liftnet.cli.shell import DeviceOption, ProcessesOption, WorkspaceOption, run
 
 
 def evaluate(
     predicted_folder: Annotated[
-        str, typer.Option("-i", metavar="DIR", help="Folder of predicted CASE_0003.nii.gz files.")
+        str,
+        typer.Option("-i", metavar="DIR", help="Folder of predicted images or generated volumes."),
     ],
     reference_folder: Annotated[
-        str, typer.Option("-r", metavar="DIR", help="Folder of references with the same names.")
+        str,
+        typer.Option("-r", metavar="DIR", help="References with the same names, or real volumes."),
     ],
     output: Annotated[
         str | None,
@@ -22,7 +24,7 @@ def evaluate(
         str,
         typer.Option(
             "--protocol",
-            metavar="liftnet|lift|cwdm|brasyn|synthrad2023|synthrad2025",
+            metavar="liftnet|lift|cwdm|brasyn|synthrad2023|synthrad2025|wdm",
             help="Range, grid and mask; each prints what it does.",
         ),
     ] = "liftnet",
@@ -45,10 +47,42 @@ def evaluate(
         str | None,
         typer.Option("-d", metavar="ID", help="Dataset. Default: the one that predicted."),
     ] = None,
+    training: Annotated[
+        str | None,
+        typer.Option(
+            "--training", metavar="DIR", help="Generated: training volumes, if -r has others."
+        ),
+    ] = None,
+    medicalnet: Annotated[
+        str | None,
+        typer.Option(
+            "--medicalnet", metavar="FILE", help="Generated: weights of MedicalNet's ResNet-50."
+        ),
+    ] = None,
+    pairs: Annotated[
+        int | None,
+        typer.Option(
+            "--pairs", metavar="N", help="Generated: pairs of volumes for MS-SSIM. Default: 200."
+        ),
+    ] = None,
+    plan_name: Annotated[
+        str | None,
+        typer.Option(
+            "-p", metavar="NAME", help="Generated: the plan. Default: the one that generated."
+        ),
+    ] = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            "-f", metavar="FOLD", help="Generated: whose encoder. Default: the first trained."
+        ),
+    ] = None,
+    device: DeviceOption = None,
     num_processes: ProcessesOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Score predicted images against references: a table, scores.json and scores.csv."""
+    """Score predicted images against references, or generated volumes against real ones."""
+    from liftnet.core.scores import Scores
     from liftnet.pipeline import evaluate as step
 
     scores = step.evaluate(
@@ -59,10 +93,16 @@ def evaluate(
         output=output,
         sources=sources,
         masks=masks,
+        training=training,
+        medicalnet=medicalnet,
+        pairs=pairs,
+        plan_name=plan_name,
+        fold=fold,
+        device=device,
         num_processes=num_processes,
         workspace=workspace,
     )
-    if scores.failures:
+    if isinstance(scores, Scores) and scores.failures:
         raise typer.Exit(1)
 
 

@@ -9,13 +9,15 @@ __all__ = ["COMMANDS", "liftnet"]
 COMMANDS = {
     "liftnet_demo": "make a small dataset and run every step on it",
     "liftnet_convert": "bring BraTS or plain folders into liftnet's raw format",
+    "liftnet_download": "fetch weights of a network that was trained elsewhere",
     "liftnet_plan_and_preprocess": "the next three commands in one",
     "liftnet_extract_fingerprint": "measure a raw dataset, and check it",
     "liftnet_plan": "decide everything from the fingerprint and the GPU memory",
     "liftnet_preprocess": "crop, normalize, resample and store the training cases",
     "liftnet_train": "train folds; the same command continues a stopped run",
-    "liftnet_predict": "synthesize absent images for a folder of new files",
-    "liftnet_evaluate": "score predicted images against references",
+    "liftnet_predict": "synthesize absent images for new files, or generate volumes",
+    "liftnet_generate": "generate volumes from random numbers; liftnet_predict -n",
+    "liftnet_evaluate": "score images against references, or generated volumes",
 }
 
 

@@ -1,5 +1,6 @@
 """`liftnet_plan`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +13,18 @@ GpuMemoryOption = Annotated[
 ]
 StepsOption = Annotated[
     int | None,
-    typer.Option("--steps", metavar="N", help="Length of training; rates follow. Default: 250000."),
+    typer.Option(
+        "--steps", metavar="N", help="Length of training; rates follow. Default: the task's own."
+    ),
+]
+FeaturesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--features",
+        metavar="FILE",
+        help="Weights of ImageNet's ResNet-18 (.pth, .safetensors), for task unconditional. "
+        "Default: features learned from the dataset.",
+    ),
 ]
 NameOption = Annotated[
     str, typer.Option("-p", metavar="NAME", help="Name of the plan; several live side by side.")
@@ -30,6 +42,7 @@ def plan(
     dataset: DatasetOption = None,
     gpu_memory: GpuMemoryOption = None,
     steps: StepsOption = None,
+    features: FeaturesOption = None,
     plan_name: NameOption = "default",
     settings: SetOption = None,
     explain: ExplainOption = False,
@@ -42,6 +55,7 @@ def plan(
         dataset,
         gpu_memory=gpu_memory,
         steps=steps,
+        features=features,
         plan_name=plan_name,
         settings=settings,
         explain_plan=explain,

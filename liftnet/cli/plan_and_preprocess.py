@@ -1,7 +1,14 @@
 """`liftnet_plan_and_preprocess`."""
 
 from liftnet.cli.extract_fingerprint import NoCheckOption, StrictOption
-from liftnet.cli.plan import ExplainOption, GpuMemoryOption, NameOption, SetOption, StepsOption
+from liftnet.cli.plan import (
+    ExplainOption,
+    FeaturesOption,
+    GpuMemoryOption,
+    NameOption,
+    SetOption,
+    StepsOption,
+)
 from liftnet.cli.preprocess import CleanOption
 from liftnet.cli.shell import DatasetOption, ProcessesOption, WorkspaceOption, run
 
@@ -10,6 +17,7 @@ def plan_and_preprocess(
     dataset: DatasetOption = None,
     gpu_memory: GpuMemoryOption = None,
     steps: StepsOption = None,
+    features: FeaturesOption = None,
     plan_name: NameOption = "default",
     settings: SetOption = None,
     explain: ExplainOption = False,
@@ -26,6 +34,7 @@ def plan_and_preprocess(
         dataset,
         gpu_memory=gpu_memory,
         steps=steps,
+        features=features,
         plan_name=plan_name,
         settings=settings,
         explain_plan=explain,

@@ -1,9 +1,21 @@
-"""`liftnet_predict`."""
+"""`liftnet_predict`: images from others, or with -n volumes from nothing."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
+from liftnet.cli.generate import (
+    CheckpointOption,
+    ContinueOption,
+    FirstOption,
+    InterpolateOption,
+    NormalizedOption,
+    PartOption,
+    PartsOption,
+    SeedOption,
+    TemperatureOption,
+)
 from liftnet.cli.shell import (
     DatasetOption,
     DeviceOption,
@@ -13,20 +25,30 @@ from liftnet.cli.shell import (
     WorkspaceOption,
     run,
 )
+from liftnet.core.errors import LiftnetError
 
 
 def predict(
+    *,
     input_folder: Annotated[
-        str,
+        str | None,
         typer.Option("-i", metavar="DIR", help="Folder of CASE_0000.nii.gz, CASE_0001... files."),
-    ],
+    ] = None,
+    num_volumes: Annotated[
+        int | None,
+        typer.Option("-n", metavar="N", help="Generate N volumes from nothing; in place of -i."),
+    ] = None,
     output_folder: Annotated[
         str, typer.Option("-o", metavar="DIR", help="Folder for the synthesized images.")
     ],
     dataset: DatasetOption = None,
     fold: Annotated[
         list[str] | None,
-        typer.Option("-f", metavar="FOLD", help="Folds to average. Default: all trained ones."),
+        typer.Option(
+            "-f",
+            metavar="FOLD",
+            help="Folds to average. Default: all trained ones; with -n, the first of them.",
+        ),
     ] = None,
     plan_name: PlanOption = "default",
     no_mapper: MapperOption = False,
@@ -40,48 +62,96 @@ def predict(
             "-m", "--masks", metavar="DIR", help="Masks CASE.nii.gz. Default: from the sources."
         ),
     ] = None,
-    normalized: Annotated[
-        bool, typer.Option("--normalized", help="Write the network's units, [0, 1] or [-1, 1].")
-    ] = False,
-    continue_prediction: Annotated[
-        bool, typer.Option("--continue_prediction", help="Keep outputs that are finished.")
-    ] = False,
-    num_parts: Annotated[
-        int, typer.Option("-num_parts", metavar="N", help="Split the cases over N runs ...")
-    ] = 1,
-    part_id: Annotated[
-        int, typer.Option("-part_id", metavar="I", help="... and do part I, from 0.")
-    ] = 0,
-    checkpoint: Annotated[
-        str, typer.Option("-chk", metavar="best|latest", help="Which weights.")
-    ] = "best",
+    seed: SeedOption = 0,
+    first: FirstOption = 0,
+    temperature: TemperatureOption = None,
+    interpolate: InterpolateOption = None,
+    normalized: NormalizedOption = False,
+    continue_prediction: ContinueOption = False,
+    num_parts: PartsOption = 1,
+    part_id: PartOption = 0,
+    checkpoint: CheckpointOption = "best",
     device: DeviceOption = None,
     num_processes: ProcessesOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Synthesize, for every case of a folder, what it lacks."""
-    from liftnet.pipeline import predict as step
+    """Synthesize, for every case of a folder, what it lacks; or, with -n, generate volumes."""
+    from_images = {"--no-mapper": no_mapper, "--target": target, "-m": masks}
+    from_nothing = {
+        "--seed": seed,
+        "--first": first,
+        "--temperature": temperature is not None,
+        "--interpolate": interpolate,
+    }
+    shared: dict[str, Any] = {
+        "plan_name": plan_name,
+        "normalized": normalized,
+        "continue_prediction": continue_prediction,
+        "num_parts": num_parts,
+        "part_id": part_id,
+        "checkpoint": checkpoint,
+        "device": device,
+        "num_processes": num_processes,
+        "workspace": workspace,
+    }
+    if num_volumes is None:
+        if input_folder is None:
+            raise LiftnetError(
+                "There is nothing to make images of: neither -i nor -n is given",
+                where="liftnet_predict",
+                remedy="Give a folder of images with -i, or a number of new volumes with -n.",
+            )
+        _refuse(from_nothing, "-i", "they are for generating volumes with -n")
+        from liftnet.pipeline import predict as synthesis
 
-    failures = step.predict(
-        input_folder,
+        failures = synthesis.predict(
+            input_folder,
+            output_folder,
+            dataset,
+            fold=fold,
+            mapper=not no_mapper,
+            target=target,
+            masks=masks,
+            **shared,
+        )
+        if failures:
+            raise typer.Exit(1)
+        return
+    _refuse({"-i": input_folder, **from_images}, "-n", "they are for images made from others")
+    if fold and len(fold) > 1:
+        raise LiftnetError(
+            f"Volumes are generated with one fold, not with {len(fold)}",
+            where="-f",
+            remedy="Name one: the mean of several volumes is no volume.",
+        )
+    from liftnet.pipeline import generate as generation
+
+    generation.generate(
+        num_volumes,
         output_folder,
         dataset,
-        fold=fold,
-        plan_name=plan_name,
-        mapper=not no_mapper,
-        target=target,
-        masks=masks,
-        normalized=normalized,
-        continue_prediction=continue_prediction,
-        num_parts=num_parts,
-        part_id=part_id,
-        checkpoint=checkpoint,
-        device=device,
-        num_processes=num_processes,
-        workspace=workspace,
+        seed=seed,
+        first=first,
+        temperature=temperature,
+        interpolate=interpolate,
+        fold=fold[0] if fold else None,
+        **shared,
     )
-    if failures:
-        raise typer.Exit(1)
+
+
+def _refuse(options: Mapping[str, object], mode: str, purpose: str) -> None:
+    """Refuse options that have no meaning beside -i or -n.
+
+    Raises:
+        LiftnetError: If one is given.
+    """
+    given = [option for option, value in options.items() if value]
+    if given:
+        raise LiftnetError(
+            f"{', '.join(given)} cannot be used with {mode}",
+            where="liftnet_predict",
+            remedy=f"Leave out {' and '.join(given)}, or {mode}: {purpose}.",
+        )
 
 
 def main() -> None:

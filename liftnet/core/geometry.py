@@ -125,8 +125,8 @@ def turn(volume: Volume, axes: AxisOrder) -> Volume:
 class Placement:
     """How a case came from its own grid to the plan's: turned, cropped to a box, resampled.
 
-    `start` and `stop` bound the box in the turned grid (half-open); `shape` is the size of the
-    prepared grid, which covers exactly that box.
+    `start` and `stop` bound the box in the turned grid (half-open); they lie outside it where the
+    image was padded. `shape` is the size of the prepared grid, which covers exactly that box.
     """
 
     source: Geometry
@@ -137,12 +137,21 @@ class Placement:
 
     @property
     def box(self) -> tuple[slice, slice, slice]:
-        """The box as slices of the turned grid."""
-        return (
-            slice(self.start[0], self.stop[0]),
-            slice(self.start[1], self.stop[1]),
-            slice(self.start[2], self.stop[2]),
+        """What the box and the turned grid share, as slices of the turned grid."""
+        d, h, w = (
+            slice(max(start, 0), max(min(stop, size), 0))
+            for start, stop, size in zip(self.start, self.stop, self.turned_shape, strict=True)
         )
+        return (d, h, w)
+
+    @property
+    def inside(self) -> tuple[slice, slice, slice]:
+        """What the box and the turned grid share, as slices of the box."""
+        d, h, w = (
+            slice(part.start - start, part.stop - start)
+            for part, start in zip(self.box, self.start, strict=True)
+        )
+        return (d, h, w)
 
     @property
     def turned_shape(self) -> Shape:

@@ -7,12 +7,19 @@ __all__ = [
     "AugmentationSpec",
     "ChannelPlan",
     "ClipAndScale",
+    "CriticSpec",
+    "DriftSpec",
+    "FeatureSpec",
+    "GeneratorSpec",
     "Grid",
     "Inference",
+    "MapperSpec",
     "MemoryEstimate",
     "MixerSpec",
+    "NetworkSpec",
     "PercentileScale",
     "Plan",
+    "ResNetSpec",
     "ResidualSpec",
     "Schedule",
     "TranslatorSpec",
@@ -24,7 +31,7 @@ PLAN_VERSION = 2
 
 @dataclass(frozen=True)
 class PercentileScale:
-    """MR: clamp negatives to 0, clip to two quantiles of the image itself, scale to [0, 1].
+    """MR: clamp negatives to 0, clip to two quantiles of the image itself, scale to `limits`.
 
     `region` says over which voxels the quantiles are taken: the image's own non-zero voxels
     ("foreground", independent of the field of view) or the whole grid ("grid", cWDM's letter).
@@ -37,6 +44,7 @@ class PercentileScale:
     upper: float
     typical_low: float
     typical_high: float
+    limits: tuple[float, float] = (0.0, 1.0)  # what the two quantiles become
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,9 @@ class Grid:
     resample_in_plane: bool
     resample_through_plane: bool
     mask: Literal["none", "body"]  # "body": a mask per case, from its file or from the sources
-    box: tuple[int, int, int] | None  # only a box of this size about the mask's centre is used
+    box: tuple[int, int, int] | None  # only a box of this size is used: about the mask's centre,
+    # or, with `pad_to_box`, about that of the foreground and padded where the image ends
+    pad_to_box: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,82 @@ class ResidualSpec:
     width: int  # feature maps
     convolutions: int
     neighbours: int  # slices on each side that it sees
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """The masked autoencoder of slices whose features the drift compares."""
+
+    widths: tuple[int, ...]  # feature maps per stage, finest first, at strides 2, 4, 8, ...
+    patch: int  # pixels along each side of what is hidden at once
+    masked: float  # share of patches hidden
+
+
+@dataclass(frozen=True)
+class ResNetSpec:
+    """ResNet-18 trained on ImageNet, in place of the masked autoencoder."""
+
+    weights: str  # path of the file
+    sha256: str
+
+
+@dataclass(frozen=True)
+class GeneratorSpec:
+    """The slice generator: principal components, and a U-Net that refines what they give."""
+
+    in_plane: tuple[int, int]  # rows and columns, multiples of `stride`; the grid's
+    code_size: int  # principal components
+    widths: tuple[int, ...]  # feature maps per stage, finest first, at strides 1, 2, 4, ...
+
+    @property
+    def stride(self) -> int:
+        """In-plane sizes must be multiples of this."""
+        return int(2 ** (len(self.widths) - 1))
+
+
+@dataclass(frozen=True)
+class CriticSpec:
+    """The critic of slices against which the generator is trained."""
+
+    widths: tuple[int, ...]  # feature maps per layer, at strides 2, 4, 8, ...
+
+
+@dataclass(frozen=True)
+class MapperSpec:
+    """The depth mapper: one latent of a volume to the codes of all its slices."""
+
+    latent_size: int
+    code_size: int
+    hidden_size: int
+    num_blocks: int
+    fourier_frequencies: int
+    waves: int  # cosines of the smooth part
+
+
+NetworkSpec = (
+    TranslatorSpec
+    | MixerSpec
+    | ResidualSpec
+    | FeatureSpec
+    | ResNetSpec
+    | GeneratorSpec
+    | CriticSpec
+    | MapperSpec
+)
+
+
+@dataclass(frozen=True)
+class DriftSpec:
+    """How generated volumes are compared with real ones."""
+
+    mode: Literal["attract_repel", "attract"]  # "attract": LiFT Eq. 5
+    bank: Literal["matched", "pooled"]  # real slices of the same index, or of any (LiFT Eq. 4)
+    start: Literal["real", "random"]  # the mapper begins at the codes of real volumes, or anywhere
+    positives: int  # real volumes per problem
+    slices_per_plane: int  # problems per plane and step
+    temperatures: tuple[float, ...]  # widths of the kernel, in spreads of the real distances
+    bandwidth: float  # R of "attract", in mean real distances
+    checked_volumes: int  # generated at each validation, for the monitors
 
 
 @dataclass(frozen=True)
@@ -181,6 +267,7 @@ class Inference:
 
     slice_batch: int
     passes: Literal["one", "two"]  # one: keep the skips; two: LiFT Algorithm 2
+    temperature: float = 1.0  # by which the latent of a generated volume is multiplied
 
 
 @dataclass(frozen=True)
@@ -206,7 +293,7 @@ class Plan:
     targets: tuple[str, ...]
     source_dropout: float  # probability that a training step hides more sources than it must
     grid: Grid
-    networks: dict[str, TranslatorSpec | MixerSpec | ResidualSpec]
+    networks: dict[str, NetworkSpec]
     losses: dict[str, float]
     augmentation: AugmentationSpec
     stages: dict[str, Schedule]
@@ -214,6 +301,12 @@ class Plan:
     memory: MemoryEstimate
     seed: int
     reasons: dict[str, str]  # setting -> why it has its value, and the source of the rule
+    drift: DriftSpec | None = None  # for generation only
+
+    @property
+    def guides(self) -> tuple[str, ...]:
+        """The channels in which foreground and mask are found: the sources, if there are any."""
+        return self.sources or self.targets
 
     @property
     def channel_names(self) -> tuple[str, ...]:

@@ -11,17 +11,23 @@ from liftnet.core.jsonable import from_json, read_versioned
 
 __all__ = [
     "AVERAGE",
+    "COHORT_SCORES_VERSION",
     "SCORES_VERSION",
     "CaseScore",
+    "ClosestPair",
+    "CohortRow",
+    "CohortScores",
     "Comparison",
     "MetricSummary",
     "Protocol",
     "ScoreFailure",
     "Scores",
+    "read_cohort_scores",
     "read_scores",
 ]
 
 SCORES_VERSION = 1
+COHORT_SCORES_VERSION = 1
 AVERAGE = "average"  # the key of the summary over all contrasts
 
 
@@ -123,6 +129,63 @@ def read_scores(path: Path) -> Scores:
     remedy = "Make them again with liftnet_evaluate."
     data = read_versioned(path, SCORES_VERSION, what="The scores have", remedy=remedy)
     return from_json(Scores, _with_infinities(data), where=path.name)
+
+
+@dataclass(frozen=True)
+class CohortRow:
+    """One metric of a generated cohort and the same of a real one; None where there is none."""
+
+    group: str  # what it is computed from: the name of the features, or "voxels"
+    metric: str
+    generated: float | None
+    real: float | None
+    good: str  # what a good value is
+
+
+@dataclass(frozen=True)
+class ClosestPair:
+    """The volume of a cohort that is nearest to one it is compared with, in mean voxel error."""
+
+    cohort: str  # "generated" or "real"
+    volume: str
+    neighbour: str
+    distance: float  # in units of [-1, 1]
+
+
+@dataclass(frozen=True)
+class CohortScores:
+    """What cohort_scores.json holds: generated volumes against real ones, as two cohorts."""
+
+    version: int
+    protocol: Protocol
+    task: str
+    dataset: str  # "" if it is not known
+    plan: str  # "" if there is none
+    channel: str
+    generated_folder: str
+    real_folder: str
+    training_folder: str  # "" if none was given
+    num_generated: int
+    num_real: int
+    num_training: int
+    shape: tuple[int, int, int]  # (D, H, W) of every volume that was compared
+    features: dict[str, int]  # name -> length: numbers of different features do not compare
+    rows: tuple[CohortRow, ...]
+    closest: tuple[ClosestPair, ...]
+    notes: tuple[str, ...]  # what the numbers rest on
+    warnings: tuple[str, ...]
+    liftnet: str
+
+
+def read_cohort_scores(path: Path) -> CohortScores:
+    """The content of a cohort_scores.json file.
+
+    Raises:
+        PlanError: If the file is missing, damaged or of another version.
+    """
+    remedy = "Make them again with liftnet_evaluate."
+    data = read_versioned(path, COHORT_SCORES_VERSION, what="The scores have", remedy=remedy)
+    return from_json(CohortScores, data, where=path.name)
 
 
 def _with_infinities(node: Any, key: str = "") -> Any:

@@ -8,27 +8,22 @@ dimensions: (..., N, F) and (..., M, F).
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from liftnet.losses.reconstruction import full_precision
+from liftnet.losses.feature_scale import FeatureScale, mean_distance, pairwise_distances
 from liftnet.ops.precision import without_autocast
 
 __all__ = [
     "TEMPERATURES",
     "DriftMode",
-    "FeatureScale",
     "drift_field",
     "drift_loss",
     "energy_distance",
     "log_affinities",
-    "mean_distance",
-    "pairwise_distances",
-    "scale_of",
 ]
 
 DriftMode = Literal["attract", "attract_repel"]
@@ -37,74 +32,9 @@ DriftMode = Literal["attract", "attract_repel"]
 # dimension; the three were the best of the lists tried.
 TEMPERATURES = (0.35, 0.7, 1.5)
 BANDWIDTH = 0.2  # ours: LiFT does not give R; the widest temperature of Deng et al. 2026
-LEAST_CV = 0.016  # ours: the spread in 2048 independent dimensions; real features vary more
-# ours: near-empty slices hardly vary, and the gradient goes with 1 / S: without a floor they would
-# drown the other problems. A tenth keeps every slice that shows something as it is.
-LEAST_DISTANCE = 0.1
 # ours: a difference of two means of features of size 1 has a rounding error of 1e-7 in float32;
 # smaller fields than this are rounding, and are not blown up to size 1.
 LEAST_FIELD = 1e-4
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureScale:
-    """Where the real features of every problem lie and how far apart they are.
-
-    Attributes:
-        mean: (..., F), the mean of the bank.
-        distance: (...), the mean distance between two real samples.
-        cv: (...), the spread of the distances from one real sample to the others, as a share of
-            `distance`.
-    """
-
-    mean: Tensor
-    distance: Tensor
-    cv: Tensor
-
-    @property
-    def unit(self) -> Tensor:
-        """S = distance / sqrt(F), (...): features are divided by it. Source: Deng et al. Eq. 21."""
-        return self.distance / math.sqrt(self.mean.shape[-1])
-
-    def at(self, index: Any) -> "FeatureScale":
-        """The scale of some of the problems: their index in the leading dimensions."""
-        return FeatureScale(self.mean[index], self.distance[index], self.cv[index])
-
-    def centred(self, features: Tensor) -> Tensor:
-        """The features (..., N, F) less the mean of the bank, in float32 (float64 stays)."""
-        return full_precision(features) - self.mean.unsqueeze(-2)
-
-
-def scale_of(real: Tensor) -> FeatureScale:
-    """The scale of banks of real features (..., M, F), from distances among real samples only.
-
-    A scale that also counted generated samples would shrink with them, and so hold a collapsed
-    generator where it is. To be computed once, from the whole bank; with few samples `cv` is rough.
-    Where several problems are given, none has less than a tenth of their mean distance.
-
-    Source: Deng et al. 2026, Eq. 18-22. Differs: they scale by all pairs, with fixed temperatures.
-
-    Raises:
-        ValueError: a bank has fewer than 2 samples, or no bank varies.
-    """
-    if real.ndim < 2 or real.shape[-2] < 2:
-        raise ValueError(f"expected real features (..., M, F) with M >= 2, got {tuple(real.shape)}")
-    with torch.no_grad(), without_autocast(real.device):
-        features = full_precision(real)
-        mean = features.mean(dim=-2)
-        num_real = features.shape[-2]
-        between = pairwise_distances(features - mean.unsqueeze(-2), features - mean.unsqueeze(-2))
-        others = ~torch.eye(num_real, dtype=torch.bool, device=real.device)
-        rows = between[..., others].reshape(*between.shape[:-1], num_real - 1)
-        distance = rows.mean(dim=(-2, -1))
-        if not distance.mean() > 0:
-            raise ValueError(
-                "expected real features that differ from sample to sample, "
-                f"got a mean distance of {float(distance.mean())}"
-            )
-        distance = torch.maximum(distance, LEAST_DISTANCE * distance.mean())
-        cv = rows.std(dim=-1, correction=0).mean(dim=-1) / distance
-        return FeatureScale(mean, distance, cv.clamp_min(LEAST_CV))
 
 
 def drift_field(
@@ -268,24 +198,6 @@ def energy_distance(
         if scale is None:
             return attraction - mean_distance(positives)
         return attraction / scale.distance - 1
-
-
-def pairwise_distances(a: Tensor, b: Tensor) -> Tensor:
-    """The Euclidean distances (..., N, M) between (..., N, F) and (..., M, F), in float32.
-
-    From differences, not from products: nothing cancels, TF32 has no part in it, and equal samples
-    have distance 0 with gradient 0.
-    """
-    with without_autocast(a.device):
-        return torch.cdist(
-            full_precision(a), full_precision(b), compute_mode="donot_use_mm_for_euclid_dist"
-        )
-
-
-def mean_distance(features: Tensor) -> Tensor:
-    """The mean distance between two different samples of (..., N, F), (...)."""
-    count = features.shape[-2]
-    return pairwise_distances(features, features).sum(dim=(-2, -1)) / (count * (count - 1))
 
 
 @torch.no_grad()

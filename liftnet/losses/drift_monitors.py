@@ -10,13 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from liftnet.losses.drift import (
-    TEMPERATURES,
-    FeatureScale,
-    log_affinities,
-    mean_distance,
-    pairwise_distances,
-)
+from liftnet.losses.drift import TEMPERATURES, log_affinities
+from liftnet.losses.feature_scale import FeatureScale, mean_distance, pairwise_distances
 from liftnet.losses.reconstruction import full_precision
 from liftnet.ops.precision import without_autocast
 

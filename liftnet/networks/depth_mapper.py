@@ -1,45 +1,32 @@
 """The depth mapper: one latent of a volume to the codes of all its slices."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liftnet.ops.depth import fourier_depth
+from liftnet.core.plan import MapperSpec
+from liftnet.ops.depth import fourier_depth, relative_depth
 from liftnet.ops.precision import without_autocast
 
-__all__ = ["DepthMapper", "MapperSpec", "depth_waves"]
+__all__ = ["DepthMapper", "depth_waves"]
 
+LEAST_VARIANCE = 1e-12  # ours: of codes that are all alike
 FINE_START = 0.1  # ours: the trunk's share of a code's spread at first; smooth waves have the rest
 
 
-@dataclass(frozen=True)
-class MapperSpec:
-    """The depth mapper."""
-
-    latent_size: int
-    code_size: int
-    hidden_size: int
-    num_blocks: int
-    fourier_frequencies: int
-    waves: int  # sine and cosine pairs of the smooth part
-
-
 def depth_waves(positions: Tensor, waves: int) -> Tensor:
-    """A constant, sines and cosines (D, 2 waves + 1) of positions (D,) in (-1, 1), scaled.
+    """A constant and cosines (D, waves + 1) of positions (D,) in (-1, 1), scaled.
 
-    Wave k has k quarter turns from the middle to an end and the amplitude 1 / (1 + k), before all
-    are scaled so that the squares of a row sum to one: independent coefficients of unit variance
-    give values of unit variance at every depth, and smooth ones along it.
+    Wave k has k half turns from end to end, as in a discrete cosine transform, and the amplitude
+    1 / (1 + k), before all are scaled so that the squares of a row sum to one: independent
+    coefficients of unit variance give values of unit variance at every depth, and smooth ones
+    along it.
     """
-    orders = torch.arange(1, waves + 1, device=positions.device, dtype=positions.dtype)
-    angles = positions[:, None] * (math.pi / 2 * orders)
-    amplitudes = 1 / (1 + orders)
-    constant = torch.ones_like(positions)[:, None]
-    columns = [constant, amplitudes * angles.sin(), amplitudes * angles.cos()]
-    return torch.cat(columns, dim=1) / (1 + amplitudes.square().sum()).sqrt()
+    orders = torch.arange(waves + 1, device=positions.device, dtype=positions.dtype)
+    columns = (math.pi / 2 * orders * (positions[:, None] + 1)).cos() / (1 + orders)
+    return columns / columns.square().sum(dim=1, keepdim=True).sqrt()
 
 
 class FilmBlock(nn.Module):
@@ -77,7 +64,7 @@ class DepthMapper(nn.Module):
 
     def __init__(self, spec: MapperSpec):
         super().__init__()
-        terms = 2 * spec.waves + 1
+        terms = spec.waves + 1
         if spec.latent_size < terms:
             raise ValueError(f"expected a latent size of at least {terms}, got {spec.latent_size}")
         self.spec = spec
@@ -104,6 +91,38 @@ class DepthMapper(nn.Module):
             z = z.float() * temperature
             positions = positions.to(device=z.device, dtype=torch.float32)
             return self._smooth(z, positions) + self._fine(z, positions)
+
+    @torch.no_grad()
+    def start_at(self, codes: Tensor) -> None:
+        """Set the smooth part so that its codes vary as these (N, D, c) do, of N real volumes.
+
+        Their mean and principal components, as far as the waves can follow them; what components
+        beyond the latent's size would add to the variance goes to the others in proportion.
+
+        Raises:
+            ValueError: If there are fewer than 2 volumes, or codes of another size.
+        """
+        if codes.ndim != 3 or len(codes) < 2 or codes.shape[2] != self.spec.code_size:
+            raise ValueError(
+                f"expected codes (N >= 2, D, {self.spec.code_size}), got {tuple(codes.shape)}"
+            )
+        codes = codes.to(self.mean).double()
+        depth = codes.shape[1]
+        positions = relative_depth(depth, device=codes.device).double()
+        amounts = torch.linalg.lstsq(
+            depth_waves(positions, self.spec.waves).expand(len(codes), -1, -1), codes
+        ).solution
+        centre = amounts.mean(dim=0)
+        offsets = (amounts - centre).flatten(1) / math.sqrt(len(codes) - 1)
+        _, sizes, directions = torch.linalg.svd(offsets, full_matrices=False)
+        kept = min(len(sizes), self.spec.latent_size)
+        lost = sizes.square().sum() / sizes[:kept].square().sum().clamp(min=LEAST_VARIANCE)
+        components = (sizes[:kept] * lost.sqrt())[:, None] * directions[:kept]
+        nn.init.zeros_(self.leave.weight)  # the trunk begins with no correction
+        nn.init.zeros_(self.leave.bias)
+        self.mean.copy_(centre)
+        self.coefficients.zero_()
+        self.coefficients[..., :kept] = components.view(kept, *centre.shape).permute(1, 2, 0)
 
     def _smooth(self, z: Tensor, positions: Tensor) -> Tensor:
         amounts = self.mean + torch.einsum("tcl,bl->btc", self.coefficients, z)

@@ -1,28 +1,19 @@
 """A masked autoencoder of slices: features learned from the dataset itself."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from liftnet.core.plan import FeatureSpec
 from liftnet.networks.blocks import NEGATIVE_SLOPE, normalization_layer
 from liftnet.ops.precision import without_autocast
 
-__all__ = ["FeatureSpec", "MaskedAutoencoder", "SliceEncoder", "random_patches"]
+__all__ = ["MaskedAutoencoder", "SliceEncoder", "random_patches"]
 
 SEEN_WEIGHT = 0.1  # ours: what was seen must come through too, but is not what is learned
-
-
-@dataclass(frozen=True)
-class FeatureSpec:
-    """The masked autoencoder."""
-
-    widths: tuple[int, ...]  # feature maps per stage, finest first, at strides 2, 4, 8, ...
-    patch: int  # pixels along each side of what is hidden at once
-    masked: float  # share of patches hidden
 
 
 class DownBlock(nn.Module):

@@ -1,153 +1,99 @@
-"""Codes to slices and back: the generator G2D, the encoder that gives its codes, the critic."""
+"""Codes to slices and back: the generator G2D, and the critic that it is trained against."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liftnet.networks.blocks import NEGATIVE_SLOPE, normalization_layer
-from liftnet.networks.masked_autoencoder import SliceEncoder
+from liftnet.core.plan import GeneratorSpec, TranslatorSpec
+from liftnet.networks.slice_translator import SliceTranslator
 from liftnet.ops.precision import without_autocast
 
-__all__ = ["GeneratorSpec", "PatchDiscriminator", "SliceAutoencoder", "SliceGenerator", "draw_code"]
+__all__ = ["PatchDiscriminator", "SliceGenerator"]
 
-REDUCED_WIDTH = 32  # ours: maps from which the code is read; where things are is kept
-LOG_VARIANCE_LIMIT = 10.0  # ours: exp of it stays finite in every type
+CONVOLUTIONS = 2  # nnU-Net: per stage
+OVERSAMPLED = 16  # Halko et al. 2011: more directions than are kept
+POWER_ITERATIONS = 4  # Halko et al. 2011: for spectra that fall slowly
+LEAST_UNIT = 1e-6  # ours: of slices that are all alike
 CRITIC_SLOPE = 0.2  # pix2pix (Isola et al. 2017)
 CRITIC_KERNEL = 4  # pix2pix: even, so that strided taps overlap evenly
 
 
-@dataclass(frozen=True)
-class GeneratorSpec:
-    """The slice generator and its encoder."""
-
-    in_plane: tuple[int, int]  # rows and columns, multiples of `stride`
-    code_size: int
-    style_size: int  # what the code becomes before it modulates
-    widths: tuple[int, ...]  # feature maps per stage, finest first, at strides 1, 2, 4, ...
-
-    @property
-    def stride(self) -> int:
-        """In-plane sizes must be multiples of this."""
-        return int(2 ** (len(self.widths) - 1))
-
-
-class ModulatedBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut, at twice the size; a style modulates both.
-
-    Maps are narrowed before they are enlarged (nearest, then a convolution: no checkerboards).
-    Each normalization is followed by the style's scale and shift.
-    """
-
-    def __init__(self, in_width: int, width: int, *, style_size: int, enlarge: bool):
-        super().__init__()
-        self.narrow = nn.Conv2d(in_width, width, 1)
-        self.enlarge = enlarge
-        self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        self.normalizations = nn.ModuleList(normalization_layer("group", width) for _ in range(2))
-        self.modulations = nn.ModuleList(nn.Linear(style_size, 2 * width) for _ in range(2))
-
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Maps (N, width, 2 H, 2 W) of maps (N, in_width, H, W) under styles (N, S)."""
-        x = self.narrow(x)
-        if self.enlarge:
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        y = x
-        for convolution, normalize, modulate in zip(
-            self.convolutions, self.normalizations, self.modulations, strict=True
-        ):
-            scale, shift = modulate(style).to(y.dtype)[:, :, None, None].chunk(2, 1)
-            y = normalize(y) * (1 + scale) + shift
-            y = convolution(F.leaky_relu(y, NEGATIVE_SLOPE))
-        return x + y
-
-
 class SliceGenerator(nn.Module):
-    """G2D: codes to slices. The code makes the coarsest maps and modulates every stage.
+    """G2D: codes to slices, and slices to codes.
 
-    The output is linear. Its limits would be those of the intensities, and near both of a tanh the
-    gradient vanishes: where the background is, and the brightest tissue. Whoever writes a volume
-    clips it.
+    A code holds the coordinates of a slice along the principal components of all training slices,
+    in one unit for all of them, so that distances between codes are distances between slices. A
+    U-Net, which sees the code at every scale, adds to the slice of the components what they leave
+    out. It begins with nothing to add: a new generator is as good as its components.
+
+    The output is linear; whoever writes a volume clips it.
 
     Source: LiFT Eq. 1.
-    Differs: the paper names no architecture. Ours is a residual decoder with adaptive
-        normalization (Dumoulin et al. 2017; StyleGAN), so that the code acts at all scales.
+    Differs: the paper names no architecture. Ours needs no training to give every slice a code
+        that can be decoded (measured against a convolutional autoencoder in
+        docs/explanation/generation.md).
     """
+
+    mean: Tensor
+    components: Tensor
+    unit: Tensor
 
     def __init__(self, spec: GeneratorSpec):
         super().__init__()
         if any(side % spec.stride for side in spec.in_plane):
             raise ValueError(f"expected sides in multiples of {spec.stride}, got {spec.in_plane}")
         self.spec = spec
-        self.start_shape = (spec.widths[-1], *(side // spec.stride for side in spec.in_plane))
-        width, rows, columns = self.start_shape
-        self.style = nn.Sequential(
-            nn.Linear(spec.code_size, spec.style_size),
-            nn.LeakyReLU(NEGATIVE_SLOPE),
-            nn.Linear(spec.style_size, spec.style_size),
-            nn.LeakyReLU(NEGATIVE_SLOPE),
+        pixels = spec.in_plane[0] * spec.in_plane[1]
+        self.register_buffer("mean", torch.zeros(pixels))
+        self.register_buffer("components", torch.zeros(spec.code_size, pixels))
+        self.register_buffer("unit", torch.ones(()))
+        self.refiner = SliceTranslator(
+            TranslatorSpec(1, 1, spec.code_size, spec.widths, CONVOLUTIONS, "none")
         )
-        self.start = nn.Linear(spec.code_size, width * rows * columns)
-        outputs = list(reversed(spec.widths))
-        self.stages = nn.ModuleList(
-            ModulatedBlock(before, after, style_size=spec.style_size, enlarge=i > 0)
-            for i, (before, after) in enumerate(zip([width, *outputs[:-1]], outputs, strict=True))
-        )
-        self.leave = nn.Conv2d(spec.widths[0], 1, 3, padding=1)
+        for parameter in self.refiner.head.parameters():
+            nn.init.zeros_(parameter)
+
+    @torch.no_grad()
+    def fit(self, slices: Tensor) -> None:
+        """Take the principal components of slices (N, 1, H, W); no more than N - 1 are not 0.
+
+        Random numbers come from torch's global generator.
+
+        Source: Halko et al. 2011 (the randomized decomposition).
+        """
+        if len(slices) < 2:
+            raise ValueError(f"expected two slices or more, got {len(slices)}")
+        flat = slices.flatten(1).float()
+        self.mean.copy_(flat.mean(dim=0))
+        offsets = flat - self.mean
+        kept = min(self.spec.code_size, len(flat) - 1, flat.shape[1])
+        rank = min(kept + OVERSAMPLED, *flat.shape)
+        _, _, directions = torch.svd_lowrank(offsets, q=rank, niter=POWER_ITERATIONS)
+        self.components.zero_()
+        self.components[:kept] = directions[:, :kept].mT
+        coordinates = offsets @ self.components[:kept].mT
+        self.unit.copy_(coordinates.square().mean().sqrt().clamp(min=LEAST_UNIT))
+
+    def encode(self, slices: Tensor) -> Tensor:
+        """Codes (N, c), float32, of slices (N, 1, H, W)."""
+        with without_autocast(slices.device):
+            offsets = slices.flatten(1).float() - self.mean
+            return offsets @ self.components.mT / self.unit
+
+    def project(self, codes: Tensor) -> Tensor:
+        """The slices (N, 1, H, W), float32, that the components alone give."""
+        with without_autocast(codes.device):
+            flat = self.mean + (codes.float() * self.unit) @ self.components
+            return flat.unflatten(1, (1, *self.spec.in_plane))
 
     def forward(self, codes: Tensor) -> Tensor:
         """Slices (N, 1, H, W), float32, of codes (N, c)."""
-        style = self.style(codes)
-        x = self.start(codes).unflatten(1, self.start_shape)
-        for stage in self.stages:
-            x = stage(x, style)
-        x = F.leaky_relu(x, NEGATIVE_SLOPE)
-        with without_autocast(x.device):  # bf16 would round the intensities
-            return cast(Tensor, self.leave(x.float()))
-
-
-class SliceAutoencoder(nn.Module):
-    """An encoder of slices and the generator that decodes its codes.
-
-    Source: LiFT Sec. 4.1, stage 1.
-    Differs: the paper does not say how G2D is trained; ours is the decoder of an autoencoder whose
-        codes are kept near a normal distribution (Kingma and Welling 2014).
-    """
-
-    def __init__(self, spec: GeneratorSpec):
-        super().__init__()
-        self.generator = SliceGenerator(spec)
-        _, rows, columns = self.generator.start_shape
-        self.encoder = SliceEncoder(1, spec.widths[1:])
-        self.reduce = nn.Conv2d(spec.widths[-1], REDUCED_WIDTH, 1)
-        self.describe = nn.Linear(REDUCED_WIDTH * rows * columns, 2 * spec.code_size)
-
-    def encode(self, slices: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean codes and log variances (N, c), float32, of slices (N, 1, H, W)."""
-        maps = F.leaky_relu(self.reduce(self.encoder(slices)[-1]), NEGATIVE_SLOPE)
-        with without_autocast(maps.device):
-            mean, log_variance = self.describe(maps.float().flatten(1)).chunk(2, 1)
-        return mean, log_variance.clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
-
-    def forward(
-        self, slices: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstructed slices (N, 1, H, W), mean codes and log variances (N, c).
-
-        The mean code is decoded, or with a generator of random numbers one drawn about it.
-        """
-        mean, log_variance = self.encode(slices)
-        code = mean if generator is None else draw_code(mean, log_variance, generator)
-        return self.generator(code), mean, log_variance
-
-
-def draw_code(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
-    """Codes (N, c) drawn from normal distributions. Source: Kingma and Welling 2014, Eq. 10."""
-    noise = torch.randn(mean.shape, generator=generator, device=generator.device, dtype=mean.dtype)
-    return mean + (log_variance / 2).exp() * noise.to(mean.device)
+        coarse = self.project(codes)
+        added = self.refiner.decode(self.refiner.encode(coarse, codes), codes)
+        return coarse + added
 
 
 class SpectralConvolution(nn.Module):

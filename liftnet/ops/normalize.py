@@ -54,7 +54,7 @@ def intensity_range(
         return 0.0, 1.0
     low, high = (quantile(values, q) for q in (normalization.lower, normalization.upper))
     low = max(low, 0.0) if normalization.lower > 0 else 0.0
-    return (low, high) if high > low else (low, low + 1.0)
+    return _zero_and_one(low, high if high > low else low + 1.0, normalization.limits)
 
 
 def quantile(values: np.ndarray, q: float) -> float:
@@ -81,15 +81,14 @@ def invert(image: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def limits(normalization: Normalization) -> tuple[float, float]:
     """The network values between which a normalized image lies."""
-    if isinstance(normalization, ClipAndScale):
-        return normalization.limits
-    return UNLIMITED if isinstance(normalization, ZScore) else (0.0, 1.0)
+    return UNLIMITED if isinstance(normalization, ZScore) else normalization.limits
 
 
 def typical_range(normalization: Normalization) -> tuple[float, float]:
     """The file units that 0 and 1 mean in an image that was synthesized, not measured."""
     if isinstance(normalization, PercentileScale):
-        return normalization.typical_low, normalization.typical_high
+        low, high = normalization.typical_low, normalization.typical_high
+        return _zero_and_one(low, high, normalization.limits)
     if isinstance(normalization, ZScore):
         mean = normalization.typical_mean
         return mean, mean + normalization.typical_std
@@ -110,9 +109,11 @@ def background(normalization: Normalization) -> float:
     return 0.0 if isinstance(normalization, ZScore) else written_range(normalization)[0]
 
 
-def measured_background(normalization: Normalization, low: float) -> float:
-    """The intensity of air in a measured image, in file units; `low` became 0."""
-    return low if isinstance(normalization, PercentileScale) else background(normalization)
+def measured_background(normalization: Normalization, low: float, high: float) -> float:
+    """The intensity of air in a measured image, in file units; `low`, `high` became 0 and 1."""
+    if isinstance(normalization, PercentileScale):
+        return low + normalization.limits[0] * (high - low)
+    return background(normalization)
 
 
 def background_values(plan: Plan, ranges: Mapping[str, tuple[float, float]]) -> list[float]:
@@ -136,6 +137,11 @@ def background_value(normalization: Normalization, low: float, high: float) -> f
 
 
 def _fixed_range(normalization: ClipAndScale) -> tuple[float, float]:
-    bottom, top = normalization.limits
-    slope = (normalization.high - normalization.low) / (top - bottom)
-    return normalization.low - bottom * slope, normalization.low + (1 - bottom) * slope
+    return _zero_and_one(normalization.low, normalization.high, normalization.limits)
+
+
+def _zero_and_one(low: float, high: float, limits: tuple[float, float]) -> tuple[float, float]:
+    """The intensities that become 0 and 1 where `low` and `high` become `limits`."""
+    bottom, top = limits
+    slope = (high - low) / (top - bottom)
+    return low - bottom * slope, low + (1 - bottom) * slope

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from liftnet.core.errors import CheckpointError
 
-__all__ = ["Checkpoint", "load_checkpoint", "load_weights", "save_checkpoint"]
+__all__ = ["Checkpoint", "finished_steps", "load_checkpoint", "load_weights", "save_checkpoint"]
 
 FORMAT_VERSION = 1
 
@@ -62,6 +62,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         where=str(path),
         remedy="Train first (liftnet_train), or delete the damaged file and train again.",
     )
+
+
+def finished_steps(path: Path) -> int:
+    """How many steps the training state in a file has behind it; 0 if it cannot be read."""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return int(json.loads(file.metadata()["liftnet"])["step"])
+    except (SafetensorError, OSError, json.JSONDecodeError, KeyError, TypeError):
+        return 0
 
 
 def _read(path: Path) -> Checkpoint:

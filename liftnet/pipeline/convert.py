@@ -14,6 +14,8 @@ from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.pipeline.source_layouts import Found, common_ending, counted, find_brats
 from liftnet.pipeline.source_layouts_folders import find_folders
 from liftnet.pipeline.source_layouts_synthrad import find_synthrad
+from liftnet.tasks import load_task
+from liftnet.tasks.base import GenerationTask
 
 __all__ = ["NOTES_FILE", "convert"]
 
@@ -46,17 +48,18 @@ def convert(
         dataset: The number of the new dataset, 1 to 999.
         name: Its name; by default made from the source.
         test: Images for prediction (imagesTs): a folder in the same layout; for "folders" it has
-            one sub-folder per contrast, and masks. By default (not folders) the source's
-            sub-folder test beside its train, if it has them.
+            one sub-folder per contrast, and masks, or holds the images of the only contrast. By
+            default (not folders) the source's sub-folder test beside its train, if it has them.
         target: folders: texts such as "ct=DIR", one per contrast to be made from the sources.
         masks: folders: the folder of masks.
         copy: Copy the files instead of linking to them.
         task: The task to write into dataset.json. By default translation where there are
-            targets, else missing_modality.
+            targets, else missing_modality; a task that generates takes one contrast.
         workspace: The workspace to put the dataset in.
 
     Raises:
         DatasetError: If the sources do not fit the layout, or the number is taken.
+        PlanError: If there is no such task.
     """
     if layout not in LAYOUTS:
         raise DatasetError(f"No layout '{layout}'", remedy=did_you_mean(layout, list(LAYOUTS)))
@@ -65,7 +68,8 @@ def convert(
             f"Dataset number {dataset} is not possible", remedy="Take one from 1 to 999."
         )
     targets = [target] if isinstance(target, str) else list(target or ())
-    found, default = _find(layout, sources, test, targets, masks)
+    alone = task is not None and isinstance(load_task(task), GenerationTask)
+    found, default = _find(layout, sources, test, targets, masks, alone=alone)
     task = task or ("translation" if found.targets else "missing_modality")
     ending = common_ending(found)
     clean = re.sub(r"[^A-Za-z0-9]+", "-", name or default).strip("-") or "Images"
@@ -92,11 +96,18 @@ def _find(
     test: str | Path | None,
     targets: Sequence[str],
     masks: str | Path | None,
+    *,
+    alone: bool,
 ) -> tuple[Found, str]:
     """What the source holds, and a name for it."""
     if layout == "folders":
-        found = find_folders(sources, test, targets=targets, masks=masks)
+        found = find_folders(sources, test, targets=targets, masks=masks, alone=alone)
         return found, "-".join((*found.channels, *found.targets))
+    if alone:
+        raise DatasetError(
+            f"Layout {layout} has several contrasts; generation takes one",
+            remedy="Put the images of one contrast into a folder, and use the layout folders.",
+        )
     if targets or masks:
         raise DatasetError(
             f"Layout {layout} takes no target and no folder of masks",

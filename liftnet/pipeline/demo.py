@@ -16,7 +16,7 @@ from liftnet.core.scores import AVERAGE, Scores
 from liftnet.data.phantom import make_phantom
 from liftnet.imageio import read_image, write_image
 from liftnet.ops import normalize
-from liftnet.pipeline.evaluate import evaluate
+from liftnet.pipeline.evaluate import evaluate_pairs
 from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
 from liftnet.pipeline.predict import predict
 from liftnet.pipeline.progress import progress, say
@@ -117,12 +117,12 @@ def demo(
         "Score it",
         ["liftnet_evaluate", "-i", str(predicted), "-r", str(references), *where],
     )
-    ours = evaluate(predicted, references, workspace=workspace)
+    ours = evaluate_pairs(predicted, references, workspace=workspace)
 
     _announce(6, "Compare with a linear regression of each voxel from its sources")
     predict_by_regression(raw / "imagesTs", baseline, workspace=workspace)
     with redirect_stdout(StringIO()):  # its table is part of the one below
-        trivial = evaluate(baseline, references, workspace=workspace)
+        trivial = evaluate_pairs(baseline, references, workspace=workspace)
     say(comparison({"LiFT-C": ours, "regression": trivial}))
     picture = root / "montage.png"
     draw_montage(raw / "imagesTs", references, predicted, picture)

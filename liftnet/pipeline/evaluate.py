@@ -2,30 +2,126 @@
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import torch
 
 from liftnet.core.dataset import find_masks
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.jsonable import write_json, write_text
-from liftnet.core.scores import SCORES_VERSION, CaseScore, ScoreFailure, Scores
-from liftnet.pipeline.parallel import in_parallel, worker_count
+from liftnet.core.scores import SCORES_VERSION, CaseScore, CohortScores, ScoreFailure, Scores
+from liftnet.pipeline.cohort_setting import find_generation
+from liftnet.pipeline.evaluate_cohort import evaluate_cohort
+from liftnet.pipeline.parallel import in_parallel, threads_shared_by, worker_count
 from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.score_setting import Facts, find_setting, has_own_numbers, read_facts
 from liftnet.pipeline.score_table import TABLE_WIDTH, as_csv, explanation, summarize, table
 from liftnet.pipeline.scoring import CaseFiles, Pair, find_images, score_files
 from liftnet.version import __version__
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "evaluate_pairs"]
 
 DEFAULT_PROTOCOL = "liftnet"  # ours: the paper's range and grid, without the target's zeros
 SHOWN_NAMES = 4  # ours: enough of each folder's names to see what is different
 
 
 def evaluate(
+    predicted_folder: Path | str,
+    reference_folder: Path | str,
+    *,
+    protocol: str = DEFAULT_PROTOCOL,
+    dataset: int | str | None = None,
+    output: Path | str | None = None,
+    sources: Path | str | None = None,
+    masks: Path | str | None = None,
+    training: Path | str | None = None,
+    medicalnet: Path | str | None = None,
+    pairs: int | None = None,
+    plan_name: str | None = None,
+    fold: int | str | None = None,
+    device: str | None = None,
+    num_processes: int | None = None,
+    workspace: Path | str | None = None,
+) -> Scores | CohortScores:
+    """The scores of predicted images, one by one, or of generated volumes, as a cohort.
+
+    Volumes are generated if the JSON files beside them name such a task, or, without any, if the
+    dataset is of such a task.
+
+    Args:
+        predicted_folder: files with the JSON that predict or generate wrote.
+        reference_folder: references of the same names, or any real volumes for a cohort.
+        protocol: which convention; see `evaluate_pairs` and `evaluate_cohort`.
+        dataset: id or name.
+        output: folder for the scores; by default the predicted folder.
+        sources: for images only.
+        masks: for images only.
+        training: for a cohort only: what the network was trained on.
+        medicalnet: for a cohort only: weights for Fréchet distances.
+        pairs: for a cohort only: of volumes for MS-SSIM.
+        plan_name: for a cohort only: of grid and normalization.
+        fold: for a cohort only: whose encoder describes volumes.
+        device: for a cohort only: where features are computed.
+        num_processes: cases worked on at the same time.
+        workspace: the workspace folder.
+
+    Raises:
+        LiftnetError: If an option does not fit, or nothing can be scored.
+    """
+    task = find_generation(
+        Path(predicted_folder), dataset=dataset, plan_name=plan_name, workspace=workspace
+    )
+    if task is None:
+        own = {"--training": training, "--medicalnet": medicalnet, "--pairs": pairs}
+        own |= {"-p": plan_name, "-f": fold, "-device": device}
+        _refuse(own, "volumes that are generated from nothing", predicted_folder)
+        return evaluate_pairs(
+            predicted_folder,
+            reference_folder,
+            protocol=protocol,
+            dataset=dataset,
+            output=output,
+            sources=sources,
+            masks=masks,
+            num_processes=num_processes,
+            workspace=workspace,
+        )
+    _refuse({"-s": sources, "-m": masks}, "images that have a reference each", predicted_folder)
+    return evaluate_cohort(
+        predicted_folder,
+        reference_folder,
+        task,
+        training_folder=training,
+        protocol=protocol,
+        medicalnet=medicalnet,
+        dataset=dataset,
+        plan_name=plan_name,
+        fold=fold,
+        output=output,
+        device=device,
+        pairs=pairs,
+        num_processes=num_processes,
+        workspace=workspace,
+    )
+
+
+def _refuse(options: Mapping[str, object], kind: str, folder: Path | str) -> None:
+    """Refuse options that are for the other kind of evaluation.
+
+    Raises:
+        LiftnetError: If one is given.
+    """
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        what = f"{', '.join(given)} {'is' if len(given) == 1 else 'are'}"
+        raise LiftnetError(
+            f"{what} only for {kind}; those of {folder} are not",
+            where=given[0],
+            remedy="Leave it out. Volumes count as generated if the JSON files beside them name "
+            "such a task, or, without any, if -d names a dataset of such a task.",
+        )
+
+
+def evaluate_pairs(
     predicted_folder: Path | str,
     reference_folder: Path | str,
     *,
@@ -114,17 +210,6 @@ def evaluate(
     write_text(target / "scores.csv", as_csv(rows))
     _report(scores, target)
     return scores
-
-
-@contextmanager
-def threads_shared_by(workers: int) -> Iterator[None]:
-    """Torch's threads divided among workers; more threads than processors hold each other up."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // workers))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _beside(reference: Path, kind: str) -> Path | None:

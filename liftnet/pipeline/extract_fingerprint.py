@@ -32,6 +32,7 @@ from liftnet.pipeline.integrity import (
 from liftnet.pipeline.pair_check import pair_problems, pair_shifts
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.progress import progress, say
+from liftnet.tasks import load_task
 
 __all__ = ["FINGERPRINT_VERSION", "extract_fingerprint", "measure", "read_fingerprint"]
 
@@ -65,7 +66,8 @@ def extract_fingerprint(
     name = space.dataset_name(dataset)
     say(f"{name}: {space.describe()}")
     raw = load_dataset(space.raw / name)
-    problems = check_names(raw.folder, raw.description) if check else []
+    least = load_task(raw.description.task).least_images
+    problems = check_names(raw.folder, raw.description, min_channels=least) if check else []
     cases: dict[str, CaseFingerprint] = {}
     with progress("Fingerprint", len(raw.cases)) as advance:
         work = partial(_inspect_and_measure, raw.description)

@@ -16,8 +16,9 @@ from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.plausibility import Known, load_known
 from liftnet.pipeline.runs import BEST, LATEST, find_device, fold_folder, plan_digest
 from liftnet.tasks import load_task
+from liftnet.tasks.base import SynthesisTask
 
-__all__ = ["Model", "load_model"]
+__all__ = ["Model", "load_model", "trained_folds"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,10 @@ class Model:
     plan: Plan
     networks: tuple[nn.Module, ...]
     folders: tuple[Path, ...]
-    variant: str  # "lift_c", or "no_mapper" for the ablation
+    variant: str  # "lift_c" or "lift_u", or "no_mapper" for the ablation
     digest: str
     device: torch.device
-    known: Known  # what training images are like
+    known: Known  # what training images are like; empty where nothing is judged by it
 
 
 def load_model(
@@ -48,27 +49,12 @@ def load_model(
         CheckpointError: If a fold is not trained, or folds belong to different plans.
     """
     where = find_device(device)
-    names = {"best": BEST, "latest": LATEST}
-    if checkpoint not in names:
-        raise LiftnetError(
-            f"There is no checkpoint '{checkpoint}'", where="-chk", remedy="Use best or latest."
-        )
-    parent = fold_folder(run, task, "x", mapper=mapper).parent
-    if fold is None:
-        found = sorted(path.parent for path in parent.glob("fold_*/plan.json"))
-        folders = [f for f in found if _weights(f, names[checkpoint], mapper=mapper).is_file()]
-        if found and not folders:
-            missing = _weights(found[0], names[checkpoint], mapper=mapper)
-            raise CheckpointError(
-                "Training has not come far enough to predict",
-                where=str(missing),
-                remedy="Give the liftnet_train command again, or predict with --no-mapper what "
-                "its first stage has learned, if that is done.",
-            )
+    if not fold:
+        folders = trained_folds(run, task, mapper=mapper, checkpoint=checkpoint)
     else:
         folders = [fold_folder(run, task, str(f), mapper=mapper) for f in fold]
-    if not folders:
-        raise CheckpointError("Nothing is trained yet", where=str(parent), remedy="liftnet_train")
+    file = _file_name(checkpoint)
+    judged = isinstance(load_task(task), SynthesisTask)
     networks: list[nn.Module] = []
     digest = hashlib.sha256()
     plan = None
@@ -81,11 +67,11 @@ def load_model(
         if other is not None and plan_digest(other) != plan_digest(plan):
             raise CheckpointError(
                 f"{folder.name} was trained with another plan than {folders[0].name}",
-                where=str(parent),
+                where=str(folder.parent),
                 remedy="Predict with folds of one plan (-f), or train this fold again.",
             )
         stage = load_task(plan.task).stages(plan, mapper=mapper)[-1]
-        path = folder / stage.name / names[checkpoint]
+        path = folder / stage.name / file
         state = load_checkpoint(path)
         network = stage.build()
         group = "average" if "average" in state.groups else "network"
@@ -94,7 +80,7 @@ def load_model(
         for key, tensor in sorted(state.groups[group].items()):
             digest.update(key.encode() + tensor.numpy().tobytes())
     assert plan is not None
-    variant = "lift_c" if mapper else "no_mapper"
+    variant = load_task(task).run_name(mapper=True) if mapper else "no_mapper"
     return Model(
         plan,
         tuple(networks),
@@ -102,8 +88,44 @@ def load_model(
         variant,
         digest.hexdigest()[:16],
         where,
-        load_known(folders, plan),
+        load_known(folders, plan) if judged else {},
     )
+
+
+def trained_folds(run: Path, task: str, *, mapper: bool, checkpoint: str) -> list[Path]:
+    """The folders of the folds whose last stage has a checkpoint, at least one.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    file = _file_name(checkpoint)
+    parent = fold_folder(run, task, "x", mapper=mapper).parent
+    begun = sorted(path.parent for path in parent.glob("fold_*/plan.json"))
+    if not begun:
+        raise CheckpointError("Nothing is trained yet", where=str(parent), remedy="liftnet_train")
+    folders = [folder for folder in begun if _weights(folder, file, mapper=mapper).is_file()]
+    if not folders:
+        remedy = "Give the liftnet_train command again"
+        if isinstance(load_task(task), SynthesisTask):
+            remedy += (
+                ", or predict with --no-mapper what its first stage has learned, if that is done"
+            )
+        raise CheckpointError(
+            "Training has not come far enough to predict",
+            where=str(_weights(begun[0], file, mapper=mapper)),
+            remedy=f"{remedy}.",
+        )
+    return folders
+
+
+def _file_name(checkpoint: str) -> str:
+    """The file of the checkpoint asked for with -chk."""
+    names = {"best": BEST, "latest": LATEST}
+    if checkpoint not in names:
+        raise LiftnetError(
+            f"There is no checkpoint '{checkpoint}'", where="-chk", remedy="Use best or latest."
+        )
+    return names[checkpoint]
 
 
 def _weights(folder: Path, name: str, *, mapper: bool) -> Path:

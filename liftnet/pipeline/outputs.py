@@ -9,7 +9,7 @@ import numpy as np
 
 from liftnet.core.dataset import FILE_ENDINGS, Case
 from liftnet.core.errors import PlanError
-from liftnet.core.geometry import Placement
+from liftnet.core.geometry import Geometry, Placement
 from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.plan import ClipAndScale, Plan
 from liftnet.imageio import write_image
@@ -24,10 +24,13 @@ __all__ = [
     "Prepared",
     "input_facts",
     "is_finished",
+    "made_by",
     "output_path",
     "output_range",
+    "output_type",
     "remove_half_written",
     "write_case",
+    "write_with_facts",
 ]
 
 MIN_GREY_LEVELS = 100  # ours: in fewer whole numbers, rounding would be seen
@@ -75,9 +78,8 @@ def is_finished(path: Path, expected: dict[str, Any]) -> bool:
         return False
     try:
         facts = read_json(sidecar(path))
-        intensity = facts["intensity"]
-        found = {k: facts[k] for k in ("model", "inputs")}
-        return {**found, "range": [intensity["low"], intensity["high"]]} == expected
+        facts["range"] = [facts["intensity"]["low"], facts["intensity"]["high"]]
+        return all(facts[key] == value for key, value in expected.items())
     except (PlanError, KeyError, TypeError):  # damaged: made again
         return False
 
@@ -145,18 +147,32 @@ def write_case(
             "sources": list(request.sources),
             "source_ranges": {k: list(v) for k, v in prepared.ranges.items()},
             "intensity": {"low": low, "high": high, "dtype": dtype},
-            "task": plan.task,
-            "dataset": plan.dataset,
-            "plan": plan.name,
-            "folds": [folder.name for folder in model.folders],
             "variant": model.variant,
-            "model": model.digest,
             "inputs": input_facts(case, request),
             "plausibility": plausibility,
-            "seconds": round(seconds, 3),
-            "device": model.device.type,
-            "liftnet": __version__,
+            **made_by(model, seconds),
         }
-        sidecar(path).unlink(missing_ok=True)
-        write_image(path, image, prepared.placement.source, dtype=dtype)
-        write_json(sidecar(path), facts)
+        write_with_facts(path, image, prepared.placement.source, facts)
+
+
+def made_by(model: Model, seconds: float) -> dict[str, Any]:
+    """What the JSON of every image says of the networks that made it."""
+    return {
+        "task": model.plan.task,
+        "dataset": model.plan.dataset,
+        "plan": model.plan.name,
+        "folds": [folder.name for folder in model.folders],
+        "model": model.digest,
+        "seconds": round(seconds, 3),
+        "device": model.device.type,
+        "liftnet": __version__,
+    }
+
+
+def write_with_facts(
+    path: Path, image: np.ndarray, geometry: Geometry, facts: dict[str, Any]
+) -> None:
+    """Write an image (D, H, W); then its JSON, without which it does not count."""
+    sidecar(path).unlink(missing_ok=True)
+    write_image(path, image, geometry, dtype=facts["intensity"]["dtype"])
+    write_json(sidecar(path), facts)

@@ -3,9 +3,12 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import TypeVar
 
-__all__ = ["in_parallel", "worker_count"]
+import torch
+
+__all__ = ["in_parallel", "threads_shared_by", "worker_count"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,3 +41,14 @@ def in_parallel(
                     yield running.pop(future), future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def threads_shared_by(workers: int) -> Iterator[None]:
+    """Torch's threads divided among workers; more threads than processors hold each other up."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

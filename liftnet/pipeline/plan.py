@@ -19,7 +19,7 @@ from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.pipeline.extract_fingerprint import read_fingerprint
 from liftnet.pipeline.progress import say
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Budget
+from liftnet.tasks.base import Budget, SynthesisTask
 
 __all__ = ["DEFAULT_PLAN", "explain", "load_plan", "plan", "read_plan"]
 
@@ -32,6 +32,7 @@ def plan(
     *,
     gpu_memory: float | None = None,
     steps: int | None = None,
+    features: Path | str | None = None,
     plan_name: str = DEFAULT_PLAN,
     settings: list[str] | None = None,
     explain_plan: bool = False,
@@ -43,6 +44,7 @@ def plan(
         dataset: id or name; may be left out where the workspace holds one dataset.
         gpu_memory: GiB that training may use; by default that of the GPU present, else 8.
         steps: length of training; by default the task's own.
+        features: a file of weights of a feature network trained elsewhere, for generation.
         plan_name: several plans of one dataset live side by side.
         settings: `key=value` pairs that override decisions, such as `losses.delta_z=1`.
         explain_plan: print each decision with its reason.
@@ -57,7 +59,15 @@ def plan(
     if steps is not None and steps < 1:
         raise PlanError(f"--steps is {steps}", remedy="Give a positive number.")
     task = load_task(raw.description.task)
-    decided = task.plan(raw, fingerprint, find_budget(gpu_memory, steps), plan_name)
+    if features is not None and isinstance(task, SynthesisTask):
+        raise PlanError(
+            f"Task '{task.name}' has no use for --features: it compares images voxel by voxel",
+            remedy="Leave --features out.",
+        )
+    budget = find_budget(gpu_memory, steps)
+    if features is not None:
+        budget = replace(budget, feature_weights=Path(features))
+    decided = task.plan(raw, fingerprint, budget, plan_name)
     for setting in settings or []:
         decided = apply_setting(decided, setting)
     decided = task.refresh(decided)

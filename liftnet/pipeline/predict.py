@@ -15,6 +15,7 @@ from liftnet.core.dataset import FILE_ENDINGS, Case
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.workspace import find_workspace
 from liftnet.ops import normalize
+from liftnet.pipeline.failures import explained
 from liftnet.pipeline.inputs import check_targets, find_inputs, part_of, refuse_one_folder
 from liftnet.pipeline.model import Model, load_model
 from liftnet.pipeline.outputs import (
@@ -31,7 +32,7 @@ from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import report_flags
 from liftnet.pipeline.preprocess import prepare, read_with_mask
 from liftnet.pipeline.progress import progress, say
-from liftnet.tasks import load_task
+from liftnet.tasks import load_synthesis
 
 __all__ = ["Failure", "predict"]
 
@@ -95,9 +96,11 @@ def predict(
     source, output = Path(input_folder), Path(output_folder)
     refuse_one_folder(source, output)
     part = part_of(num_parts, part_id)
+    task = load_plan(space, name, plan_name).task
+    load_synthesis(task)  # refuses one that needs no images
     model = load_model(
         space.run_folder(name, plan_name),
-        load_plan(space, name, plan_name).task,
+        task,
         fold,
         mapper=mapper,
         checkpoint=checkpoint,
@@ -159,23 +162,10 @@ def predict(
 def _result(failures: list[Failure], case: Case, work: Callable[[], Result]) -> Result | None:
     """What the work returns, or None if it failed, which is noted."""
     try:
-        return work()
+        with explained("case", case.identifier):
+            return work()
     except LiftnetError as error:
         failures.append(Failure(case.identifier, error))
-    except OSError as error:
-        problem = LiftnetError(
-            error.strerror or str(error),
-            where=str(error.filename or case.identifier),
-            remedy="Check the path, its permissions and the free space.",
-        )
-        failures.append(Failure(case.identifier, problem))
-    except torch.OutOfMemoryError:
-        problem = LiftnetError(
-            "The device's memory is too small for this case",
-            where=f"case {case.identifier}",
-            remedy="Use a smaller inference.slice_batch in plan.json, or -device cpu.",
-        )
-        failures.append(Failure(case.identifier, problem))
     return None
 
 
@@ -192,7 +182,7 @@ def _prepare_case(
     where = f"case {case.identifier}"
     present = [name for name in plan.channel_names if name in case.images]
     try:
-        request = load_task(plan.task).request(plan, present, wanted)
+        request = load_synthesis(plan.task).request(plan, present, wanted)
     except LiftnetError as error:
         error.where = where
         raise
@@ -219,7 +209,7 @@ def _prepare_case(
     full = np.zeros((len(plan.channels), *done.voxels.shape[1:]), dtype=np.float32)
     full[[plan.channel_names.index(name) for name in request.sources]] = done.voxels
     floors = [
-        normalize.measured_background(plan.channel(name).normalization, done.ranges[name][0])
+        normalize.measured_background(plan.channel(name).normalization, *done.ranges[name])
         for name in request.sources
     ]
     above = volume.voxels > np.array(floors, dtype=np.float32)[:, None, None, None]
@@ -239,7 +229,7 @@ def _synthesize(model: Model, prepared: Prepared) -> np.ndarray:
     source = torch.from_numpy(prepared.voxels).to(model.device)
     plan = model.plan
     background = normalize.background_values(plan, prepared.ranges)
-    task = load_task(plan.task)
+    task = load_synthesis(plan.task)
     made = task.synthesize(plan, model.networks, source, prepared.request, background)
     return made.cpu().numpy()
 

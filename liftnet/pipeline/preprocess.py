@@ -50,7 +50,7 @@ def prepare(
     """A case turned, cropped, normalized and resampled.
 
     What is found from voxels (foreground, mask) is found from the sources alone, as it must be
-    at prediction.
+    at prediction; in the targets where there are no sources.
 
     Args:
         volume: (C, D, H, W) on the case's own grid.
@@ -60,7 +60,7 @@ def prepare(
     """
     axes = axis_order(volume.geometry, plan.grid.slice_axis)
     turned = turn(volume, axes)
-    sources = turned.voxels[[name in plan.sources for name in names]]
+    sources = turned.voxels[[name in plan.guides for name in names]]
     rule = plan.grid.foreground
     wanted = _needs_foreground(plan)
     subject = foreground(sources, rule) if wanted else None
@@ -69,23 +69,24 @@ def prepare(
         given = None if mask is None else turn(Volume(mask[None], volume.geometry), axes).voxels[0]
         inside = body(sources, rule) if given is None else np.asarray(given > 0)
     start, stop = _box(turned.geometry, plan, subject, inside)
-    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    target = _target_shape(turned.geometry.spacing_mm, start, stop, turned.geometry.shape, plan)
+    placement = Placement(volume.geometry, axes, start, stop, target)
     ranges, prepared = {}, []
     for image, name in zip(turned.voxels, names, strict=True):
         normalization = plan.channel(name).normalization
         low, high = normalize.intensity_range(image, normalization, subject)
         ranges[name] = (low, high)
-        prepared.append(normalize.apply(image[box], low, high, normalize.limits(normalization)))
-    target = _target_shape(turned.geometry.spacing_mm, start, stop, turned.geometry.shape, plan)
+        limits = normalize.limits(normalization)
+        cropped = normalize.apply(image[placement.box], low, high, limits)
+        air = normalize.background_value(normalization, low, high)
+        prepared.append(_padded(cropped, placement, air))
     voxels = np.stack(prepared)
-    inside = None if inside is None else inside[box]
+    inside = None if inside is None else _padded(inside[placement.box], placement, False)
     if target != voxels.shape[1:]:
         voxels = resample(voxels, target)
         if inside is not None:
             inside = resample(inside[None].astype(np.float32), target)[0] > 0.5
-    return Preparation(
-        voxels, Placement(volume.geometry, axes, start, stop, target), ranges, inside
-    )
+    return Preparation(voxels, placement, ranges, inside)
 
 
 def _needs_foreground(plan: Plan) -> bool:
@@ -93,14 +94,30 @@ def _needs_foreground(plan: Plan) -> bool:
         isinstance(channel.normalization, ZScore) and channel.normalization.region == "foreground"
         for channel in plan.channels
     )
-    return plan.grid.crop_in_plane or over_foreground
+    return plan.grid.crop_in_plane or plan.grid.pad_to_box or over_foreground
 
 
 def _box(
     geometry: Geometry, plan: Plan, subject: np.ndarray | None, inside: np.ndarray | None
 ) -> tuple[Shape, Shape]:
-    """The voxels that are used: all, those around the foreground, or the plan's box."""
+    """The voxels that are used: all, those around the foreground, or the plan's box.
+
+    A box to which images are padded lies about the centre of the foreground, and may end outside
+    the image.
+    """
     shape, grid = geometry.shape, plan.grid
+    if grid.box is not None and grid.pad_to_box:
+        assert subject is not None
+        sizes = [
+            size if _same(own, spacing) else max(1, round(size * spacing / own))
+            for size, spacing, own in zip(
+                grid.box, grid.spacing_mm, geometry.spacing_mm, strict=True
+            )
+        ]
+        d, h, w = (
+            (a + b - size) // 2 for a, b, size in zip(*bounding_box(subject), sizes, strict=True)
+        )
+        return (d, h, w), (d + sizes[0], h + sizes[1], w + sizes[2])
     if grid.box is not None:
         assert inside is not None
         spans = [
@@ -131,26 +148,45 @@ def _target_shape(
 ) -> Shape:
     """The size of the prepared grid; the plan's box has exactly its size unless the image ends."""
     grid = plan.grid
+    if grid.box is not None and grid.pad_to_box:
+        return grid.box
     wanted = (grid.resample_through_plane, grid.resample_in_plane, grid.resample_in_plane)
     sizes = []
     for axis, resampled in enumerate(wanted):
-        ratio = spacing[axis] / grid.spacing_mm[axis]
         size = stop[axis] - start[axis]
-        if resampled and abs(ratio - 1) > SAME_SPACING:
-            size = max(1, round(size * ratio))
+        if resampled and not _same(spacing[axis], grid.spacing_mm[axis]):
+            size = max(1, round(size * spacing[axis] / grid.spacing_mm[axis]))
             if grid.box is not None and stop[axis] - start[axis] < whole[axis]:
                 size = grid.box[axis]
         sizes.append(size)
     return (sizes[0], sizes[1], sizes[2])
 
 
+def _same(own: float, wanted: float) -> bool:
+    """Whether a spacing is left as it is."""
+    return abs(own / wanted - 1) <= SAME_SPACING
+
+
+def _padded(part: np.ndarray, placement: Placement, outside: float) -> np.ndarray:
+    """The box (D, H, W), of which the image has this part, with a value where the image ends."""
+    size = tuple(b - a for a, b in zip(placement.start, placement.stop, strict=True))
+    if part.shape == size:
+        return part
+    padded = np.full(size, outside, dtype=part.dtype)
+    padded[placement.inside] = part
+    return padded
+
+
 def restore(voxels: np.ndarray, placement: Placement, *, outside: float) -> np.ndarray:
-    """A result (D, H, W) on the prepared grid, back on the case's own grid and axis order."""
+    """A result (D, H, W) on the prepared grid, back on the case's own grid and axis order.
+
+    What lies outside the case's own grid, where it was padded, is left out.
+    """
     box_shape = tuple(b - a for a, b in zip(placement.start, placement.stop, strict=True))
     if voxels.shape != box_shape:
         voxels = resample(voxels[None], (box_shape[0], box_shape[1], box_shape[2]))[0]
     whole = np.full(placement.turned_shape, outside, dtype=np.float32)
-    whole[placement.box] = voxels
+    whole[placement.box] = voxels[placement.inside]
     return placement.to_source(whole)
 
 

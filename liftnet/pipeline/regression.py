@@ -21,7 +21,7 @@ from liftnet.ops import normalize
 from liftnet.pipeline.inputs import find_inputs
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.preprocess import prepare, restore
-from liftnet.tasks import load_task
+from liftnet.tasks import load_synthesis
 from liftnet.tasks.base import Request
 from liftnet.version import __version__
 
@@ -65,7 +65,7 @@ def predict_by_regression(
     written = []
     for case in find_inputs(Path(input_folder), plan):
         present = [n for n in plan.channel_names if n in case.images]
-        request = load_task(plan.task).request(plan, present, target)
+        request = load_synthesis(plan.task).request(plan, present, target)
         for one in request.targets:
             key = (request.sources, one)
             if key not in fitted:

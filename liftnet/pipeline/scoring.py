@@ -11,7 +11,7 @@ from liftnet.core.geometry import Geometry, Volume, axis_order, turn
 from liftnet.core.scores import CaseScore, Comparison, ScoreFailure
 from liftnet.imageio import read_image
 from liftnet.pipeline.score_setting import Facts, Setting
-from liftnet.tasks import load_task
+from liftnet.tasks import load_synthesis
 
 __all__ = ["CaseFiles", "Pair", "find_images", "score_files"]
 
@@ -82,7 +82,7 @@ def score_files(
                 source_name=source_name,
                 mask=_read_mask(files, setting, geometry),
             )
-            task = load_task(setting.task)
+            task = load_synthesis(setting.task)
             scores.append(task.score_case(comparison, setting.protocol.name))
         except LiftnetError as error:
             failures.append(ScoreFailure(files.case, _message(error, f"{files.case}, {name}")))

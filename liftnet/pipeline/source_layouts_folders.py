@@ -25,8 +25,16 @@ def find_folders(
     *,
     targets: Sequence[str] = (),
     masks: str | Path | None = None,
+    alone: bool = False,
 ) -> Found:
     """The cases of `t1n=DIR` folders whose files have the same name for the same case.
+
+    Args:
+        sources: "t1n=DIR", one per contrast.
+        test: a folder with a sub-folder per contrast; of one contrast alone, its folder too.
+        targets: "ct=DIR", one per contrast to be made.
+        masks: the folder of masks.
+        alone: whether there is one contrast, to be generated, and nothing else.
 
     Raises:
         DatasetError: If a source is no such pair, or no name occurs where it must.
@@ -34,15 +42,27 @@ def find_folders(
     folders = _named_folders([*map(str, sources), *targets])
     target_names = tuple(folders)[len(sources) :]
     channels = tuple(folders)[: len(sources)]
-    if len(folders) < 2 or not channels:
+    if alone and len(folders) != 1:
+        raise DatasetError(
+            f"Generation takes one contrast and no target, got {', '.join(folders) or 'none'}",
+            remedy="Write t1n=DIR, and make a dataset of each contrast.",
+        )
+    if not alone and (len(folders) < 2 or not channels):
         raise DatasetError(
             f"Layout folders takes two or more different contrasts, got {', '.join(folders)}"
             if channels
             else "There is no source to make the target from",
-            remedy="Write t1n=DIR t2w=DIR, or mr=DIR --target ct=DIR: sources come first.",
+            remedy="Write t1n=DIR t2w=DIR, or mr=DIR --target ct=DIR: sources come first. One "
+            "contrast alone is for --task unconditional.",
         )
     train, left_out = _same_named(folders)
-    if max((len(images) for images in train.values()), default=0) < 2:
+    if alone and not train:
+        raise DatasetError(
+            "No image found",
+            where=str(folders[channels[0]]),
+            remedy="Put the images directly into this folder.",
+        )
+    if not alone and max((len(images) for images in train.values()), default=0) < 2:
         raise DatasetError(
             "No file name occurs in two of the folders",
             where=", ".join(map(str, folders.values())),
@@ -52,7 +72,10 @@ def find_folders(
     test_masks: dict[str, Path] = {}
     if test:
         root = existing_folder(Path(test))
-        tested, more = _same_named({c: root / c for c in folders if (root / c).is_dir()})
+        parts = {c: root / c for c in folders if (root / c).is_dir()}
+        if alone and not parts:
+            parts = {channels[0]: root}
+        tested, more = _same_named(parts)
         left_out += more
         if not any(set(channels) & set(images) for images in tested.values()):
             raise DatasetError(

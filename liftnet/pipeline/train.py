@@ -19,11 +19,11 @@ from liftnet.core.workspace import find_workspace
 from liftnet.data.loader import batches
 from liftnet.data.store import Store
 from liftnet.ops.precision import place
-from liftnet.pipeline.checkpoint import save_checkpoint
+from liftnet.pipeline.checkpoint import finished_steps, save_checkpoint
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import note_known
 from liftnet.pipeline.progress import progress, say
-from liftnet.pipeline.runs import BEST, find_device, fold_folder, prepare_run
+from liftnet.pipeline.runs import BEST, LATEST, find_device, fold_folder, prepare_run
 from liftnet.pipeline.splits import load_splits, pick_fold
 from liftnet.pipeline.training_state import (
     Run,
@@ -38,7 +38,7 @@ from liftnet.pipeline.training_state import (
     update_average,
 )
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Batch, Stage, Validation
+from liftnet.tasks.base import Batch, Stage, SynthesisTask, Validation
 
 __all__ = ["train", "train_stage"]
 
@@ -81,15 +81,17 @@ def train(
             "There is no preprocessed case", where=str(store.folder), remedy="liftnet_preprocess"
         )
     where = find_device(device)
+    task = load_task(plan.task)
     splits = load_splits(space.splits_file(name), store.identifiers())
     chosen = {str(one): pick_fold(splits, str(one), store.identifiers()) for one in fold}
     folders = []
     for one, (training, validation) in chosen.items():
         folder = fold_folder(space.run_folder(name, plan_name), plan.task, one, mapper=mapper)
         prepare_run(folder, plan, continue_training=continue_training, restart=restart)
-        note_known(store, plan, training, folder)  # first: a run that is stopped predicts too
+        if isinstance(task, SynthesisTask):  # first: a run that is stopped predicts too
+            note_known(store, plan, training, folder)
         network = None
-        for stage in load_task(plan.task).stages(plan, mapper=mapper):
+        for stage in task.stages(plan, mapper=mapper):
             network = train_stage(
                 stage,
                 network,
@@ -144,6 +146,8 @@ def train_stage(
     schedule = stage.schedule
     torch.manual_seed(seed)
     network = place(stage.build(previous), device)
+    if finished_steps(folder / LATEST) < schedule.num_steps:
+        stage.survey(network, store, training, folder)
     run = Run(
         network,
         deepcopy(network).requires_grad_(False),
@@ -196,12 +200,20 @@ def train_stage(
             advance(note=status(log, run))
 
             # Validate, save.
+            result = None
             if run.step % schedule.validate_every == 0 or run.step == schedule.num_steps:
-                validate(run, stage, store, validation, folder, log)
+                result = validate(run, stage, store, validation, folder, log)
             due = time.monotonic() - saved > 60 * schedule.checkpoint_minutes
-            if due or stopped or run.step == schedule.num_steps:
+            alarmed = result is not None and result.alarm is not None
+            if due or stopped or alarmed or run.step == schedule.num_steps:
                 save_run(run, folder)
                 saved = time.monotonic()
+            if result is not None and result.alarm is not None:
+                raise LiftnetError(
+                    f"Training was stopped at step {run.step}: {result.alarm}",
+                    where=str(folder),
+                    remedy=result.remedy,
+                )
             if stopped:
                 raise KeyboardInterrupt(
                     f"Stopped at step {run.step}; the same command continues. {folder}"
@@ -244,12 +256,18 @@ def validate(
     cases: Sequence[str],
     folder: Path,
     log: list[dict[str, Any]],
-) -> None:
+) -> Validation:
     """Score the averaged network on whole volumes, keep it if it is the best, draw the picture."""
     from liftnet.report.figures import Thumbnail, plot_progress
 
     some = cases[: stage.schedule.validation_cases]
-    result: Validation = stage.validate(run.average, store, some)
+    earlier = [
+        details
+        for row in log
+        for key, details in row.items()
+        if key.startswith("validation_") and row["step"] < run.step
+    ]
+    result: Validation = stage.validate(run.average, store, some, earlier)
     if result.score < run.best:
         run.best, run.best_step = result.score, run.step
         save_checkpoint(
@@ -270,6 +288,7 @@ def validate(
         spacing = store.describe(some[0]).placement.source.spacing_mm
         thumbnails = [Thumbnail(some[0], tuple(result.images.items()), spacing)]
     plot_progress(log, thumbnails, folder / "progress.png")
+    return result
 
 
 @contextmanager

@@ -29,6 +29,8 @@ __all__ = [
     "update_average",
 ]
 
+NOTED_DETAILS = 3  # ours: more would not fit beside the bar
+
 
 @dataclass
 class Run:
@@ -168,7 +170,11 @@ def append_log(folder: Path, log: list[dict[str, Any]], row: dict[str, Any]) -> 
 
 
 def status(log: list[dict[str, Any]], run: Run) -> str:
-    """A few words for the progress bar."""
+    """A few words for the progress bar: loss, best score, some details of the last validation."""
     losses = [row["loss"] for row in log[-5:] if "loss" in row]
-    text = f"loss {losses[-1]:.4f}" if losses else ""
-    return text + (f", best {run.best:.4g}" if run.best < math.inf else "")
+    words = [f"loss {losses[-1]:.4f}"] if losses else []
+    if run.best < math.inf:
+        words.append(f"best {run.best:.4g}")
+    validated = (row[key] for row in reversed(log) for key in row if key.startswith("validation_"))
+    details = list(next(validated, {}).items())
+    return ", ".join(words + [f"{name} {value:.3g}" for name, value in details[:NOTED_DETAILS]])

@@ -27,6 +27,8 @@ WINDOW_PERCENTILES = (0.5, 99.5)  # ours: a few outliers must not darken the res
 ERROR_COLOURS = "viridis"  # ours: even in lightness and safe for colour-blind readers
 FINE_VOXELS = 128  # ours: from here on a voxel is smaller than a dot and is averaged
 GAP_MM = 4.0  # ours: between the planes of one volume
+SHEET_COLUMNS = 4  # ours: eight samples in two rows, as wide as a screen
+SHEET_GAP = 0.12  # ours: inches on each side, so that samples stand apart
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,42 @@ def montage(rows: Sequence[MontageRow], path: Path, *, title: str) -> None:
         for axes in grid:
             axes.set_axis_off()
         _draw_case(part, grid, row, most)
+    _save(figure, path)
+
+
+def sample_sheet(
+    samples: Sequence[tuple[str, Array]], path: Path, *, spacing_mm: Spacing, title: str
+) -> None:
+    """Write a PNG of three planes of each volume, all in one window.
+
+    Args:
+        samples: Labels and (D, H, W) volumes of one shape, best a dozen at most.
+        path: Where the PNG goes; its folder exists.
+        spacing_mm: Of every volume.
+        title: One line above all.
+
+    Raises:
+        ValueError: If there are no volumes.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    if not samples:
+        raise ValueError("expected at least one volume, got none")
+    columns = min(len(samples), SHEET_COLUMNS)
+    rows = -(-len(samples) // columns)
+    cell = WIDTH / SHEET_COLUMNS
+    height = rows * _row_height(samples[0][1], spacing_mm, cell) + 0.4
+    layout = ConstrainedLayoutEngine(w_pad=SHEET_GAP)
+    figure = Figure(figsize=(columns * cell, height), layout=layout)
+    figure.suptitle(title, fontsize=11)
+    seen = [plane.reshape(-1) for _, volume in samples for plane in three_planes(volume)]
+    window = _window(np.concatenate(seen))
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.set_axis_off()
+    for axes, (label, volume) in zip(figure.axes, samples, strict=False):
+        _draw_planes(axes, volume, spacing_mm, window)
+        axes.set_title(label, fontsize=10)
     _save(figure, path)
 
 

@@ -1,8 +1,9 @@
-"""The two abstract classes: what a task decides, and what one of its training stages does."""
+"""The abstract classes: what a task decides, how it makes volumes, what a training stage does."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -15,7 +16,16 @@ from liftnet.core.plan import Plan, Schedule
 from liftnet.core.scores import CaseScore, Comparison, Protocol
 from liftnet.data.store import Store, StoredCase
 
-__all__ = ["Batch", "Budget", "Request", "Stage", "Task", "Validation"]
+__all__ = [
+    "Batch",
+    "Budget",
+    "GenerationTask",
+    "Request",
+    "Stage",
+    "SynthesisTask",
+    "Task",
+    "Validation",
+]
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,7 @@ class Budget:
     memory_gib: float
     bytes_per_number: int  # 2 where the device computes in bfloat16, else 4
     num_steps: int | None  # None: the task's own number
+    feature_weights: Path | None = None  # of a feature network trained elsewhere
 
 
 class Batch(ABC):
@@ -48,6 +59,8 @@ class Validation:
     metric: str  # what the details are: "psnr", "mae_hu"
     details: dict[str, float]  # per target
     images: dict[str, np.ndarray] = field(default_factory=dict)
+    alarm: str | None = None  # why going on is useless; ends the training with this message
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,15 @@ class Stage(ABC, Generic[AnyBatch]):
         """
 
     @abstractmethod
+    def survey(
+        self, network: nn.Module, store: Store, training: Sequence[str], folder: Path
+    ) -> None:
+        """Take from all training cases what the loss needs of them, before the first step.
+
+        May set what is not trained in the network. What takes long is kept in the folder.
+        """
+
+    @abstractmethod
     def accepts(self, case: StoredCase) -> bool:
         """Whether a preprocessed case can be trained and validated on."""
 
@@ -86,8 +108,17 @@ class Stage(ABC, Generic[AnyBatch]):
         """Named weighted terms; their sum is minimized. Augments on the batches' device."""
 
     @abstractmethod
-    def validate(self, network: nn.Module, store: Store, cases: Sequence[str]) -> Validation:
-        """The score of whole volumes, lower is better."""
+    def validate(
+        self,
+        network: nn.Module,
+        store: Store,
+        cases: Sequence[str],
+        history: Sequence[Mapping[str, float]],
+    ) -> Validation:
+        """The score of whole volumes, lower is better.
+
+        `history` has the details of earlier validations.
+        """
 
 
 class Task(ABC):
@@ -95,6 +126,7 @@ class Task(ABC):
 
     name: str
     summary: str
+    least_images: int  # that a training case must have to be of use, in a dataset without targets
     protocols: Mapping[str, Protocol]  # conventions of scoring by name; "liftnet" is the default
 
     @abstractmethod
@@ -116,6 +148,10 @@ class Task(ABC):
     @abstractmethod
     def run_name(self, *, mapper: bool) -> str:
         """The folder of a run. One name for both variants where one is a part of the other."""
+
+
+class SynthesisTask(Task):
+    """A task that makes images of a case from others of it."""
 
     @abstractmethod
     def request(self, plan: Plan, present: Sequence[str], wanted: Sequence[str] | None) -> Request:
@@ -147,3 +183,28 @@ class Task(ABC):
             DatasetError: If the reference cannot be scored.
             GeometryError: If the grid is not the protocol's.
         """
+
+
+class GenerationTask(Task):
+    """A task that makes volumes from random numbers."""
+
+    @abstractmethod
+    def latent(self, plan: Plan, seed: int, number: int) -> Tensor:
+        """The latent (L,), float32 on the CPU, of volume `number` of a seed."""
+
+    @abstractmethod
+    def generate(
+        self, plan: Plan, network: nn.Module, latent: Tensor, *, temperature: float
+    ) -> Tensor:
+        """A volume (D, H, W) in network units, within their limits, on the network's device.
+
+        It depends on nothing but the arguments: not on what else is generated.
+        """
+
+    @abstractmethod
+    def describe(self, plan: Plan, network: nn.Module, volume: Tensor) -> Tensor:
+        """Features (F,), float32 on the CPU, of a volume (D, H, W) in network units."""
+
+    @abstractmethod
+    def feature_name(self, plan: Plan) -> str:
+        """What `describe` uses, in a few words: numbers of different features do not compare."""

@@ -1,14 +1,18 @@
 """The command liftnet_evaluate: options, exit codes, what it prints."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_generation import DATASET, SHAPE, add_fold, installed, tiny_plan
+from tiny_generation import NAME as TINY
 
 from liftnet.cli import evaluate as command
 from liftnet.core.geometry import Geometry
-from liftnet.core.scores import read_scores
+from liftnet.core.jsonable import write_json
+from liftnet.core.scores import read_cohort_scores, read_scores
 from liftnet.imageio import write_image
 
 
@@ -49,3 +53,30 @@ def test_exit_codes(tmp_path, capsys, monkeypatch):
     assert "failed: b: Predicted and reference lie on different grids" in capsys.readouterr().out
     assert [row.case for row in read_scores(predicted / "scores.json").cases] == ["a"]
     assert call(monkeypatch, "-i", predicted) == 2
+
+
+def test_generated_volumes_are_scored_as_a_cohort(tmp_path, capsys, monkeypatch):
+    """The command dispatches by what is beside the files; each kind refuses the other's options."""
+    for folder, count in (("made", 3), ("real", 4), ("training", 5)):
+        for number in range(count):
+            save(tmp_path / folder / f"{folder}{number}_0000.nii.gz", SHAPE, number + 10 * count)
+            if folder == "made":
+                facts = {"task": TINY, "dataset": DATASET, "plan": "default", "target": "t1n"}
+                written = facts | {"intensity": {"low": 0, "high": 1}}
+                write_json(tmp_path / folder / f"{folder}{number}_0000.json", written)
+    plan = tiny_plan()
+    options = ("-i", tmp_path / "made", "-r", tmp_path / "real", "--workspace", tmp_path / "w")
+    with installed():
+        grid = replace(plan.grid, box=None, pad_to_box=False, spacing_mm=(1.0, 1.0, 1.0))
+        add_fold(tmp_path / "w", "0", 1, plan=replace(plan, grid=grid))
+        more = ("--training", tmp_path / "training", "--pairs", 2, "-f", 0, "-device", "cpu")
+        assert call(monkeypatch, *options, *more, "-np", 1, "-o", tmp_path / "o") == 0
+        printed = capsys.readouterr().out
+        assert "what is good" in printed
+        assert "ms_ssim: 2 pairs of generated, 2 of real volumes" in printed
+        found = read_cohort_scores(tmp_path / "o" / "cohort_scores.json")
+        assert (found.num_generated, found.num_real, found.num_training) == (3, 4, 5)
+        assert call(monkeypatch, *options, "-m", tmp_path) == 1
+        assert "error: -m is only for images that have a ref" in capsys.readouterr().err
+    assert call(monkeypatch, "-i", tmp_path / "real", "-r", tmp_path / "real", "--pairs", 2) == 1
+    assert "error: --pairs is only for volumes that are generated" in capsys.readouterr().err

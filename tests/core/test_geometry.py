@@ -92,6 +92,21 @@ def test_box():
         geometry(), AxisOrder((0, 1, 2), (False,) * 3), (1, 0, 2), (3, 5, 6), SHAPE
     )
     assert np.zeros(SHAPE)[placement.box].shape == (2, 5, 4)
+    assert np.zeros((2, 5, 4))[placement.inside].shape == (2, 5, 4)
+
+
+def test_a_box_may_lie_outside():
+    """Only what box and grid share is exchanged, place by place."""
+    d, h, w = SHAPE
+    start, stop = (-2, 1, -1), (d - 1, h + 3, w + 1)
+    placement = Placement(
+        geometry(), AxisOrder((0, 1, 2), (False,) * 3), start, stop, (d + 1, h + 2, w + 2)
+    )
+    values = np.arange(d * h * w).reshape(SHAPE)
+    padded = np.pad(values, ((2, 0), (0, 3), (1, 1)), constant_values=-1)[: d + 1, 1:]
+    assert padded.shape == placement.shape
+    np.testing.assert_array_equal(padded[placement.inside], values[placement.box])
+    assert (padded[placement.inside] >= 0).all() and (padded >= 0).sum() == (d - 1) * (h - 1) * w
 
 
 def test_same_grids_do_not_differ():

@@ -7,15 +7,9 @@ import pytest
 import torch
 from scipy import stats
 
-from liftnet.losses.drift import (
-    FeatureScale,
-    drift_field,
-    drift_loss,
-    energy_distance,
-    pairwise_distances,
-    scale_of,
-)
+from liftnet.losses.drift import drift_field, drift_loss, energy_distance
 from liftnet.losses.drift_monitors import diversity_ratio
+from liftnet.losses.feature_scale import FeatureScale, pairwise_distances, scale_of
 
 N, M, WIDTH = 4, 6, 3
 TEMPERATURES = (0.5, 1.2)
@@ -76,34 +70,6 @@ def test_field_equals_loops(own):
     got = drift_field(x, y, scale=scale, temperatures=TEMPERATURES, negatives=negatives)
     expected = field_by_hand(x.numpy(), y.numpy(), negatives.numpy() if own else None)
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-9, atol=1e-12)
-
-
-def test_scale_equals_loops():
-    """Mean, mean distance and spread of a bank, from pairs of different samples."""
-    y = features(3, M, WIDTH)
-    scale = scale_of(y)
-    distance, cv = scale_by_hand(y.numpy())
-    np.testing.assert_allclose(scale.mean, y.numpy().mean(0))
-    assert float(scale.distance) == pytest.approx(distance, rel=1e-12)
-    assert float(scale.unit) == pytest.approx(distance / math.sqrt(WIDTH), rel=1e-12)
-    assert float(scale.cv) == pytest.approx(cv, rel=1e-12)
-
-
-def test_scale_of_banks_that_hardly_vary():
-    """Equal slices get a tenth of the mean scale, two samples a spread; all equal is an error."""
-    banks = features(4, 3, M, WIDTH)
-    banks[1] = 0.3
-    scale = scale_of(banks)
-    assert float(scale.distance[1]) == pytest.approx(
-        0.1 * float(scale.distance[[0, 2]].sum() / 3), rel=1e-6
-    )
-    field = drift_field(features(5, 3, N, WIDTH), banks, scale=scale)
-    assert bool(field.isfinite().all())
-    assert 0 < float(scale_of(banks[0, :2]).cv) < 0.1
-    with pytest.raises(ValueError, match="expected real features that differ"):
-        scale_of(banks[1])
-    with pytest.raises(ValueError, match="M >= 2"):
-        scale_of(banks[0, :1])
 
 
 def test_field_is_antisymmetric():

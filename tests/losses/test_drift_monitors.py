@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from liftnet.losses.drift import FeatureScale, scale_of
 from liftnet.losses.drift_monitors import (
     collapsed,
     diversity_ratio,
@@ -14,6 +13,7 @@ from liftnet.losses.drift_monitors import (
     nearest_ratio,
     trace_ratio,
 )
+from liftnet.losses.feature_scale import FeatureScale, scale_of
 
 SQUARE = torch.tensor([[0.0, 0.0], [0.0, 2.0], [2.0, 0.0], [2.0, 2.0]])
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from liftnet.core.plan import FeatureSpec
 from liftnet.networks.masked_autoencoder import (
     SEEN_WEIGHT,
-    FeatureSpec,
     MaskedAutoencoder,
     random_patches,
 )

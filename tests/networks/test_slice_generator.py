@@ -1,116 +1,167 @@
-"""The slice generator, its encoder and the critic."""
+"""The slice generator against numpy's decomposition; what its refiner adds; the critic."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import pdist
 from torch import nn
 
+from liftnet.core.plan import GeneratorSpec
 from liftnet.networks.slice_generator import (
-    GeneratorSpec,
     PatchDiscriminator,
-    SliceAutoencoder,
     SliceGenerator,
     SpectralConvolution,
-    draw_code,
 )
 
-SPEC = GeneratorSpec(in_plane=(16, 24), code_size=6, style_size=12, widths=(8, 16, 16))
+CODE = 6
+SPEC = GeneratorSpec(in_plane=(16, 24), code_size=CODE, widths=(8, 16, 16))
 
 
-def test_shapes():
-    """Codes to slices and slices to codes, at a size that is not square."""
-    network = SliceAutoencoder(SPEC)
-    slices = torch.rand(3, 1, 16, 24)
-    mean, log_variance = network.encode(slices)
-    assert mean.shape == log_variance.shape == (3, 6)
-    assert network.generator(mean).shape == (3, 1, 16, 24)
+def low_rank(count: int, rank: int) -> torch.Tensor:
+    """Slices (count, 1, 16, 24) about a mean, in directions that vary differently much."""
+    generator = torch.Generator().manual_seed(0)
+    amounts = torch.randn(count, rank, generator=generator) * 2.0 ** -torch.arange(rank)
+    directions = torch.randn(rank + 1, 16 * 24, generator=generator)
+    return (directions[0] + amounts @ directions[1:]).reshape(count, 1, 16, 24)
+
+
+def fitted(slices: torch.Tensor, spec: GeneratorSpec = SPEC) -> SliceGenerator:
+    """A new generator with the components of these slices."""
+    torch.manual_seed(0)
+    network = SliceGenerator(spec)
+    network.fit(slices)
+    return network
+
+
+def add_something(network: SliceGenerator) -> None:
+    """Let the refiner, which begins with nothing, add something at every pixel."""
+    nn.init.normal_(network.refiner.head.weight, std=0.5)
+
+
+def test_components_are_numpys():
+    """Mean, directions in their order up to a sign, and the unit; exact where the rank is low."""
+    slices = low_rank(40, CODE)
+    network = fitted(slices)
+    flat = slices.flatten(1).double().numpy()
+    offsets = flat - flat.mean(0)
+    directions = np.linalg.svd(offsets, full_matrices=False)[2][:CODE]
+    np.testing.assert_allclose(network.mean, flat.mean(0), atol=1e-5)
+    agreement = directions @ network.components.double().numpy().T
+    np.testing.assert_allclose(np.abs(agreement), np.eye(CODE), atol=1e-4)
+    unit = np.sqrt(np.square(offsets @ directions.T).mean())
+    assert float(network.unit) == pytest.approx(unit, rel=1e-5)
+    assert float(network.encode(slices).square().mean()) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_codes_and_slices_are_inverse_on_the_span():
+    """Slices of the span come back from their codes, codes from their slices; others do not."""
+    slices = low_rank(40, CODE)
+    network = fitted(slices)
+    torch.testing.assert_close(
+        network.project(network.encode(slices)), slices, atol=1e-4, rtol=1e-4
+    )
+    codes = torch.randn(5, CODE)
+    again = network.encode(network.project(codes))
+    torch.testing.assert_close(again, codes, atol=1e-4, rtol=1e-4)
+    other = torch.randn(5, 1, 16, 24)
+    assert (network.project(network.encode(other)) - other).std() > 0.5
+    restored = SliceGenerator(SPEC)
+    restored.load_state_dict(network.state_dict())
+    assert torch.equal(restored(codes), network(codes))
+
+
+def test_distances_between_codes_are_those_between_slices():
+    """One factor for all pairs: the unit."""
+    slices = low_rank(12, CODE)
+    network = fitted(slices)
+    between_codes = pdist(network.encode(slices).numpy())
+    between_slices = pdist(slices.flatten(1).numpy())
+    np.testing.assert_allclose(between_codes * float(network.unit), between_slices, rtol=1e-4)
+
+
+def test_a_new_generator_is_its_components():
+    """Before any training the refiner adds exactly nothing; then it adds something."""
+    network = fitted(low_rank(40, 20))
+    codes = torch.randn(3, CODE)
+    assert network(codes).shape == (3, 1, 16, 24)
+    assert torch.equal(network(codes), network.project(codes))
+    add_something(network)
+    assert (network(codes) - network.project(codes)).abs().mean() > 1e-2
+
+
+def test_the_refiner_sees_the_code_at_every_scale():
+    """Codes that the components show alike are told apart, through each block alone."""
+    network = fitted(low_rank(4, 3))
+    add_something(network)
+    first = torch.randn(1, CODE)
+    codes = first.repeat(2, 1)
+    codes[1, 3:] += 1.0  # components of 4 slices beyond the third are 0
+    torch.testing.assert_close(*network.project(codes))
+    torch.testing.assert_close(*network(codes))  # a new refiner follows the slice alone
+    blocks = [*network.refiner.encoder, *network.refiner.decoder]
+    assert len(blocks) == 2 * len(SPEC.widths) - 1
+    for block in blocks:
+        nn.init.normal_(block.modulation.weight, std=0.5)
+        one, other = network(codes)
+        assert (one - other).abs().max() > 1e-3
+        nn.init.zeros_(block.modulation.weight)
+
+
+def test_fewer_slices_than_components():
+    """The components beyond them are 0; slices that are all alike have finite codes, 0."""
+    slices = low_rank(4, 10)
+    network = fitted(slices)
+    assert (network.components.norm(dim=1) > 0).tolist() == 3 * [True] + 3 * [False]
+    codes = network.encode(slices)
+    assert bool((codes[:, 3:] == 0).all())
+    torch.testing.assert_close(network.project(codes), slices, atol=1e-4, rtol=1e-4)
+    alike = slices[:1].round().repeat(5, 1, 1, 1)
+    network = fitted(alike)
+    assert bool((network.encode(alike) == 0).all())
+    torch.testing.assert_close(network.project(torch.zeros(5, CODE)), alike)
+
+
+def test_sizes_are_multiples_of_the_stride():
+    """Other sides are refused when the network is made."""
     with pytest.raises(ValueError, match=r"expected sides in multiples of 4, got \(16, 22\)"):
-        SliceGenerator(GeneratorSpec((16, 22), 6, 12, (8, 16, 16)))
+        SliceGenerator(GeneratorSpec((16, 22), CODE, (8, 16, 16)))
 
 
-def test_size_at_full_resolution():
-    """5 to 10 million parameters for slices of 128 x 128."""
-    with torch.device("meta"):
-        network = SliceAutoencoder(GeneratorSpec((128, 128), 128, 256, (32, 64, 128, 256, 256)))
-    assert 5e6 < sum(p.numel() for p in network.parameters()) < 10e6
-
-
-def test_the_code_acts_at_every_scale():
-    """With the coarsest maps fixed, each single stage still follows the code."""
-    torch.manual_seed(0)
-    network = SliceGenerator(SPEC)
-    nn.init.zeros_(network.start.weight)
-    codes = torch.randn(2, 6)
-    weights = [[m.weight for m in stage.modulations] for stage in network.stages]
-    kept = [[w.detach().clone() for w in stage] for stage in weights]
-    for acting in range(len(weights)):
-        for i, stage in enumerate(weights):
-            for weight, was in zip(stage, kept[i], strict=True):
-                weight.data = was if i == acting else torch.zeros_like(was)
-        first, second = network(codes)
-        assert (first - second).abs().max() > 1e-3
-    for stage in weights:
-        for weight in stage:
-            weight.data.zero_()
-    first, second = network(codes)
-    torch.testing.assert_close(first, second)
-
-
-def test_no_checkerboards():
-    """Maps that are the same everywhere give a slice that is the same everywhere."""
-    network = SliceGenerator(SPEC)
-    width, rows, columns = network.start_shape
-    nn.init.zeros_(network.start.weight)
-    level = torch.randn(width, 1, 1).expand(width, rows, columns)
-    network.start.bias.data = level.flatten()
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            module.padding_mode = "replicate"  # no border
-    (got,) = network(torch.randn(1, 6))
-    torch.testing.assert_close(got, got[:, :1, :1].expand_as(got))
-    assert got.abs().max() > 0
-
-
-def test_autoencoder_learns_its_slices():
-    """A few steps on four slices bring the squared error far down; drawn codes too."""
-    torch.manual_seed(0)
-    coarse = torch.randn(4, 1, 4, 6)
-    slices = nn.functional.interpolate(coarse, size=(16, 24), mode="bilinear")
-    network = SliceAutoencoder(SPEC)
-    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
-    for _ in range(50):
+def test_the_refiner_learns_what_components_leave_out():
+    """Of a spot that moves, 2 numbers leave much out; a few steps bring half of it."""
+    rows, columns = torch.meshgrid(torch.arange(16.0), torch.arange(24.0), indexing="ij")
+    places = torch.linspace(4, 20, 6)[:, None, None, None]
+    slices = (-((columns - places).square() + (rows - 8).square()) / 20).exp()
+    network = fitted(slices, GeneratorSpec((16, 24), 2, (8, 16, 16)))
+    codes = network.encode(slices)
+    missing = (network(codes) - slices).square().mean().item()
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(30):
         optimizer.zero_grad()
-        (network(slices)[0] - slices).square().mean().backward()
+        error = (network(codes) - slices).square().mean()
+        error.backward()
         optimizer.step()
-    reconstructed, mean, _ = network(slices)
-    assert (reconstructed - slices).square().mean() < 0.1 * slices.var()
-    torch.testing.assert_close(network.generator(mean), reconstructed)
-    drawn = network(slices, torch.Generator().manual_seed(0))[0]
-    again = network(slices, torch.Generator().manual_seed(0))[0]
-    torch.testing.assert_close(drawn, again)
-    assert not torch.allclose(drawn, reconstructed)
-
-
-def test_drawn_codes_have_their_mean_and_variance():
-    """The moments of many draws."""
-    mean = torch.tensor([[1.0, -2.0]]).expand(20000, 2)
-    log_variance = torch.tensor([[0.25, 4.0]]).log().expand(20000, 2)
-    codes = draw_code(mean, log_variance, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(codes.mean(0), mean[0], atol=0.05, rtol=0)
-    torch.testing.assert_close(codes.var(0), torch.tensor([0.25, 4.0]), atol=0, rtol=0.05)
+    assert error.item() < 0.5 * missing
+    for name, buffer in network.named_buffers():
+        assert torch.equal(buffer, before[name])  # components are not trained
 
 
 def test_bfloat16_gives_float32_slices():
-    """Under an autocast, with channels last, slices and codes are float32 and close."""
-    network = SliceAutoencoder(SPEC).to(memory_format=torch.channels_last)
-    slices = torch.rand(2, 1, 16, 24)
-    expected = network(slices)
+    """Under an autocast slices, codes and logits are float32 and close; codes are the same."""
+    slices = low_rank(40, CODE)
+    network = fitted(slices)
+    add_something(network)
+    network = network.to(memory_format=torch.channels_last)
+    expected, codes = network(network.encode(slices)), network.encode(slices)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = network(slices)
-        logits = PatchDiscriminator((8, 16))(slices)
-    assert logits.dtype == torch.float32
-    for low, high in zip(got, expected, strict=True):
-        assert low.dtype == torch.float32
-        torch.testing.assert_close(low, high, atol=0.05, rtol=0.05)
+        assert torch.equal(network.encode(slices), codes)
+        got = network(codes)
+        logits = PatchDiscriminator((8, 16), spectral=False)(slices)
+    assert got.dtype == logits.dtype == torch.float32
+    added = expected - network.project(codes)
+    assert (got - expected).abs().max() < 0.05 * added.abs().max()
+    assert not torch.equal(got, expected)
 
 
 @pytest.mark.parametrize("spectral", [True, False])

@@ -8,7 +8,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from liftnet.core.errors import CheckpointError
-from liftnet.pipeline.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from liftnet.pipeline.checkpoint import (
+    finished_steps,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
 
 
 def test_round_trip_and_the_one_before(tmp_path):
@@ -63,3 +68,13 @@ def test_weights_must_fit(tmp_path):
         with pytest.raises(CheckpointError, match="The weights do not fit the plan: ") as caught:
             load_weights(network, wrong, where=tmp_path)
         assert caught.value.where == str(tmp_path)
+
+
+def test_finished_steps(tmp_path):
+    """Read without the tensors; 0 where there is no file, or a damaged one."""
+    path = tmp_path / "c.safetensors"
+    assert finished_steps(path) == 0
+    save_checkpoint(path, {"network": {"a": torch.ones(2)}}, {"step": 7})
+    assert finished_steps(path) == 7
+    path.write_bytes(path.read_bytes()[:20])
+    assert finished_steps(path) == 0

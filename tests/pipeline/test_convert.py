@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from liftnet.core.dataset import Channel, load_dataset
-from liftnet.core.errors import DatasetError
+from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.pipeline import convert as module
 from liftnet.pipeline.convert import convert
 from liftnet.pipeline.integrity import check_names
@@ -384,3 +384,49 @@ def test_cases_in_training_and_test_are_named(tmp_path, space):
     folder = convert("folders", sources, 1, target=target, test=tmp_path / "new", workspace=space)
     notes = (folder / "conversion.txt").read_text()
     assert "1 name both among training and test cases: b." in notes
+
+
+def test_one_contrast_alone(tmp_path, space):
+    """A flat folder of any names becomes a dataset of one channel, for generation."""
+    flat = tmp_path / "flat"
+    for name in ("IXI013-HH-1212-t1n", "IXI014-HH-1236-t1n", "other"):
+        make(flat / f"{name}.nii.gz")
+    make(flat / "readme.txt")
+    make(tmp_path / "new" / "x.nii.gz")
+    options = {"task": "unconditional", "workspace": space}
+    folder = convert("folders", [f"t1n={flat}"], 7, test=tmp_path / "new", **options)
+    assert folder.name == "Dataset007_t1n"
+    assert sorted(path.name for path in (folder / "imagesTr").iterdir()) == [
+        "IXI013-HH-1212-t1n_0000.nii.gz", "IXI014-HH-1236-t1n_0000.nii.gz", "other_0000.nii.gz",
+    ]  # fmt: skip
+    assert [path.name for path in (folder / "imagesTs").iterdir()] == ["x_0000.nii.gz"]
+    raw = load_dataset(folder)
+    assert raw.description.task == "unconditional"
+    assert [channel.name for channel in raw.channels] == ["t1n"]
+    make(tmp_path / "sorted" / "t1n" / "y.nii.gz")
+    folder = convert("folders", [f"t1n={flat}"], 8, test=tmp_path / "sorted", **options)
+    assert [path.name for path in (folder / "imagesTs").iterdir()] == ["y_0000.nii.gz"]
+
+
+def test_one_contrast_alone_and_what_it_is_not(tmp_path, space):
+    """Several contrasts, other layouts, empty folders and unknown tasks are refused."""
+    a, b, empty = (tmp_path / name for name in "abe")
+    make(a / "x.nii.gz")
+    make(b / "x.nii.gz")
+    empty.mkdir()
+    make_brats(tmp_path / "brats")
+    both = [f"a={a}", f"b={b}"]
+    for layout, sources, options, problem in (
+        ("folders", both, {"task": "unconditional"}, "takes one contrast and no target, got a, b"),
+        (
+            "folders", both[:1], {"task": "unconditional", "target": both[1]},
+            "takes one contrast and no target, got a, b",
+        ),
+        ("folders", [f"a={empty}"], {"task": "unconditional"}, "No image found"),
+        ("folders", both[:1], {"task": "missing_modality"}, "two or more different contrasts"),
+        ("brats", [tmp_path / "brats"], {"task": "unconditional"}, "has several contrasts"),
+        ("folders", both, {"task": "uncondtional"}, "No task 'uncondtional'"),
+    ):  # fmt: skip
+        with pytest.raises(LiftnetError, match=problem):
+            convert(layout, sources, 7, workspace=space, **options)
+    assert not list(space.glob("raw/Dataset*"))

@@ -1,11 +1,19 @@
 """Planning as a step: settings, budgets, files."""
 
+import hashlib
+
+import numpy as np
 import pytest
 import torch
 
 from liftnet.core.errors import PlanError
+from liftnet.core.geometry import Geometry
 from liftnet.core.jsonable import read_json, write_json
+from liftnet.core.plan import ResNetSpec
+from liftnet.data.store import Store
+from liftnet.imageio import write_image
 from liftnet.pipeline.plan import apply_setting, find_budget, load_plan, plan, read_plan
+from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
 
 DATASET = "Dataset007_Phantom"
 STAGE = "context_translation"
@@ -92,3 +100,43 @@ def test_budget():
         assert find_budget(None, None).bytes_per_number == 2
     with pytest.raises(PlanError, match="--gpu-memory is -1"):
         find_budget(-1, None)
+
+
+def test_features_are_for_generation(workspace, tmp_path):
+    """A task that makes images from others has no use for them."""
+    with pytest.raises(PlanError, match="'missing_modality' has no use for --features"):
+        plan(workspace=workspace, features=tmp_path / "resnet18.pth")
+
+
+def test_features_reach_the_plan(tmp_path):
+    """The file's path and digest are in the plan; `plan_and_preprocess` passes it on."""
+    raw = tmp_path / "raw" / "Dataset001_T1"
+    (raw / "imagesTr").mkdir(parents=True)
+    write_json(
+        raw / "dataset.json",
+        {"name": "T1", "task": "unconditional", "channels": {"0": {"name": "t1n"}}},
+    )
+    rng = np.random.default_rng(0)
+    geometry = Geometry((20, 24, 22), (8.0,) * 3, (0.0,) * 3, ((0, 0, 1), (0, 1, 0), (1, 0, 0)))
+    for i in range(8):
+        voxels = np.zeros(geometry.shape, dtype=np.float32)
+        voxels[2 : 16 + i % 3, 3:20, 4:18] = rng.uniform(10, 100, size=(14 + i % 3, 17, 14))
+        write_image(raw / "imagesTr" / f"c{i}_0000.nii.gz", voxels, geometry, dtype="float32")
+    weights = tmp_path / "resnet18.pth"
+    weights.write_bytes(b"weights")
+    folder = plan_and_preprocess(
+        workspace=tmp_path, gpu_memory=2.0, steps=20, features=weights, check=False,
+        num_processes=1,
+    )  # fmt: skip
+    decided = read_plan(folder.parent / "plan.json")
+    assert decided.networks["features"] == ResNetSpec(
+        str(weights), hashlib.sha256(b"weights").hexdigest()
+    )
+    assert decided.grid.box == (24, 24, 24)  # 16, 17 and 14 voxels and a margin of 4
+    store = Store(folder)
+    assert len(store.identifiers()) == 8
+    for case in store.identifiers():
+        voxels = store.voxels(case)
+        assert voxels.shape == (1, 24, 24, 24)
+        assert (voxels.min(), voxels.max()) == (-1, 1)
+    assert store.describe("c0").placement.stop[0] > 20  # padded where the image ends

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.geometry import SLICE_AXES, AxisOrder, Geometry, Volume, turn
-from liftnet.core.plan import ClipAndScale, Plan, ZScore
+from liftnet.core.plan import ClipAndScale, PercentileScale, Plan, ZScore
 from liftnet.data.store import Store
 from liftnet.ops import normalize
 from liftnet.ops.mask import body, foreground
@@ -328,3 +328,74 @@ def test_a_target_decides_nothing(plan, rule, changes):
     low, high = first.ranges["a"]
     assert (low, high - low) == pytest.approx((values.mean(), values.std()), rel=1e-5)
     assert not np.array_equal(changed.voxels[1], first.voxels[1])
+
+
+def generated(plan: Plan, **grid) -> Plan:
+    """A plan of two channels that are made from nothing, padded to a box."""
+    rule = PercentileScale("foreground", 0.0, 1.0, 0.0, 110.0, (-1.0, 1.0))
+    channels = tuple(replace(c, normalization=rule) for c in plan.channels[:2])
+    facts = {"mask": "none", "crop_in_plane": False, "foreground": "nonzero", "pad_to_box": True}
+    names = tuple(c.name for c in channels)
+    return replace(
+        plan, channels=channels, sources=(), targets=names,
+        grid=replace(plan.grid, **facts, **grid),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("slice_axis", SLICE_AXES)
+@pytest.mark.parametrize("box", [(4, 3, 5), (9, 20, 6), (16, 24, 32)])
+def test_restore_undoes_prepare_in_a_padded_box(plan, slice_axis, box):
+    """For all 48 voxel orders: exactly the box, air where the image ends, and back exactly."""
+    spacing = tuple(CANONICAL.spacing_mm[2 - world] for world in SLICE_AXES[slice_axis])
+    plan = generated(plan, slice_axis=slice_axis, spacing_mm=spacing, box=box)
+    volume = Volume(head(), CANONICAL)
+    expected, first, _, mask = prepare(volume, ("a", "b"), plan)
+    assert expected.shape == (2, *box) and mask is None
+    for order in ORDERS:
+        stored = turn(volume, order)
+        voxels, placement, ranges, _ = prepare(stored, ("a", "b"), plan)
+        np.testing.assert_array_equal(voxels, expected)
+        assert (placement.start, placement.stop) == (first.start, first.stop)
+        outside = np.ones(box, dtype=bool)
+        outside[placement.inside] = False
+        assert (voxels[:, outside] == -1).all()
+        used = np.zeros(placement.turned_shape, dtype=bool)
+        used[placement.box] = True
+        used = placement.to_source(used)
+        assert used.sum() + outside.sum() == np.prod(box)
+        for i, name in enumerate(("a", "b")):
+            back = restore(normalize.invert(voxels[i], *ranges[name]), placement, outside=-5.0)
+            np.testing.assert_allclose(back[used], stored.voxels[i][used], atol=2e-4)
+            assert (back[~used] == -5).all()
+
+
+def test_a_padded_box_lies_about_the_centre_of_the_foreground(plan):
+    """In mm, resampled to exactly the plan's box; no voxel of the image is moved."""
+    shape = (20, 50, 40)
+    geometry = replace(CANONICAL, shape=shape, spacing_mm=(2.5, 1.0, 1.0))
+    voxels = np.zeros((2, *shape), dtype=np.float32)
+    z, y, x = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+    centre = (8.0, 20.0, 24.0)
+    blob = 100 * np.exp(
+        -(((z - centre[0]) * 2.5) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2) / 60
+    )
+    voxels[:] = np.where(blob > 2, blob, 0)
+    plan = generated(
+        plan, slice_axis="axial", spacing_mm=(2.0, 2.0, 2.0), box=(24, 32, 40),
+        resample_in_plane=True, resample_through_plane=True,
+    )  # fmt: skip
+    for order in ORDERS[::5]:
+        done = prepare(turn(Volume(voxels, geometry), order), ("a", "b"), plan)
+        assert done.voxels.shape == (2, 24, 32, 40)
+        assert done.placement.start[0] < 0 and done.placement.stop[2] > 40
+        weight = done.voxels[0] + 1
+        for axis, side in enumerate((24, 32, 40)):
+            others = tuple(a for a in range(3) if a != axis)
+            found = (weight.sum(others) * np.arange(side)).sum() / weight.sum()
+            assert abs(found - (side - 1) / 2) < 0.7
+    smaller = replace(geometry, spacing_mm=(2.02, 1.98, 2.0))
+    kept = prepare(Volume(voxels, smaller), ("a", "b"), plan)  # below 2 %: nothing is resampled
+    assert kept.voxels.shape == (2, 24, 32, 40)
+    low, high = kept.ranges["a"]
+    values = normalize.invert(kept.voxels[0][kept.placement.inside], low, high)
+    np.testing.assert_allclose(values, voxels[0][kept.placement.box], atol=1e-3)

@@ -14,6 +14,7 @@ from liftnet.report.figures import (
     fullest_slices,
     montage,
     plot_progress,
+    sample_sheet,
     three_planes,
 )
 from liftnet.report.panels import progress_panels, running_mean
@@ -218,3 +219,26 @@ def test_noisy_montage_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     montage([row], tmp_path / "m.png", title="noise")
     assert (tmp_path / "m.png").stat().st_size <= limit
     assert check_png(tmp_path / "m.png").shape[0] < fine.shape[0]
+
+
+def test_sheet_of_samples(tmp_path: Path) -> None:
+    """All volumes share one window: half as bright is drawn half as bright."""
+    bright = np.where(ball() > 0, np.float32(100), 0)
+    dark = bright / 2
+    sheet = tmp_path / "sheet.png"
+    sample_sheet([("a", bright), ("b", dark)], sheet, spacing_mm=SPACING, title="Two")
+    pixels = check_png(sheet)[..., 0]
+    left, right = np.split(pixels[:, : pixels.shape[1] // 2 * 2], 2, axis=1)
+    grey = [(np.abs(half - 0.5) < 0.02).mean() for half in (left, right)]
+    assert grey[0] < 0.01 and grey[1] > 0.1
+    assert not coloured(check_png(sheet))
+    few = check_png(sheet).shape
+    sample_sheet([("a", bright)] * 6, sheet, spacing_mm=SPACING, title="Six")
+    many = check_png(sheet).shape
+    assert many[0] > 1.5 * few[0] and many[1] > 1.5 * few[1]
+
+
+def test_sheet_refuses_wrong_calls(tmp_path: Path) -> None:
+    """No volumes, no picture."""
+    with pytest.raises(ValueError, match="expected at least one volume, got none"):
+        sample_sheet([], tmp_path / "sheet.png", spacing_mm=SPACING, title="Nothing")

@@ -11,7 +11,7 @@ from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Plan
 from liftnet.core.scores import CaseScore, Comparison
 from liftnet.metrics import mr_protocols
-from liftnet.tasks.base import Budget, Request, Stage, Task
+from liftnet.tasks.base import Budget, Request, Stage, SynthesisTask
 from liftnet.tasks.missing_modality import rules, synthesis
 from liftnet.tasks.missing_modality.context_translation import (
     SLICE_STAGE,
@@ -22,11 +22,12 @@ from liftnet.tasks.missing_modality.context_translation import (
 __all__ = ["TASK"]
 
 
-class MissingModality(Task):
+class MissingModality(SynthesisTask):
     """One model serves any pattern of missing contrasts; a plan may fix the target instead."""
 
     name = "missing_modality"
     summary = "synthesize absent MR contrasts from those present (LiFT-C, one stage)"
+    least_images = 2  # a source and a target
     protocols = mr_protocols.PROTOCOLS
 
     def plan(self, dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: str) -> Plan:

@@ -1,8 +1,9 @@
 """The one training stage of task B: U-Net and z-context mixer together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log10
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -92,6 +93,11 @@ class ContextTranslation(Stage[SlabBatch]):
             network.translator.load_state_dict(previous.translator.state_dict())
         return network
 
+    def survey(
+        self, network: nn.Module, store: Store, training: Sequence[str], folder: Path
+    ) -> None:
+        """Nothing: a step needs no more than its own cases."""
+
     def accepts(self, case: StoredCase) -> bool:
         """Whether the case has a target, and a source beside it."""
         return len(case.present) > 1 and bool(set(case.present) & set(self.plan.targets))
@@ -155,7 +161,13 @@ class ContextTranslation(Stage[SlabBatch]):
             terms.append(slab_loss(predicted, target[:, :, span], self.plan.losses))
         return {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}
 
-    def validate(self, network: nn.Module, store: Store, cases: Sequence[str]) -> Validation:
+    def validate(
+        self,
+        network: nn.Module,
+        store: Store,
+        cases: Sequence[str],
+        history: Sequence[Mapping[str, float]] = (),
+    ) -> Validation:
         """Minus the mean PSNR (dB) over whole volumes, each contrast made from all others."""
         device = next(network.parameters()).device
         scores: dict[str, list[float]] = {}

@@ -11,9 +11,9 @@ from liftnet.core.plan import (
     Inference,
     MemoryEstimate,
     MixerSpec,
+    NetworkSpec,
     Normalization,
     Plan,
-    ResidualSpec,
     TranslatorSpec,
 )
 from liftnet.planning.augmentation import AUGMENTATION_REASON, plan_augmentation
@@ -112,7 +112,7 @@ def resize(plan: Plan, widths: tuple[int, ...], slices: int) -> Plan:
         name: replace(s, decoded_slices=min(max(slices // s.volumes_per_step, 1), depth))
         for name, s in plan.stages.items()
     }
-    networks: dict[str, TranslatorSpec | MixerSpec | ResidualSpec] = {
+    networks: dict[str, NetworkSpec] = {
         "translator": plan_translator(len(plan.sources), len(plan.targets), widths),
         "mixer": plan_mixer(widths, "decoder"),
     }

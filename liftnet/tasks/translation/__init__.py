@@ -10,7 +10,7 @@ from liftnet.core.errors import DatasetError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Plan
 from liftnet.core.scores import CaseScore, Comparison
-from liftnet.tasks.base import Budget, Request, Stage, Task
+from liftnet.tasks.base import Budget, Request, Stage, SynthesisTask
 from liftnet.tasks.translation import rules, scoring, synthesis
 from liftnet.tasks.translation.residual_context import ResidualContext
 from liftnet.tasks.translation.slice_translation import SliceTranslation
@@ -18,11 +18,12 @@ from liftnet.tasks.translation.slice_translation import SliceTranslation
 __all__ = ["TASK"]
 
 
-class Translation(Task):
+class Translation(SynthesisTask):
     """Any source channels to any target channels; CT in Hounsfield units."""
 
     name = "translation"
     summary = "translate MR into CT, or any channels into others (LiFT-C, two stages)"
+    least_images = 2  # a source and a target
     protocols = scoring.PROTOCOLS
 
     def plan(self, dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: str) -> Plan:

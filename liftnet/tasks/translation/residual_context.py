@@ -1,7 +1,8 @@
 """Stage 2 of task C: z-context and a residual on top of the frozen translator."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -54,6 +55,11 @@ class ResidualContext(Stage[WindowBatch]):
             network.translator.load_state_dict(previous.translator.state_dict())
         return network
 
+    def survey(
+        self, network: nn.Module, store: Store, training: Sequence[str], folder: Path
+    ) -> None:
+        """Nothing: a step needs no more than its own cases."""
+
     def accepts(self, case: StoredCase) -> bool:
         """Whether the case has a source and a target."""
         return has_source_and_target(self.plan, case)
@@ -97,6 +103,12 @@ class ResidualContext(Stage[WindowBatch]):
             baseline.float(), correction.float(), torch.cat(targets), torch.cat(weights), self.plan
         )
 
-    def validate(self, network: nn.Module, store: Store, cases: Sequence[str]) -> Validation:
+    def validate(
+        self,
+        network: nn.Module,
+        store: Store,
+        cases: Sequence[str],
+        history: Sequence[Mapping[str, float]] = (),
+    ) -> Validation:
         """The mean absolute error of whole volumes."""
         return validate(self.plan, network, store, cases)

@@ -13,6 +13,7 @@ from liftnet.core.plan import (
     Inference,
     MemoryEstimate,
     MixerSpec,
+    NetworkSpec,
     Normalization,
     Plan,
     ResidualSpec,
@@ -188,7 +189,7 @@ def resize(plan: Plan, widths: tuple[int, ...], slices: int) -> Plan:
         SLICE_STAGE: replace(first, volumes_per_step=min(SLICES, slices)),
         RESIDUAL_STAGE: replace(second, windows_per_volume=windows),
     }
-    networks: dict[str, TranslatorSpec | MixerSpec | ResidualSpec] = {
+    networks: dict[str, NetworkSpec] = {
         "translator": plan_translator(len(plan.sources), len(plan.targets), widths),
         "mixer": plan_mixer(widths, "none"),
         "residual": ResidualSpec(width=widths[0], convolutions=2, neighbours=1),

@@ -1,7 +1,8 @@
 """Stage 1 of task C: an axial 2D translator on single slices."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,6 +43,11 @@ class SliceTranslation(Stage[WindowBatch]):
         assert isinstance(spec, TranslatorSpec)
         return VolumeTranslator(spec, None)
 
+    def survey(
+        self, network: nn.Module, store: Store, training: Sequence[str], folder: Path
+    ) -> None:
+        """Nothing: a step needs no more than its own cases."""
+
     def accepts(self, case: StoredCase) -> bool:
         """Whether the case has a source and a target."""
         return has_source_and_target(self.plan, case)
@@ -71,7 +77,13 @@ class SliceTranslation(Stage[WindowBatch]):
         weights = voxel_weights(mask, supervised, self.plan)
         return slice_loss(predicted.float(), target, weights, self.plan)
 
-    def validate(self, network: nn.Module, store: Store, cases: Sequence[str]) -> Validation:
+    def validate(
+        self,
+        network: nn.Module,
+        store: Store,
+        cases: Sequence[str],
+        history: Sequence[Mapping[str, float]] = (),
+    ) -> Validation:
         """The mean absolute error of whole volumes."""
         return validate(self.plan, network, store, cases)
 

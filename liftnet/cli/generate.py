@@ -1,0 +1,112 @@
+"""`liftnet_generate`, and the options that it shares with `liftnet_predict -n`."""
+
+from typing import Annotated
+
+import typer
+
+from liftnet.cli.shell import (
+    DatasetOption,
+    DeviceOption,
+    PlanOption,
+    ProcessesOption,
+    WorkspaceOption,
+    run,
+)
+
+__all__ = [
+    "CheckpointOption",
+    "ContinueOption",
+    "FirstOption",
+    "InterpolateOption",
+    "NormalizedOption",
+    "PartOption",
+    "PartsOption",
+    "SeedOption",
+    "TemperatureOption",
+]
+
+SeedOption = Annotated[
+    int, typer.Option("--seed", metavar="SEED", help="Another seed makes other volumes.")
+]
+FirstOption = Annotated[
+    int, typer.Option("--first", metavar="K", help="Number of the first volume of the seed.")
+]
+TemperatureOption = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature", metavar="T", help="Spread of the volumes. Default: the plan's, 1."
+    ),
+]
+InterpolateOption = Annotated[
+    tuple[int, int] | None,
+    typer.Option("--interpolate", metavar="A B", help="The way from volume A to volume B."),
+]
+NormalizedOption = Annotated[
+    bool, typer.Option("--normalized", help="Write the network's units, [0, 1] or [-1, 1].")
+]
+ContinueOption = Annotated[
+    bool,
+    typer.Option("--continue_prediction", "--resume", help="Keep outputs that are finished."),
+]
+PartsOption = Annotated[
+    int, typer.Option("-num_parts", metavar="N", help="Split the work over N runs ...")
+]
+PartOption = Annotated[
+    int, typer.Option("-part_id", metavar="I", help="... and do part I, from 0.")
+]
+CheckpointOption = Annotated[
+    str, typer.Option("-chk", metavar="best|latest", help="Which weights.")
+]
+
+
+def generate(
+    num_volumes: Annotated[int, typer.Option("-n", metavar="N", help="How many volumes.")],
+    output_folder: Annotated[
+        str, typer.Option("-o", metavar="DIR", help="Folder for the generated volumes.")
+    ],
+    dataset: DatasetOption = None,
+    seed: SeedOption = 0,
+    first: FirstOption = 0,
+    temperature: TemperatureOption = None,
+    interpolate: InterpolateOption = None,
+    fold: Annotated[
+        str | None,
+        typer.Option("-f", metavar="FOLD", help="Default: the first that is trained."),
+    ] = None,
+    plan_name: PlanOption = "default",
+    normalized: NormalizedOption = False,
+    continue_prediction: ContinueOption = False,
+    num_parts: PartsOption = 1,
+    part_id: PartOption = 0,
+    checkpoint: CheckpointOption = "best",
+    device: DeviceOption = None,
+    num_processes: ProcessesOption = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Generate volumes from random numbers; the same as liftnet_predict -n."""
+    from liftnet.pipeline import generate as step
+
+    step.generate(
+        num_volumes,
+        output_folder,
+        dataset,
+        seed=seed,
+        first=first,
+        temperature=temperature,
+        interpolate=interpolate,
+        fold=fold,
+        plan_name=plan_name,
+        normalized=normalized,
+        continue_prediction=continue_prediction,
+        num_parts=num_parts,
+        part_id=part_id,
+        checkpoint=checkpoint,
+        device=device,
+        num_processes=num_processes,
+        workspace=workspace,
+    )
+
+
+def main() -> None:
+    """Run the command."""
+    run(generate)

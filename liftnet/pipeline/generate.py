@@ -1,0 +1,238 @@
+"""Step 5 of a task that makes volumes from random numbers: generate as many as wanted."""
+
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from liftnet.core.errors import LiftnetError
+from liftnet.core.workspace import find_workspace
+from liftnet.imageio import read_image
+from liftnet.pipeline.failures import explained
+from liftnet.pipeline.inputs import part_of
+from liftnet.pipeline.model import Model, load_model, trained_folds
+from liftnet.pipeline.outputs import remove_half_written
+from liftnet.pipeline.parallel import worker_count
+from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
+from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.samples import (
+    Sample,
+    is_written,
+    list_samples,
+    sample_latent,
+    sample_path,
+    write_sample,
+)
+from liftnet.report.figures import sample_sheet
+from liftnet.tasks import load_generation
+
+__all__ = ["generate"]
+
+SHOWN = 8  # ours: three planes of each fit on a screen
+
+
+def generate(
+    num_volumes: int,
+    output_folder: Path | str,
+    dataset: int | str | None = None,
+    *,
+    seed: int = 0,
+    first: int = 0,
+    temperature: float | None = None,
+    interpolate: tuple[int, int] | None = None,
+    fold: int | str | None = None,
+    plan_name: str = DEFAULT_PLAN,
+    normalized: bool = False,
+    continue_prediction: bool = False,
+    num_parts: int = 1,
+    part_id: int = 0,
+    checkpoint: str = "best",
+    device: str | None = None,
+    num_processes: int | None = None,
+    workspace: Path | str | None = None,
+) -> list[Path]:
+    """Generate volumes; number k of a seed is the same in every run.
+
+    The first volume that cannot be made or written ends the run: the next would fail alike.
+
+    Args:
+        num_volumes: how many.
+        output_folder: receives sample_0000_0000.nii.gz, sample_0000_0000.json and montage.png.
+        dataset: id or name of the trained dataset.
+        seed: of all latents.
+        first: the number of the first volume.
+        temperature: by which latents are multiplied; by default the plan's.
+        interpolate: numbers of two volumes: generate the way from the one to the other.
+        fold: which; by default the first that is trained.
+        plan_name: which plan.
+        normalized: write network units instead of typical intensities or HU.
+        continue_prediction: keep finished volumes of the same weights, seed and temperature.
+        num_parts: split the volumes over this many runs ...
+        part_id: ... and do this part of them.
+        checkpoint: "best" on validation, or "latest".
+        device: "cuda", "cpu" or "mps".
+        num_processes: files written at the same time.
+        workspace: the workspace folder.
+
+    Returns:
+        The images of this part, those that were there already included.
+
+    Raises:
+        LiftnetError: If the call makes no sense, or a volume cannot be made or written.
+    """
+    _check(num_volumes, seed, first, temperature, interpolate)
+    part = part_of(num_parts, part_id)
+    space = find_workspace(workspace)
+    name = space.dataset_name(dataset)
+    say(f"{name}: {space.describe()}")
+    run, task = space.run_folder(name, plan_name), load_plan(space, name, plan_name).task
+    load_generation(task)  # refuses one that needs images
+    if fold is None:
+        folder = trained_folds(run, task, mapper=True, checkpoint=checkpoint)[0]
+        fold = folder.name.removeprefix("fold_")
+        say(f"Generating with {folder.name}, the first that is trained (-f takes another)")
+    model = load_model(run, task, [fold], mapper=True, checkpoint=checkpoint, device=device)
+    if temperature is None:
+        temperature = model.plan.inference.temperature
+    samples = list_samples(num_volumes, seed, first, temperature, interpolate)
+    mine, output = samples[part], Path(output_folder)
+    with explained("volume", str(output)):
+        output.mkdir(parents=True, exist_ok=True)
+        remove_half_written(output, {sample.name for sample in mine})
+    todo = [
+        s for s in mine if not (continue_prediction and is_written(s, model, output, normalized))
+    ]
+    kept = len(mine) - len(todo)
+    workers = worker_count(num_processes)
+    if num_processes is None and model.device.type == "cpu":
+        workers = 1  # ours: a volume is written faster than it is made there, and memory counts
+    seconds = _make(todo, model, output, normalized, workers, kept=kept)
+    _draw(samples, model, output, normalized)
+    there = f" ({kept} were there)" if kept else ""
+    each = f", {seconds / len(todo):.2f} s each on {model.device.type}" if todo else ""
+    say(f"Generated {len(mine)} volumes{there} with {model.folders[0].name}{each}: {output}")
+    return [sample_path(sample, model.plan, output) for sample in mine]
+
+
+def _check(
+    num_volumes: int,
+    seed: int,
+    first: int,
+    temperature: float | None,
+    interpolate: tuple[int, int] | None,
+) -> None:
+    """Refuse a call that makes no sense, before anything is loaded."""
+    for option, value, least in (
+        ("-n", num_volumes, 1),
+        ("--seed", seed, 0),
+        ("--first", first, 0),
+    ):
+        if value < least:
+            raise LiftnetError(f"{option} is {value}", where=option, remedy=f"Use {least} or more.")
+    if temperature is not None and not 0 <= temperature < math.inf:
+        raise LiftnetError(
+            f"--temperature is {temperature}", where="--temperature", remedy="Use 0 or more."
+        )
+    if interpolate is None:
+        return
+    if min(interpolate) < 0 or interpolate[0] == interpolate[1]:
+        raise LiftnetError(
+            f"There is no way from volume {interpolate[0]} to volume {interpolate[1]}",
+            where="--interpolate",
+            remedy="Use the numbers of two different volumes, from 0.",
+        )
+    if num_volumes < 2 or first:
+        raise LiftnetError(
+            "Interpolation makes two volumes or more, from the one end to the other",
+            where="--interpolate",
+            remedy="Use -n 2 or more, and no --first.",
+        )
+
+
+def _make(
+    samples: Sequence[Sample],
+    model: Model,
+    output: Path,
+    normalized: bool,
+    workers: int,
+    *,
+    kept: int,
+) -> float:
+    """Generate and write; the seconds that generating took.
+
+    Volumes are written behind while the next is made; at most `workers` wait in memory.
+    """
+
+    def write(sample: Sample, made: np.ndarray, seconds: float) -> None:
+        with explained("volume", sample.name):
+            write_sample(sample, made, model, output, normalized, seconds)
+
+    total = 0.0
+    with (
+        progress("Generate", kept + len(samples), done=kept, unit="volume") as advance,
+        ThreadPoolExecutor(workers) as writers,
+    ):
+        behind: list[Future[None]] = []
+
+        def collect(limit: int) -> None:
+            while len(behind) > limit:
+                behind.pop(0).result()
+                advance()
+
+        for sample in samples:
+            started = time.monotonic()
+            with explained("volume", sample.name):
+                made = _volume(sample, model)
+            seconds = time.monotonic() - started
+            total += seconds
+            collect(workers - 1)
+            behind.append(writers.submit(write, sample, made, seconds))
+        collect(0)
+    return total
+
+
+@torch.no_grad()
+def _volume(sample: Sample, model: Model) -> np.ndarray:
+    """A volume (D, H, W) in network units."""
+    made = load_generation(model.plan.task).generate(
+        model.plan,
+        model.networks[0],
+        sample_latent(sample, model.plan).to(model.device),
+        temperature=sample.temperature,
+    )
+    if not torch.isfinite(made).all():
+        raise LiftnetError(
+            "The network made values that are not finite",
+            where=f"volume {sample.name}",
+            remedy="Use another checkpoint (-chk) or fold (-f), or train again.",
+        )
+    return made.float().cpu().numpy()
+
+
+def _draw(samples: Sequence[Sample], model: Model, output: Path, normalized: bool) -> None:
+    """Draw the first volumes, or some along the way, when all of these are there.
+
+    Of several parts, the last one finds them all.
+    """
+    picked, name = list(samples[:SHOWN]), "montage.png"
+    if samples[0].interpolation is not None:
+        places = np.linspace(0, len(samples) - 1, min(SHOWN, len(samples))).round()
+        picked = [samples[int(place)] for place in places]
+        name = f"{samples[0].name.rpartition('_')[0]}.png"
+    if not all(is_written(sample, model, output, normalized) for sample in picked):
+        return
+    plan, shown, spacing = model.plan, [], (1.0, 1.0, 1.0)
+    for sample in picked:
+        voxels, info = read_image(sample_path(sample, plan, output))
+        shown.append((sample.name, voxels))
+        spacing = info.geometry.spacing_mm
+    title = (
+        f"{plan.dataset}, plan {plan.name}, {model.folders[0].name}: {plan.targets[0]}, "
+        f"seed {samples[0].seed}, temperature {samples[0].temperature:g}"
+    )
+    with explained("picture", name):
+        sample_sheet(shown, output / name, spacing_mm=spacing, title=title)

@@ -1,0 +1,126 @@
+"""Stages 2 and 3 of task A: the depth mapper, by distance of codes, then by tri-planar drift."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from liftnet.core.plan import (
+    DriftSpec,
+    FeatureSpec,
+    GeneratorSpec,
+    MapperSpec,
+    Plan,
+    ResNetSpec,
+    Schedule,
+)
+from liftnet.data.store import Store, StoredCase
+from liftnet.networks.volume_generator import VolumeGenerator
+from liftnet.tasks.base import Stage, Validation
+from liftnet.tasks.unconditional.bank import Bank, make_bank
+from liftnet.tasks.unconditional.batches import LatentBatch
+from liftnet.tasks.unconditional.drifting import code_terms, lifted_terms
+from liftnet.tasks.unconditional.monitors import check_samples
+
+__all__ = ["CODE_STAGE", "STAGE", "DepthMapping", "build_network", "draw_latent"]
+
+CODE_STAGE = "code_trajectories"
+STAGE = "depth_mapping"
+BANK = "bank"  # the folder beside those of the stages
+
+
+@dataclass
+class DepthMapping(Stage[LatentBatch]):
+    """Latents to volumes that vary as real ones do; only the mapper is trained.
+
+    As `CODE_STAGE` by the energy distance between trajectories of codes, which costs next to
+    nothing since no slice is made: drift needs a start that varies with the latent. As `STAGE` by
+    the drift of features of the volumes themselves.
+
+    Source: LiFT Sec. 4.1, Algorithm 1.
+    """
+
+    plan: Plan
+    name: str = STAGE
+    bank: Bank | None = field(default=None, repr=False)
+
+    @property
+    def schedule(self) -> Schedule:  # type: ignore[override]
+        """The plan's schedule of this stage."""
+        return self.plan.stages[self.name]
+
+    @property
+    def spec(self) -> DriftSpec:
+        """How the plan compares volumes."""
+        assert self.plan.drift is not None
+        return self.plan.drift
+
+    def build(self, previous: nn.Module | None = None) -> nn.Module:
+        """The whole generator, with the parts that earlier stages trained."""
+        return build_network(self.plan, previous)
+
+    def survey(
+        self, network: nn.Module, store: Store, training: Sequence[str], folder: Path
+    ) -> None:
+        """Make the bank of real volumes; let the mapper begin at their codes."""
+        assert isinstance(network, VolumeGenerator)
+        self.bank = make_bank(network, self.plan, store, training, folder.parent / BANK)
+        if self.name == CODE_STAGE and self.spec.start == "real":
+            network.mapper.start_at(self.bank.codes)
+
+    def accepts(self, case: StoredCase) -> bool:
+        """Whether the case has the channel."""
+        return self.plan.targets[0] in case.present
+
+    def draw(self, store: Store, case: str, rng: np.random.Generator) -> LatentBatch:
+        """The latent of one volume; of the case nothing is needed."""
+        mapper = self.plan.networks["mapper"]
+        assert isinstance(mapper, MapperSpec)
+        return LatentBatch(case, draw_latent(mapper.latent_size, rng))
+
+    def loss(
+        self, network: nn.Module, batches: Sequence[LatentBatch], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """How far trajectories of codes, or features of volumes, are from real ones."""
+        assert isinstance(network, VolumeGenerator)
+        assert self.bank is not None
+        latents = torch.stack([batch.latent for batch in batches])
+        codes = network.codes(latents, self.plan.grid.num_slices)
+        if self.name == CODE_STAGE:
+            return code_terms(codes, self.bank, self.spec, generator)
+        return lifted_terms(network, codes, self.bank, self.plan, generator)
+
+    def validate(
+        self,
+        network: nn.Module,
+        store: Store,
+        cases: Sequence[str],
+        history: Sequence[Mapping[str, float]] = (),
+    ) -> Validation:
+        """The energy distance of features of generated and real volumes, and the monitors."""
+        assert isinstance(network, VolumeGenerator)
+        assert self.bank is not None
+        return check_samples(network, self.plan, self.bank, store, cases, history)
+
+
+def build_network(plan: Plan, previous: nn.Module | None = None) -> VolumeGenerator:
+    """The whole generator; what earlier stages trained is taken from the network before."""
+    features, generator, mapper = (
+        plan.networks[name] for name in ("features", "generator", "mapper")
+    )
+    assert isinstance(features, FeatureSpec | ResNetSpec)
+    assert isinstance(generator, GeneratorSpec)
+    assert isinstance(mapper, MapperSpec)
+    network = VolumeGenerator(features, generator, mapper)
+    if previous is not None:
+        own = network.state_dict()
+        network.load_state_dict(own | {k: v for k, v in previous.state_dict().items() if k in own})
+    return network
+
+
+def draw_latent(size: int, rng: np.random.Generator) -> Tensor:
+    """A latent (L,) from the standard normal distribution."""
+    return torch.from_numpy(rng.standard_normal(size, dtype=np.float32))

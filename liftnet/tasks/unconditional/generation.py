@@ -1,0 +1,57 @@
+"""From a seed to a volume, slice by slice."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liftnet.core.plan import MapperSpec, Plan
+from liftnet.networks.volume_generator import VolumeGenerator, slice_features
+from liftnet.ops import normalize
+from liftnet.ops.planes import plane_size, slices_of
+from liftnet.tasks.unconditional.batches import PLANES
+
+__all__ = ["describe_volume", "generate_volume", "latent_of"]
+
+
+def latent_of(plan: Plan, seed: int, number: int) -> Tensor:
+    """The latent (L,) of one volume; each number has random numbers of its own."""
+    mapper = plan.networks["mapper"]
+    assert isinstance(mapper, MapperSpec)
+    rng = np.random.default_rng([seed, number])
+    return torch.from_numpy(rng.standard_normal(mapper.latent_size, dtype=np.float32))
+
+
+@torch.no_grad()
+def generate_volume(
+    plan: Plan, network: VolumeGenerator, latent: Tensor, *, temperature: float
+) -> Tensor:
+    """A volume (D, H, W) in network units; at most `inference.slice_batch` slices are in work.
+
+    Source: LiFT Eq. 1 to 3.
+    """
+    device = next(network.parameters()).device
+    low, high = normalize.limits(plan.channel(plan.targets[0]).normalization)
+    depth = plan.grid.num_slices
+    codes = network.codes(latent[None].to(device), depth, temperature=temperature)[0]
+    volume = torch.empty(depth, *plan.grid.in_plane, device=device)
+    start = 0
+    for slices in network.decode(codes, slice_batch=plan.inference.slice_batch):
+        volume[start : start + len(slices)] = slices.clamp(low, high)
+        start += len(slices)
+    return volume
+
+
+@torch.no_grad()
+def describe_volume(plan: Plan, network: VolumeGenerator, volume: Tensor) -> Tensor:
+    """The mean features of a volume's slices in each plane, (F,), float32 on the CPU."""
+    device = next(network.parameters()).device
+    placed = volume.to(device).float()[None, None]
+    parts = []
+    for plane in PLANES:
+        count = plane_size(volume.shape, plane, slice_axis=plan.grid.slice_axis)[0]
+        total = torch.zeros(())
+        for chunk in torch.arange(count).split(plan.inference.slice_batch):
+            slices = slices_of(placed, plane, chunk, slice_axis=plan.grid.slice_axis)[0]
+            total = total + slice_features(network.features, slices)[0].sum(dim=0).cpu()
+        parts.append(total / count)
+    return torch.cat(parts)

@@ -1,0 +1,97 @@
+"""Whether generated volumes vary as real ones do: what the value of the drift does not say."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from liftnet.core.plan import Plan
+from liftnet.data.store import Store
+from liftnet.losses.drift import energy_distance
+from liftnet.losses.drift_monitors import (
+    collapsed,
+    diversity_ratio,
+    effective_neighbours,
+    nearest_ratio,
+    trace_ratio,
+)
+from liftnet.metrics.cohort import delta_z_profile, depth_order
+from liftnet.networks.volume_generator import VolumeGenerator
+from liftnet.ops import normalize
+from liftnet.ops.planes import plane_indices
+from liftnet.tasks.base import Validation
+from liftnet.tasks.unconditional.bank import Bank, plane_features
+from liftnet.tasks.unconditional.batches import PLANES, real_volume
+from liftnet.tasks.unconditional.generation import generate_volume, latent_of
+
+__all__ = ["check_samples"]
+
+CHECKED_SLICES = 8  # ours: per plane, evenly spaced
+CHECK_SEED = 1  # ours: the same latents at every check
+REMEDY = (
+    "Use drift.mode attract_repel and drift.bank matched; raise losses.energy or "
+    "stages.depth_mapping.volumes_per_step, and train anew (--restart)."
+)
+
+
+@torch.no_grad()
+def check_samples(
+    network: VolumeGenerator,
+    plan: Plan,
+    bank: Bank,
+    store: Store,
+    cases: Sequence[str],
+    history: Sequence[Mapping[str, float]],
+) -> Validation:
+    """The energy distance of slice features (lower is better), the monitors, and an alarm.
+
+    Details: "diversity" and "trace" (of generated over that of real features, median over slices),
+    "neighbours" (real volumes that attract a generated one at the narrowest temperature),
+    "nearest" (distance to the nearest real volume over that between real ones), "depth_order",
+    "delta_z" (mean step between slices over the real one).
+    """
+    spec = plan.drift
+    assert spec is not None
+    device = next(network.parameters()).device
+    volumes = torch.stack(
+        [
+            generate_volume(plan, network, latent_of(plan, CHECK_SEED, number), temperature=1.0)
+            for number in range(spec.checked_volumes)
+        ]
+    )
+    rows = np.unique(np.linspace(0, len(bank.cases) - 1, 4 * len(volumes)).round().astype(int))
+    found: dict[str, list[torch.Tensor]] = {}
+    for plane in PLANES:
+        count = len(bank.features[plane])
+        indices = plane_indices(count, min(CHECKED_SLICES, count))
+        made = torch.cat(
+            [plane_features(network, plan, v[None, None], plane, indices) for v in volumes], dim=1
+        ) * bank.balance[plane].to(device)
+        real = bank.positives(plane, indices, rows.tolist(), device)
+        scale = bank.scale(plane, indices, device)
+        ratios = {
+            "energy": energy_distance(made, real, scale=scale),
+            "diversity": diversity_ratio(made, real),
+            "trace": trace_ratio(made, real),
+            "nearest": nearest_ratio(made, real),
+            "neighbours": effective_neighbours(
+                made, real, scale=scale, temperatures=spec.temperatures
+            )[..., 0],
+        }
+        for name, values in ratios.items():
+            found.setdefault(name, []).append(values)
+    details = {name: float(torch.cat(values).nanmedian()) for name, values in found.items()}
+    score = float(torch.cat(found["energy"]).mean())
+    arrays = volumes.cpu().numpy()
+    details["depth_order"] = depth_order(arrays, bank.depth)
+    details["delta_z"] = float(np.mean([delta_z_profile(v) for v in arrays])) / bank.step
+    del details["energy"]
+    alarm = collapsed(
+        [*(h["diversity"] for h in history), details["diversity"]],
+        [*(h["trace"] for h in history), details["trace"]],
+    )
+    low, _ = normalize.limits(plan.channel(plan.targets[0]).normalization)
+    images = {f"generated {i}": arrays[i] - low for i in range(min(3, len(arrays)))}
+    if cases:
+        images["real"] = np.asarray(real_volume(plan, store, cases[0]), np.float32) - low
+    return Validation(score, "monitors", details, images, alarm=alarm, remedy=REMEDY)

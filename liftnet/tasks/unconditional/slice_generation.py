@@ -1,0 +1,262 @@
+"""Stage 1 of task A: the slice generator, principal components refined against a critic."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from liftnet.core.plan import CriticSpec, FeatureSpec, GeneratorSpec, Plan, ResNetSpec, Schedule
+from liftnet.data.store import Store, StoredCase
+from liftnet.networks.features import ResNet18, load_resnet18
+from liftnet.networks.slice_generator import PatchDiscriminator, SliceGenerator
+from liftnet.networks.volume_generator import feature_maps, make_features
+from liftnet.ops import normalize
+from liftnet.ops.precision import autocast
+from liftnet.tasks.base import Stage, Validation
+from liftnet.tasks.unconditional.batches import (
+    SliceBatch,
+    augmented,
+    draw_slices,
+    joined,
+    real_volume,
+)
+
+__all__ = ["STAGE", "GeneratorNetwork", "SliceGeneration", "adversarial_terms", "feature_error"]
+
+STAGE = "slice_generation"
+COMPONENT_NUMBERS = 2**27  # ours: half a GiB of slices to find the components in
+DISTURBANCE = 1.0  # ours: as much as real codes differ
+MIXED = 64  # ours: volumes in a mixture; more look the same
+
+
+class GeneratorNetwork(nn.Module):
+    """What stage 1 trains: `generator` and `critic`; `features` are frozen."""
+
+    def __init__(
+        self, features: FeatureSpec | ResNetSpec, generator: GeneratorSpec, critic: CriticSpec
+    ):
+        super().__init__()
+        self.features = make_features(features)
+        self.generator = SliceGenerator(generator)
+        self.critic = PatchDiscriminator(critic.widths, spectral=False)
+
+
+@dataclass
+class SliceGeneration(Stage[SliceBatch]):
+    """Slices from their own codes, disturbed by those of others, with L1, features and a critic.
+
+    The mapper will give codes between those of real slices, which the components alone show as
+    ghosts of several brains. So codes are disturbed by random mixtures of what other volumes have
+    at the same depth, and the generator learns to give the slice that was disturbed.
+
+    Source: LiFT Sec. 4.1, Tab. 10 (Adam 2e-4, 128 axial slices).
+    Differs: the paper names neither architecture nor loss. Slices that have codes give what the
+        mapper can start from, and a ceiling that can be measured.
+    """
+
+    plan: Plan
+    name: str = STAGE
+    codes: Tensor | None = field(default=None, repr=False)  # (N, D, c) on the CPU
+
+    @property
+    def schedule(self) -> Schedule:  # type: ignore[override]
+        """The plan's schedule of this stage."""
+        return self.plan.stages[self.name]
+
+    def build(self, previous: nn.Module | None = None) -> nn.Module:
+        """Generator and critic with random weights, over the features of stage 0."""
+        features, generator, critic = (
+            self.plan.networks[name] for name in ("features", "generator", "critic")
+        )
+        assert isinstance(features, FeatureSpec | ResNetSpec)
+        assert isinstance(generator, GeneratorSpec)
+        assert isinstance(critic, CriticSpec)
+        network = GeneratorNetwork(features, generator, critic)
+        if previous is not None:
+            network.features.load_state_dict(previous.features.state_dict())  # type: ignore[union-attr]
+        return network
+
+    def survey(
+        self, network: nn.Module, store: Store, training: Sequence[str], folder: Path
+    ) -> None:
+        """Find the principal components; read a feature network that was trained elsewhere."""
+        assert isinstance(network, GeneratorNetwork)
+        network.generator.fit(self._some_slices(store, training))
+        device = network.generator.mean.device
+        volumes = (np.array(real_volume(self.plan, store, c), np.float32) for c in training)
+        self.codes = torch.stack(
+            [
+                network.generator.encode(torch.from_numpy(v).to(device)[:, None]).cpu()
+                for v in volumes
+            ]
+        )
+        spec = self.plan.networks["features"]
+        if isinstance(spec, ResNetSpec):
+            assert isinstance(network.features, ResNet18)
+            trained = load_resnet18(Path(spec.weights), sha256=spec.sha256)
+            network.features.load_state_dict(trained.state_dict())
+
+    def _some_slices(self, store: Store, training: Sequence[str]) -> Tensor:
+        """Slices (N, 1, H, W), evenly from all training volumes, that fit the memory."""
+        rows, columns = self.plan.grid.in_plane
+        most = COMPONENT_NUMBERS // (rows * columns)
+        step = -(-len(training) * self.plan.grid.num_slices // most)
+        parts = [
+            np.asarray(real_volume(self.plan, store, case)[i % step :: step], np.float32)
+            for i, case in enumerate(training)
+        ]
+        return torch.from_numpy(np.concatenate(parts))[:, None]
+
+    def accepts(self, case: StoredCase) -> bool:
+        """Whether the case has the channel."""
+        return self.plan.targets[0] in case.present
+
+    def draw(self, store: Store, case: str, rng: np.random.Generator) -> SliceBatch:
+        """Slices of one volume along the slice axis."""
+        plane = self.plan.grid.slice_axis
+        counts: dict[str, int] = {plane: self.schedule.windows_per_volume}
+        return draw_slices(self.plan, store, case, rng, counts)
+
+    def loss(
+        self, network: nn.Module, batches: Sequence[SliceBatch], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """L1, features, and both sides of a critic.
+
+        The critic's share is not weighted as such: its gradient at the slices has
+        `losses.adversarial` times the size of that of L1 and features together.
+        """
+        assert isinstance(network, GeneratorNetwork)
+        weights = self.plan.losses
+        real = augmented(self.plan, joined(batches, self.plan.grid.slice_axis), generator)
+        depths = [i for batch in batches for i in batch.indices[self.plan.grid.slice_axis]]
+        codes = network.generator.encode(real) + self._disturbance(depths, generator)
+        with autocast(real.device):
+            made = network.generator(codes)
+        terms = {
+            "l1": weights["l1"] * F.l1_loss(made, real),
+            "features": weights["features"] * feature_error(network.features, made, real),
+        }
+        if weights["adversarial"] > 0:
+            terms |= adversarial_terms(
+                network.critic, made, real, terms["l1"] + terms["features"], weights["adversarial"]
+            )
+        return terms
+
+    def _disturbance(self, depths: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Offsets (n, c): at each depth a random mixture of volumes, less their mean.
+
+        With the covariance of the real codes at that depth, times a random square of at most
+        `DISTURBANCE`.
+        """
+        assert self.codes is not None
+        device = generator.device
+        order = torch.randperm(len(self.codes), generator=generator, device=device)
+        rows = order[:MIXED].cpu()
+        known = self.codes[rows[:, None], torch.tensor(list(depths))].to(device)
+        shares = torch.randn(known.shape[:2], generator=generator, device=device)
+        strength = DISTURBANCE * torch.rand(len(depths), generator=generator, device=device)
+        weights = shares * strength / math.sqrt(len(rows))
+        return torch.einsum("vn,vnc->nc", weights, known - known.mean(dim=0))
+
+    @torch.no_grad()
+    def validate(
+        self,
+        network: nn.Module,
+        store: Store,
+        cases: Sequence[str],
+        history: Sequence[Mapping[str, float]] = (),
+    ) -> Validation:
+        """L1 and features of whole volumes from their own codes: the ceiling of all that follows.
+
+        "sharpness" is the size of in-plane differences relative to the real ones; "components"
+        the peak signal-to-noise ratio (dB) of the components alone.
+        """
+        assert isinstance(network, GeneratorNetwork)
+        device = next(network.parameters()).device
+        low, high = normalize.limits(self.plan.channel(self.plan.targets[0]).normalization)
+        scores, details = [], []
+        images: dict[str, np.ndarray] = {}
+        for case in cases:
+            real = torch.from_numpy(np.array(real_volume(self.plan, store, case), np.float32)).to(
+                device
+            )
+            plain = network.generator.project(network.generator.encode(real[:, None]))[:, 0]
+            chunks, errors = [], []
+            for chunk in real[:, None].split(self.plan.inference.slice_batch):
+                with autocast(device):
+                    made = network.generator(network.generator.encode(chunk))
+                chunks.append(made[:, 0].clamp(low, high))
+                error = feature_error(network.features, made, chunk)
+                errors.append(float(error) * len(chunk) / len(real))
+            made = torch.cat(chunks)
+            l1 = float(F.l1_loss(made, real))
+            scores.append(self.plan.losses["l1"] * l1 + self.plan.losses["features"] * sum(errors))
+            details.append(
+                {
+                    "psnr": psnr(made, real, high - low),
+                    "components": psnr(plain.clamp(low, high), real, high - low),
+                    "sharpness": float(made.diff(dim=-1).abs().mean())
+                    / max(float(real.diff(dim=-1).abs().mean()), 1e-12),
+                }
+            )
+            images = images or {"real": real.cpu().numpy(), "from its codes": made.cpu().numpy()}
+        means = {name: float(np.mean([d[name] for d in details])) for name in details[0]}
+        return Validation(float(np.mean(scores)), "reconstruction", means, images)
+
+
+def psnr(made: Tensor, real: Tensor, data_range: float) -> float:
+    """The peak signal-to-noise ratio in dB. Source: LiFT App. B.1."""
+    return 10 * math.log10(data_range**2 / max(float(F.mse_loss(made, real)), 1e-12))
+
+
+def feature_error(features: nn.Module, made: Tensor, real: Tensor) -> Tensor:
+    """The mean absolute difference of maps, each relative to how much the real one varies.
+
+    Slices are (N, 1, H, W). Gradients flow to `made` alone.
+    """
+    with autocast(real.device):
+        with torch.no_grad():
+            wanted = feature_maps(features, real)
+        found = feature_maps(features, made)
+    errors = [
+        (a.float() - b.float()).abs().mean() / b.float().std().clamp(min=1e-3)
+        for a, b in zip(found, wanted, strict=True)
+    ]
+    return torch.stack(errors).mean()
+
+
+def adversarial_terms(
+    critic: nn.Module, made: Tensor, real: Tensor, anchor: Tensor, share: float
+) -> dict[str, Tensor]:
+    """The generator's term and the critic's hinge loss, in one step for both.
+
+    Each trains its own part: the generator's term sees the critic's weights as constants, the
+    critic's sees the slices so. The generator's gradient at the slices is brought to `share` of
+    that of `anchor`.
+
+    Source: hinge loss of Lim and Ye 2017; the balance as in VQGAN (Esser et al. 2021, Eq. 7), at
+        the slices instead of the last layer.
+    """
+    constant = {
+        name: tensor.detach()
+        for name, tensor in [*critic.named_parameters(), *critic.named_buffers()]
+    }
+    critic.eval()  # its power iterations follow the critic's own steps only
+    with autocast(made.device):
+        believed = -functional_call(critic, constant, (made,)).mean()
+    critic.train()
+    (toward_real,) = torch.autograd.grad(anchor, made, retain_graph=True)
+    (toward_belief,) = torch.autograd.grad(believed, made, retain_graph=True)
+    weight = share * toward_real.norm() / toward_belief.norm().clamp(min=1e-12)
+    with autocast(made.device):
+        on_real, on_made = critic(real), critic(made.detach())
+    return {
+        "adversarial": weight.detach() * believed,
+        "critic": F.relu(1 - on_real).mean() + F.relu(1 + on_made).mean(),
+    }

@@ -1,0 +1,95 @@
+"""`liftnet_generate` and `liftnet_predict -n`: the same volumes; options of the other kind."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny_generation import add_fold, installed
+
+from liftnet.cli import generate, predict
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A workspace with two folds of the tiny task, which is the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LIFTNET_WORKSPACE", str(tmp_path / "space"))
+    monkeypatch.setattr("liftnet.pipeline.generate.sample_sheet", lambda *args, **options: None)
+    with installed():
+        for fold in (0, 1):
+            add_fold(tmp_path / "space", str(fold), fold)
+        yield tmp_path
+
+
+def call(monkeypatch, command, *arguments: object) -> int:
+    """The exit code of a command."""
+    monkeypatch.setattr(sys, "argv", ["liftnet", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        command.main()
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--seed", 3, "--first", 2, "--temperature", 0.5, "-f", 1, "-device", "cpu"),
+        ("--interpolate", 4, 1, "--normalized", "-np", 2, "-chk", "best", "-p", "default"),
+        ("--resume", "-num_parts", 2, "-part_id", 1, "-d", 8),
+        ("--continue_prediction",),
+    ],
+)
+def test_both_commands_do_the_same(trained, monkeypatch, options):
+    """Every option that both have has the same effect."""
+    assert call(monkeypatch, generate, "-n", 2, "-o", "a", *options) == 0
+    assert call(monkeypatch, predict, "-n", 2, "-o", "b", *options) == 0
+    a, b = ({p.name: p.read_bytes() for p in Path(f).glob("*.gz")} for f in "ab")
+    assert a == b and len(a) == (1 if "-part_id" in options else 2)
+
+
+def test_options_reach_the_volumes(trained, monkeypatch):
+    """Seed, fold and temperature each change them; --resume keeps them."""
+    wanted = {"plain": (), "seed": ("--seed", 1), "fold": ("-f", 1), "warm": ("--temperature", 2)}
+    made = set()
+    for name, options in wanted.items():
+        assert call(monkeypatch, predict, "-n", 1, "-o", name, *options) == 0
+        made.add((trained / name / "sample_0000_0000.nii.gz").read_bytes())
+    assert len(made) == 4
+    path = trained / "plain" / "sample_0000_0000.nii.gz"
+    before = path.stat().st_mtime_ns
+    assert call(monkeypatch, predict, "-n", 1, "-o", "plain", "--resume") == 0
+    assert path.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem", "remedy"),
+    [
+        ((), "neither -i nor -n is given", "a folder of images with -i"),
+        (("-i", "x", "-n", 3), "-i cannot be used with -n", "Leave out -i, or -n"),
+        (("-n", 3, "--no-mapper"), "--no-mapper cannot be used with -n", "made from others"),
+        (("-n", 3, "--target", "a", "b", "-m", "y"), "--target, -m cannot be used with -n", "-m"),
+        (("-i", "x", "--seed", 3), "--seed cannot be used with -i", "generating volumes with -n"),
+        (("-i", "x", "--first", 3), "--first cannot be used with -i", "Leave out --first"),
+        (("-i", "x", "--temperature", 0), "--temperature cannot be used with -i", "-n"),
+        (("-i", "x", "--interpolate", 0, 1), "--interpolate cannot be used with -i", "-n"),
+        (("-n", 3, "-f", 0, 1), "with one fold, not with 2", "Name one"),
+        (("-n", 0), "-n is 0", "Use 1 or more"),
+        (("-i", "x"), "Task 'tiny' makes volumes from nothing", "with -n"),
+    ],
+)
+def test_options_of_the_other_kind(trained, monkeypatch, capsys, arguments, problem, remedy):
+    """Each is refused in one message that says what to leave out, and nothing is made."""
+    assert call(monkeypatch, predict, "-o", "out", *arguments) == 1
+    printed = capsys.readouterr().err
+    first, *_, last = printed.splitlines()
+    assert first.startswith("error: ") and problem in first
+    assert last.startswith("  do:    ") and remedy in last
+    assert not (trained / "out").exists()
+
+
+def test_what_generate_does_not_have(monkeypatch, capsys):
+    """Options for images are unknown to it; -n and -o must be given."""
+    for arguments in (("-n", 1), ("-o", "x"), ("-n", 1, "-o", "x", "-i", "y"), ("-n", "many")):
+        assert call(monkeypatch, generate, *arguments) == 2
+    assert call(monkeypatch, generate, "-n", 1, "-o", "x", "--interpolate", 1) == 2

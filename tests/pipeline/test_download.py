@@ -1,0 +1,67 @@
+"""Fetching weights, from a folder in place of the internet."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from liftnet.core.errors import LiftnetError
+from liftnet.networks.features import RESNET18_SHA256
+from liftnet.pipeline import download as step
+
+CONTENT = b"weights" * 300_000
+
+
+@pytest.fixture
+def offered(tmp_path, monkeypatch):
+    """A file to fetch, known by its digest."""
+    path = tmp_path / "offered.pth"
+    path.write_bytes(CONTENT)
+    known = replace(
+        step.WEIGHTS["resnet18"], url=path.as_uri(), sha256=hashlib.sha256(CONTENT).hexdigest()
+    )
+    monkeypatch.setitem(step.WEIGHTS, "resnet18", known)
+    return path
+
+
+def test_the_known_digest_is_that_of_the_features():
+    """What is fetched is what `--features` expects."""
+    known = step.WEIGHTS["resnet18"]
+    assert known.sha256 == RESNET18_SHA256
+    assert known.file.removesuffix(".pth").rsplit("-", 1)[1] == known.sha256[:8]
+    assert known.url.endswith("/" + known.file)
+
+
+def test_fetched_once(offered, tmp_path, capsys):
+    """Into the workspace; a second time nothing is done."""
+    path = step.download("resnet18", workspace=tmp_path / "w")
+    assert path == tmp_path / "w" / "weights" / "resnet18-f37072fd.pth"
+    assert path.read_bytes() == CONTENT
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert f"liftnet_plan --features {path}" in capsys.readouterr().out
+    offered.unlink()
+    assert step.download("resnet18", workspace=tmp_path / "w") == path
+    assert "Already there" in capsys.readouterr().out
+
+
+def test_another_file_is_not_kept(offered, tmp_path):
+    """A wrong digest is an error, and leaves nothing behind."""
+    offered.write_bytes(b"something else")
+    with pytest.raises(LiftnetError, match="What was fetched has SHA-256"):
+        step.download("resnet18", output=tmp_path / "o")
+    assert list((tmp_path / "o").iterdir()) == []
+
+
+def test_no_connection(offered, tmp_path):
+    """The error names the file to fetch by other means."""
+    offered.unlink()
+    with pytest.raises(LiftnetError, match="cannot be fetched") as error:
+        step.download("resnet18", output=tmp_path / "o")
+    assert "resnet18-f37072fd.pth" in str(error.value.remedy)
+
+
+def test_unknown_weights():
+    """There is a suggestion."""
+    with pytest.raises(LiftnetError, match="No weights 'resnet19'") as error:
+        step.download("resnet19")
+    assert "resnet18" in str(error.value.remedy)

@@ -1,0 +1,33 @@
+"""What stands beside the progress bar."""
+
+import torch
+from torch import nn
+
+from liftnet.pipeline.training_state import Run, status
+
+
+def run(best: float | None = None) -> Run:
+    """A run of one number."""
+    network = nn.Linear(1, 1)
+    state = Run(network, network, torch.optim.SGD(network.parameters(), 0.1))
+    if best is not None:
+        state.best = best
+    return state
+
+
+def test_status_grows_with_the_log():
+    """Nothing at first, then the loss, then the best score and the last validation's numbers."""
+    assert status([], run()) == ""
+    log = [{"step": 100, "loss": 0.51234, "l1": 0.5}]
+    assert status(log, run()) == "loss 0.5123"
+    first = {"diversity": 0.2, "trace": 0.04, "nearest": 1.3, "neighbours": 9.0}
+    log.append({"step": 200, "validation": 0.6, "validation_monitors": first})
+    assert status(log[1:], run(0.6)) == "best 0.6, diversity 0.2, trace 0.04, nearest 1.3"
+    later = {"diversity": 0.9833, "trace": 1.016, "nearest": float("nan"), "neighbours": 16.0}
+    log.append({"step": 400, "validation": 0.7, "validation_monitors": later})
+    log.append({"step": 500, "loss": 0.25, "l1": 0.2})
+    assert status(log, run(0.6)) == (
+        "loss 0.2500, best 0.6, diversity 0.983, trace 1.02, nearest nan"
+    )
+    log.append({"step": 600, "validation": 30.0, "validation_mae_hu": {"ct": 34.71}})
+    assert status(log, run(30.0)) == "loss 0.2500, best 30, ct 34.7"

@@ -1,0 +1,207 @@
+"""Memory estimates against the peak of live tensors in real training steps."""
+
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peak_bytes import PeakBytes
+from small_generation import make_plan as tiny_plan
+
+from liftnet.core.geometry import AxisOrder, Geometry, Placement
+from liftnet.core.plan import (
+    CriticSpec,
+    DriftSpec,
+    FeatureSpec,
+    GeneratorSpec,
+    Grid,
+    Inference,
+    MapperSpec,
+    Plan,
+    ResNetSpec,
+)
+from liftnet.data.store import Store, StoredCase, write_case
+from liftnet.networks.features import ResNet18
+from liftnet.planning.memory import GIB
+from liftnet.tasks.base import Stage
+from liftnet.tasks.unconditional import memory
+from liftnet.tasks.unconditional.depth_mapping import CODE_STAGE, DepthMapping
+from liftnet.tasks.unconditional.depth_mapping import STAGE as DEPTH_STAGE
+from liftnet.tasks.unconditional.generation import generate_volume, latent_of
+from liftnet.tasks.unconditional.rules import MAPPER
+from liftnet.tasks.unconditional.slice_features import STAGE as FEATURE_STAGE
+from liftnet.tasks.unconditional.slice_features import SliceFeatures
+from liftnet.tasks.unconditional.slice_generation import STAGE as SLICE_STAGE
+from liftnet.tasks.unconditional.slice_generation import SliceGeneration
+
+SHAPE = (20, 32, 48)
+CASES = tuple(f"v{i}" for i in range(8))
+
+
+def make_plan(*, volumes: int = 4, slice_batch: int = 5, base: int = 16, slices: int = 4) -> Plan:
+    """Networks whose maps outweigh their weights, or the other way round."""
+    plan = tiny_plan()
+    stages = {
+        name: replace(
+            schedule,
+            volumes_per_step=volumes,
+            windows_per_volume=6 if name in (FEATURE_STAGE, SLICE_STAGE) else 1,
+        )
+        for name, schedule in plan.stages.items()
+    }
+    grid = Grid(
+        "axial", (2.0, 2.0, 2.0), SHAPE[1:], SHAPE[0], "nonzero", False, True, True, "none",
+        SHAPE, True,
+    )  # fmt: skip
+    return replace(
+        plan,
+        grid=grid,
+        networks={
+            "features": FeatureSpec((16, 32), 8, 0.5),
+            "generator": GeneratorSpec(SHAPE[1:], 32, (base, 2 * base, 4 * base)),
+            "critic": CriticSpec((16, 32)),
+            "mapper": MapperSpec(32, 32, 64, 2, 4, 3),
+        },
+        stages=stages,
+        inference=Inference(slice_batch, "one"),
+        drift=replace_drift(plan.drift, slices),
+    )
+
+
+def replace_drift(drift: DriftSpec | None, slices: int) -> DriftSpec:
+    """The drift with so many slices in each plane."""
+    assert drift is not None
+    return replace(drift, positives=6, slices_per_plane=slices)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    """Eight random volumes."""
+    folder = tmp_path_factory.mktemp("store")
+    geometry = Geometry(SHAPE, (2.0,) * 3, (0.0,) * 3, ((0, 0, 1), (0, 1, 0), (1, 0, 0)))
+    placement = Placement(geometry, AxisOrder((0, 1, 2), (False,) * 3), (0, 0, 0), SHAPE, SHAPE)
+    for i, case in enumerate(CASES):
+        voxels = np.random.default_rng(i).uniform(-1, 1, size=(1, *SHAPE)).astype(np.float32)
+        stored = StoredCase(case, "key", ("t1n",), SHAPE, {"t1n": (450.0, 900.0)}, placement)
+        write_case(folder, voxels, stored)
+    return Store(folder)
+
+
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """Float32, as the plan of these tests says, also on processors with bfloat16."""
+    stages = ("tasks.unconditional.slice_features", "tasks.unconditional.slice_generation")
+    for module in (*stages, "networks.volume_generator"):
+        monkeypatch.setattr(f"liftnet.{module}.autocast", lambda _: nullcontext())
+
+
+def measured_gib(plan: Plan, stage: Stage, store: Store, folder: Path) -> float:
+    """The peak of two steps, with optimizer and moving average, in float32."""
+    schedule, rng = stage.schedule, np.random.default_rng(0)
+    if isinstance(stage, DepthMapping | SliceGeneration):  # the bank is on the disk
+        first = stage.build()
+        first.generator.fit(torch.randn(40, 1, *plan.grid.in_plane))
+        stage.survey(first, store, CASES, folder / stage.name)
+    with PeakBytes() as measured:
+        network = stage.build()
+        trained = set(schedule.learning_rates)
+        for name, part in network.named_children():
+            part.requires_grad_(name in trained)
+        average = deepcopy(network)
+        optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad])
+        cases = CASES[: schedule.volumes_per_step]
+        for _ in range(2):
+            batches = [stage.draw(store, case, rng).to(torch.device("cpu")) for case in cases]
+            terms = stage.loss(network, batches, torch.Generator().manual_seed(0))
+            optimizer.zero_grad()
+            sum(terms.values()).backward()
+            optimizer.step()
+            del terms
+    assert average is not network
+    return measured.peak / GIB
+
+
+@pytest.mark.parametrize(("volumes", "base"), [(2, 32), (6, 16)])
+def test_feature_stage_is_within_a_quarter(volumes, base, store, tmp_path):
+    """Stage 0: an encoder, its moments, and maps of slices in three planes."""
+    plan = make_plan(volumes=volumes, base=base)
+    expected = measured_gib(plan, SliceFeatures(plan), store, tmp_path)
+    assert memory._feature_bytes(plan) / GIB == pytest.approx(expected, rel=0.25)
+
+
+@pytest.mark.parametrize(("volumes", "base"), [(1, 32), (4, 16), (4, 8)])
+def test_slice_stage_is_within_a_quarter(volumes, base, store, tmp_path):
+    """Stage 1: generator, features and critic in one graph."""
+    plan = make_plan(volumes=volumes, base=base)
+    expected = measured_gib(plan, SliceGeneration(plan), store, tmp_path)
+    assert memory._slice_bytes(plan) / GIB == pytest.approx(expected, rel=0.25)
+
+
+def test_code_stage_is_within_a_quarter(store, tmp_path):
+    """Stage 2: weights, and trajectories of codes."""
+    plan = make_plan()
+    expected = measured_gib(plan, DepthMapping(plan, CODE_STAGE), store, tmp_path)
+    assert memory._code_bytes(plan) / GIB == pytest.approx(expected, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("volumes", "slices", "slice_batch"), [(2, 2, 4), (4, 8, 4), (4, 4, 40), (8, 4, 8)]
+)
+def test_depth_stage_is_within_a_quarter(volumes, slices, slice_batch, store, tmp_path):
+    """Stage 3: volumes, features of some slices, or a chunk of the generator's maps."""
+    plan = make_plan(volumes=volumes, slices=slices, slice_batch=slice_batch)
+    expected = measured_gib(plan, DepthMapping(plan, DEPTH_STAGE), store, tmp_path)
+    assert memory._depth_bytes(plan) / GIB == pytest.approx(expected, rel=0.25)
+
+
+def test_given_features_are_counted(store, tmp_path, monkeypatch):
+    """ResNet-18 in place of the autoencoder: more weights, no stage of its own."""
+    name = "liftnet.tasks.unconditional.slice_generation.load_resnet18"
+    monkeypatch.setattr(name, lambda path, sha256: ResNet18())
+    plan = make_plan(volumes=2)
+    networks = plan.networks | {"features": ResNetSpec("weights.pth", "0" * 64)}
+    stages = {k: v for k, v in plan.stages.items() if k != FEATURE_STAGE}
+    plan = replace(plan, networks=networks, stages=stages)
+    expected = measured_gib(plan, SliceGeneration(plan), store, tmp_path)
+    assert memory._slice_bytes(plan) / GIB == pytest.approx(expected, rel=0.25)
+
+
+def test_training_is_the_hungriest_stage():
+    """The estimate of the plan is the largest; half the bytes per number save much."""
+    plan = make_plan()
+    each = (memory._feature_bytes, memory._slice_bytes, memory._code_bytes, memory._depth_bytes)
+    assert memory.training_gib(plan) == max(stage(plan) for stage in each) / GIB
+    half = replace(plan, memory=replace(plan.memory, bytes_per_number=2))
+    assert memory.training_gib(half) < 0.8 * memory.training_gib(plan)
+
+
+@pytest.mark.parametrize("slice_batch", [1, 8, 40])
+def test_prediction_is_within_a_quarter(slice_batch):
+    """Weights, a volume, and the maps of a few slices."""
+    plan = make_plan(slice_batch=slice_batch)
+    with PeakBytes() as measured:
+        network = DepthMapping(plan).build()
+        generate_volume(plan, network, latent_of(plan, 0, 0), temperature=1.0)
+    assert memory.prediction_gib(plan) == pytest.approx(measured.peak / GIB, rel=0.25)
+
+
+def test_the_papers_generation_fits_the_papers_memory():
+    """A 128^3 volume by the widest generator: below 0.41 GB (LiFT Tab. 1)."""
+    plan = make_plan(slice_batch=8)
+    size = (128, 128)
+    wide = {
+        "features": FeatureSpec((48, 96, 192), 8, 0.5),
+        "generator": GeneratorSpec(size, 256, (64, 128, 256, 512, 512)),
+        "mapper": MAPPER,
+    }
+    grid = replace(plan.grid, in_plane=size, num_slices=128, box=(128, *size))
+    plan = replace(plan, grid=grid, networks=plan.networks | wide)
+    with PeakBytes() as measured, torch.device("meta"):  # shapes alone
+        network = DepthMapping(plan).build()
+        latent = torch.empty(128)
+        generate_volume(plan, network, latent, temperature=1.0)
+    assert measured.peak < 0.41e9
+    assert memory.prediction_gib(plan) == pytest.approx(measured.peak / GIB, rel=0.25)
