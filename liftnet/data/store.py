@@ -10,7 +10,7 @@ from liftnet.core.errors import CheckpointError, DatasetError, PlanError
 from liftnet.core.geometry import Placement
 from liftnet.core.jsonable import from_json, read_json, write_json
 
-__all__ = ["MASK_ENDING", "Store", "StoredCase", "write_case"]
+__all__ = ["MASK_ENDING", "Store", "StoredCase", "write_array", "write_case"]
 
 MASK_ENDING = ".mask.npy"
 LARGEST = float(np.finfo(np.float16).max)
@@ -97,13 +97,14 @@ def write_case(
     (folder / f"{case.identifier}.json").unlink(missing_ok=True)
     (folder / (case.identifier + MASK_ENDING)).unlink(missing_ok=True)
     limited = np.clip(voxels, -LARGEST, LARGEST)  # a z-score may be beyond float16
-    _write_array(folder / f"{case.identifier}.npy", limited.astype(np.float16, copy=False))
+    write_array(folder / f"{case.identifier}.npy", limited.astype(np.float16, copy=False))
     if mask is not None:
-        _write_array(folder / (case.identifier + MASK_ENDING), mask.astype(bool, copy=False))
+        write_array(folder / (case.identifier + MASK_ENDING), mask.astype(bool, copy=False))
     write_json(folder / f"{case.identifier}.json", case)
 
 
-def _write_array(final: Path, array: np.ndarray) -> None:
+def write_array(final: Path, array: np.ndarray) -> None:
+    """Write an array whole or not at all."""
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)

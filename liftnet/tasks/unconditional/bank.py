@@ -14,7 +14,7 @@ from torch import Tensor
 from liftnet.core.errors import PlanError
 from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.plan import Plan
-from liftnet.data.store import Store
+from liftnet.data.store import Store, write_array
 from liftnet.losses.feature_scale import FeatureScale, scale_of, stack_scales
 from liftnet.metrics.cohort import delta_z_profile, depth_reference
 from liftnet.networks.volume_generator import VolumeGenerator, slice_features
@@ -104,7 +104,7 @@ def make_bank(
     reference = depth_reference(
         np.asarray(real_volume(plan, store, case), np.float32) for case in cases
     )
-    _write_array(folder / "depth.npy", reference)
+    write_array(folder / "depth.npy", reference)
     _write_tensors(folder / "scales.npz", balances, scales)
     write_json(
         folder / "bank.json",
@@ -175,7 +175,7 @@ def _write_features(
     for plane, array in arrays.items():
         array.flush()
         (folder / f".{plane}.npy.{os.getpid()}.tmp").replace(folder / f"{plane}.npy")
-    _write_array(folder / "codes.npy", torch.stack(codes).numpy())
+    write_array(folder / "codes.npy", torch.stack(codes).numpy())
     return widths
 
 
@@ -212,13 +212,6 @@ def _digest(network: VolumeGenerator, plan: Plan, store: Store, cases: Sequence[
         for name, tensor in sorted(part.state_dict().items()):
             digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _write_array(path: Path, array: np.ndarray) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-    temporary.replace(path)
 
 
 def _write_tensors(

@@ -20,12 +20,12 @@ from liftnet.tasks.unconditional.depth_mapping import CODE_STAGE
 from liftnet.tasks.unconditional.depth_mapping import STAGE as DEPTH_STAGE
 from liftnet.tasks.unconditional.slice_features import STAGE as FEATURE_STAGE
 from liftnet.tasks.unconditional.slice_generation import STAGE as SLICE_STAGE
+from liftnet.tasks.unconditional.specs import Networks
 
-__all__ = ["Networks", "check", "check_parts"]
+__all__ = ["check", "check_parts"]
 
 LOSSES = ("l1", "features", "adversarial", "drift", "energy", "trajectory")
 PLANES = 3
-Networks = tuple[FeatureSpec | ResNetSpec, GeneratorSpec, CriticSpec, MapperSpec]
 
 
 def check_parts(plan: Plan) -> tuple[Networks, DriftSpec, tuple[int, int, int]]:

@@ -8,24 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from liftnet.core.plan import (
-    DriftSpec,
-    FeatureSpec,
-    GeneratorSpec,
-    MapperSpec,
-    Plan,
-    ResNetSpec,
-    Schedule,
-)
+from liftnet.core.plan import DriftSpec, Plan, Schedule
 from liftnet.data.store import Store, StoredCase
 from liftnet.networks.volume_generator import VolumeGenerator
 from liftnet.tasks.base import Stage, Validation
 from liftnet.tasks.unconditional.bank import Bank, make_bank
 from liftnet.tasks.unconditional.batches import LatentBatch
 from liftnet.tasks.unconditional.drifting import code_terms, lifted_terms
+from liftnet.tasks.unconditional.generation import draw_latent
 from liftnet.tasks.unconditional.monitors import check_samples
+from liftnet.tasks.unconditional.specs import networks_of
 
-__all__ = ["CODE_STAGE", "STAGE", "DepthMapping", "build_network", "draw_latent"]
+__all__ = ["CODE_STAGE", "STAGE", "DepthMapping", "build_network"]
 
 CODE_STAGE = "code_trajectories"
 STAGE = "depth_mapping"
@@ -77,9 +71,7 @@ class DepthMapping(Stage[LatentBatch]):
 
     def draw(self, store: Store, case: str, rng: np.random.Generator) -> LatentBatch:
         """The latent of one volume; of the case nothing is needed."""
-        mapper = self.plan.networks["mapper"]
-        assert isinstance(mapper, MapperSpec)
-        return LatentBatch(case, draw_latent(mapper.latent_size, rng))
+        return LatentBatch(case, draw_latent(self.plan, rng))
 
     def loss(
         self, network: nn.Module, batches: Sequence[LatentBatch], generator: torch.Generator
@@ -108,19 +100,9 @@ class DepthMapping(Stage[LatentBatch]):
 
 def build_network(plan: Plan, previous: nn.Module | None = None) -> VolumeGenerator:
     """The whole generator; what earlier stages trained is taken from the network before."""
-    features, generator, mapper = (
-        plan.networks[name] for name in ("features", "generator", "mapper")
-    )
-    assert isinstance(features, FeatureSpec | ResNetSpec)
-    assert isinstance(generator, GeneratorSpec)
-    assert isinstance(mapper, MapperSpec)
+    features, generator, _, mapper = networks_of(plan)
     network = VolumeGenerator(features, generator, mapper)
     if previous is not None:
         own = network.state_dict()
         network.load_state_dict(own | {k: v for k, v in previous.state_dict().items() if k in own})
     return network
-
-
-def draw_latent(size: int, rng: np.random.Generator) -> Tensor:
-    """A latent (L,) from the standard normal distribution."""
-    return torch.from_numpy(rng.standard_normal(size, dtype=np.float32))

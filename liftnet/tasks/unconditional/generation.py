@@ -4,20 +4,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liftnet.core.plan import MapperSpec, Plan
+from liftnet.core.plan import Plan
 from liftnet.networks.volume_generator import VolumeGenerator, slice_features
 from liftnet.ops import normalize
 from liftnet.ops.planes import plane_size, slices_of
 from liftnet.tasks.unconditional.batches import PLANES
+from liftnet.tasks.unconditional.specs import networks_of
 
-__all__ = ["describe_volume", "generate_volume", "latent_of"]
+__all__ = ["describe_volume", "draw_latent", "generate_volume", "latent_of"]
 
 
 def latent_of(plan: Plan, seed: int, number: int) -> Tensor:
     """The latent (L,) of one volume; each number has random numbers of its own."""
-    mapper = plan.networks["mapper"]
-    assert isinstance(mapper, MapperSpec)
-    rng = np.random.default_rng([seed, number])
+    return draw_latent(plan, np.random.default_rng([seed, number]))
+
+
+def draw_latent(plan: Plan, rng: np.random.Generator) -> Tensor:
+    """A latent (L,) from the standard normal distribution."""
+    mapper = networks_of(plan)[-1]
     return torch.from_numpy(rng.standard_normal(mapper.latent_size, dtype=np.float32))
 
 

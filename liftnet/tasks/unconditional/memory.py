@@ -18,6 +18,7 @@ from liftnet.tasks.unconditional.depth_mapping import CODE_STAGE
 from liftnet.tasks.unconditional.depth_mapping import STAGE as DEPTH_STAGE
 from liftnet.tasks.unconditional.slice_features import STAGE as FEATURE_STAGE
 from liftnet.tasks.unconditional.slice_generation import STAGE as SLICE_STAGE
+from liftnet.tasks.unconditional.specs import networks_of
 
 __all__ = ["prediction_gib", "training_gib"]
 
@@ -36,7 +37,7 @@ def training_gib(plan: Plan) -> float:
 
 def prediction_gib(plan: Plan) -> float:
     """The peak of generating one volume, a few slices at a time, in float32."""
-    features, generator, _, mapper = _specs(plan)
+    features, generator, _, mapper = networks_of(plan)
     weights = sum(_held_bytes(_network(spec)) for spec in (features, generator))
     weights += _held_bytes(_mapper(mapper))
     depth, height, width = _box(plan)
@@ -48,7 +49,7 @@ def prediction_gib(plan: Plan) -> float:
 
 def _feature_bytes(plan: Plan) -> float:
     """Stage 0: slices of three planes, and what the encoder keeps of them."""
-    features = _specs(plan)[0]
+    features = networks_of(plan)[0]
     schedule = plan.stages[FEATURE_STAGE]
     count = schedule.volumes_per_step * schedule.windows_per_volume // len(PLANES)
     kept = sum(_kept(features, size, True) * count for size in _plane_sizes(plan))
@@ -57,7 +58,7 @@ def _feature_bytes(plan: Plan) -> float:
 
 def _slice_bytes(plan: Plan) -> float:
     """Stage 1: generator, features and critic in one graph, the critic on real slices too."""
-    features, generator, critic, _ = _specs(plan)
+    features, generator, critic, _ = networks_of(plan)
     schedule = plan.stages[SLICE_STAGE]
     count = schedule.volumes_per_step * schedule.windows_per_volume
     size = plan.grid.in_plane
@@ -72,7 +73,7 @@ def _slice_bytes(plan: Plan) -> float:
 
 def _code_bytes(plan: Plan) -> float:
     """Stage 2: the mapper over frozen networks, and codes of real volumes."""
-    features, generator, _, mapper = _specs(plan)
+    features, generator, _, mapper = networks_of(plan)
     assert plan.drift is not None
     volumes, depth = plan.stages[CODE_STAGE].volumes_per_step, plan.grid.num_slices
     frozen = 2 * sum(_held_bytes(_network(spec)) for spec in (features, generator))
@@ -83,7 +84,7 @@ def _code_bytes(plan: Plan) -> float:
 
 def _depth_bytes(plan: Plan) -> float:
     """Stage 3: whole volumes and their gradient, features of some slices, a chunk's maps."""
-    features, generator, _, mapper = _specs(plan)
+    features, generator, _, mapper = networks_of(plan)
     assert plan.drift is not None
     volumes = plan.stages[DEPTH_STAGE].volumes_per_step
     depth, height, width = _box(plan)
@@ -190,11 +191,3 @@ def _plane_sizes(plan: Plan) -> tuple[tuple[int, int], ...]:
 def _box(plan: Plan) -> tuple[int, int, int]:
     assert plan.grid.box is not None
     return plan.grid.box
-
-
-def _specs(plan: Plan) -> tuple[FeatureSpec | ResNetSpec, GeneratorSpec, CriticSpec, MapperSpec]:
-    features, generator = plan.networks["features"], plan.networks["generator"]
-    critic, mapper = plan.networks["critic"], plan.networks["mapper"]
-    assert isinstance(features, FeatureSpec | ResNetSpec) and isinstance(generator, GeneratorSpec)
-    assert isinstance(critic, CriticSpec) and isinstance(mapper, MapperSpec)
-    return features, generator, critic, mapper

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from liftnet.core.plan import CriticSpec, FeatureSpec, GeneratorSpec, Plan, ResNetSpec, Schedule
 from liftnet.data.store import Store, StoredCase
+from liftnet.metrics.similarity import psnr
 from liftnet.networks.features import ResNet18, load_resnet18
 from liftnet.networks.slice_generator import PatchDiscriminator, SliceGenerator
 from liftnet.networks.volume_generator import feature_maps, make_features
@@ -26,6 +27,7 @@ from liftnet.tasks.unconditional.batches import (
     joined,
     real_volume,
 )
+from liftnet.tasks.unconditional.specs import networks_of
 
 __all__ = ["STAGE", "GeneratorNetwork", "SliceGeneration", "adversarial_terms", "feature_error"]
 
@@ -71,12 +73,7 @@ class SliceGeneration(Stage[SliceBatch]):
 
     def build(self, previous: nn.Module | None = None) -> nn.Module:
         """Generator and critic with random weights, over the features of stage 0."""
-        features, generator, critic = (
-            self.plan.networks[name] for name in ("features", "generator", "critic")
-        )
-        assert isinstance(features, FeatureSpec | ResNetSpec)
-        assert isinstance(generator, GeneratorSpec)
-        assert isinstance(critic, CriticSpec)
+        features, generator, critic, _ = networks_of(self.plan)
         network = GeneratorNetwork(features, generator, critic)
         if previous is not None:
             network.features.load_state_dict(previous.features.state_dict())  # type: ignore[union-attr]
@@ -183,9 +180,8 @@ class SliceGeneration(Stage[SliceBatch]):
         scores, details = [], []
         images: dict[str, np.ndarray] = {}
         for case in cases:
-            real = torch.from_numpy(np.array(real_volume(self.plan, store, case), np.float32)).to(
-                device
-            )
+            voxels = np.array(real_volume(self.plan, store, case), np.float32)
+            real = torch.from_numpy(voxels).to(device)
             plain = network.generator.project(network.generator.encode(real[:, None]))[:, 0]
             chunks, errors = [], []
             for chunk in real[:, None].split(self.plan.inference.slice_batch):
@@ -199,8 +195,10 @@ class SliceGeneration(Stage[SliceBatch]):
             scores.append(self.plan.losses["l1"] * l1 + self.plan.losses["features"] * sum(errors))
             details.append(
                 {
-                    "psnr": psnr(made, real, high - low),
-                    "components": psnr(plain.clamp(low, high), real, high - low),
+                    "psnr": psnr(made.cpu().numpy(), voxels, data_range=high - low),
+                    "components": psnr(
+                        plain.clamp(low, high).cpu().numpy(), voxels, data_range=high - low
+                    ),
                     "sharpness": float(made.diff(dim=-1).abs().mean())
                     / max(float(real.diff(dim=-1).abs().mean()), 1e-12),
                 }
@@ -208,11 +206,6 @@ class SliceGeneration(Stage[SliceBatch]):
             images = images or {"real": real.cpu().numpy(), "from its codes": made.cpu().numpy()}
         means = {name: float(np.mean([d[name] for d in details])) for name in details[0]}
         return Validation(float(np.mean(scores)), "reconstruction", means, images)
-
-
-def psnr(made: Tensor, real: Tensor, data_range: float) -> float:
-    """The peak signal-to-noise ratio in dB. Source: LiFT App. B.1."""
-    return 10 * math.log10(data_range**2 / max(float(F.mse_loss(made, real)), 1e-12))
 
 
 def feature_error(features: nn.Module, made: Tensor, real: Tensor) -> Tensor:
