@@ -40,7 +40,7 @@ class TinyGeneration(GenerationTask):
         """The tests make their plans themselves."""
         raise AssertionError("expected no planning")
 
-    def refresh(self, plan: Plan) -> Plan:
+    def refresh(self, plan: Plan, *, estimate: bool = True) -> Plan:
         """The plan as it is."""
         return plan
 

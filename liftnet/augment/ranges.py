@@ -1,5 +1,6 @@
 """Random parameters of the augmentation, one row per item of the batch, drawn on the device.
 
+They follow from each item's own seed: neither the batch nor the process an item is in matters.
 What is not applied to an item is drawn as its neutral value (angle 0, scale 1, sigma 0, ...), so
 no decision ever has to travel from the device to the host.
 
@@ -14,11 +15,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import IntEnum, auto
 
 import torch
 from torch import Tensor
 
 from liftnet.core.plan import AugmentationSpec
+from liftnet.ops.item_random import item_normal, item_uniform
 
 CHANNEL_PROBABILITY = 0.5  # nnU-Net: blur and low resolution touch each channel with p 0.5
 BIAS_CONTROL_POINTS = (
@@ -26,6 +29,52 @@ BIAS_CONTROL_POINTS = (
     4,
     4,
 )  # ours: cubic in-plane as TorchIO; a slab is thin, so linear along D
+
+
+class Stream(IntEnum):
+    """Names of the random streams of an item's seed, apart from those that a task may use."""
+
+    ITEM = 1000  # ours: far from the small numbers of the tasks
+    CHANNEL = auto()
+    ELASTIC = auto()
+    BIAS_FIELD = auto()
+    NOISE = auto()
+
+
+class _Item(IntEnum):
+    """Position of each number of an item in its stream; append only, or seeds change meaning."""
+
+    FLIP_DEPTH = 0
+    FLIP_HEIGHT = auto()
+    FLIP_WIDTH = auto()
+    ROTATED = auto()
+    ANGLE = auto()
+    SCALED = auto()
+    SCALE = auto()
+    SHEARED = auto()
+    SHEAR = auto()
+    DEFORMED = auto()
+    GAMMA = auto()
+    CONTRAST = auto()
+    BRIGHTNESS = auto()
+    BIAS_FIELD = auto()
+    BLURRED = auto()
+    LOWERED = auto()
+    NOISY = auto()
+    NOISE_STD = auto()
+
+
+class _Channel(IntEnum):
+    """Position of each number of a channel in its item's stream; append only."""
+
+    GAMMA = 0
+    CONTRAST = auto()
+    BRIGHTNESS = auto()
+    BIAS_STRENGTH = auto()
+    BLURRED = auto()
+    BLUR_SIGMA = auto()
+    LOWERED = auto()
+    ZOOM = auto()
 
 
 @dataclass(frozen=True)
@@ -36,7 +85,8 @@ class SpatialParameters:
     angle: Tensor  # (B,) radians, in-plane; positive turns the H axis towards the W axis
     scale: Tensor  # (B,) above 1 enlarges what is shown
     shear: Tensor  # (B,) voxels moved along W per voxel along H
-    control_points: Tensor  # (B, 2, N, N) displacement along H and W as a fraction of H and W
+    # (B, 2, N, N) displacement along H and W as a fraction of H and W; None: the plan has none
+    control_points: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -47,103 +97,110 @@ class IntensityParameters:
     contrast: Tensor  # (B, C)
     brightness: Tensor  # (B, C)
     bias_strength: Tensor  # (B, C) largest |log gain|
-    bias_control_points: Tensor  # (B, C, 2, 4, 4), see BIAS_CONTROL_POINTS
     blur_sigma: Tensor  # (B, C) voxels, in-plane
     zoom: Tensor  # (B, C) in-plane, 1 keeps the resolution
     noise_std: Tensor  # (B,)
 
 
-def draw_applied(shape: tuple[int, ...], probability: float, generator: torch.Generator) -> Tensor:
-    """Returns booleans of `shape` that are True with `probability`."""
-    return torch.rand(shape, generator=generator, device=generator.device) < probability
+def to_range(unit: Tensor, low: float, high: float) -> Tensor:
+    """Returns numbers spread evenly over [low, high) from `unit` ones over [0, 1)."""
+    return low + (high - low) * unit
 
 
-def draw_uniform(
-    shape: tuple[int, ...], low: float, high: float, generator: torch.Generator
-) -> Tensor:
-    """Returns numbers of `shape` spread evenly over [low, high)."""
-    return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
+def to_log_range(unit: Tensor, low: float, high: float) -> Tensor:
+    """Returns numbers whose logarithms are spread evenly over [log low, log high)."""
+    return to_range(unit, math.log(low), math.log(high)).exp()
 
 
-def draw_log_uniform(
-    shape: tuple[int, ...], low: float, high: float, generator: torch.Generator
-) -> Tensor:
-    """Returns numbers of `shape` whose logarithms are spread evenly over [log low, log high)."""
-    return draw_uniform(shape, math.log(low), math.log(high), generator).exp()
-
-
-def draw_factor(
-    shape: tuple[int, ...], low: float, high: float, generator: torch.Generator
-) -> Tensor:
-    """Returns factors of `shape`: below 1 half of the time, above 1 the other half.
+def to_factor(unit: Tensor, low: float, high: float) -> Tensor:
+    """Returns factors: below 1 half of the time, above 1 the other half.
 
     On either side of 1 they are spread evenly; a range that does not contain 1 is one side.
 
     Source: nnU-Net, the law of brightness, contrast and gamma.
     """
     if not low < 1 < high:
-        return draw_uniform(shape, low, high, generator)
-    position = draw_uniform(shape, -1.0, 1.0, generator)
+        return to_range(unit, low, high)
+    position = 2 * unit - 1
     return 1 + torch.where(position < 0, position * (1 - low), position * (high - 1))
 
 
-def draw_spatial(
-    spec: AugmentationSpec, batch_size: int, generator: torch.Generator
-) -> SpatialParameters:
-    """Returns the geometry of `batch_size` items, on the device of `generator`."""
-    item = (batch_size,)
-    flip = [draw_applied(item, probability, generator) for probability in spec.flip_probability]
-    rotated = draw_applied(item, spec.rotation_probability, generator)
+def draw_spatial(spec: AugmentationSpec, seeds: Tensor) -> SpatialParameters:
+    """Returns the geometry of the items with `seeds` (B,), on their device."""
+    unit = item_uniform(seeds, Stream.ITEM, (len(_Item),)).unbind(1)
+    flips = [
+        unit[column] < probability
+        for column, probability in zip(
+            (_Item.FLIP_DEPTH, _Item.FLIP_HEIGHT, _Item.FLIP_WIDTH),
+            spec.flip_probability,
+            strict=True,
+        )
+    ]
     angle_limit = math.radians(spec.rotation_degrees)
-    angle = draw_uniform(item, -angle_limit, angle_limit, generator)
-    scaled = draw_applied(item, spec.scale_probability, generator)
+    angle = to_range(unit[_Item.ANGLE], -angle_limit, angle_limit)
     # ours: log-uniform, so that (1/s, s) enlarges as often as it shrinks (nnU-Net: uniform)
-    scale = draw_log_uniform(item, *spec.scale_range, generator)
-    sheared = draw_applied(item, spec.shear_probability, generator)
-    shear = draw_uniform(item, -spec.shear_range, spec.shear_range, generator)
-    deformed = draw_applied((batch_size, 1, 1, 1), spec.elastic_probability, generator)
-    points = (batch_size, 2, spec.elastic_control_points, spec.elastic_control_points)
-    limit = spec.elastic_displacement
-    control_points = draw_uniform(points, -limit, limit, generator)
+    scale = to_log_range(unit[_Item.SCALE], *spec.scale_range)
+    shear = to_range(unit[_Item.SHEAR], -spec.shear_range, spec.shear_range)
+    control_points = None
+    if spec.elastic_probability > 0:
+        deformed = (unit[_Item.DEFORMED] < spec.elastic_probability)[:, None, None, None]
+        points = (2, spec.elastic_control_points, spec.elastic_control_points)
+        limit = spec.elastic_displacement
+        displaced = to_range(item_uniform(seeds, Stream.ELASTIC, points), -limit, limit)
+        control_points = torch.where(deformed, displaced, 0.0)
     return SpatialParameters(
-        flip=torch.stack(flip, dim=1),
-        angle=torch.where(rotated, angle, 0.0),
-        scale=torch.where(scaled, scale, 1.0),
-        shear=torch.where(sheared, shear, 0.0),
-        control_points=torch.where(deformed, control_points, 0.0),
+        flip=torch.stack(flips, dim=1),
+        angle=torch.where(unit[_Item.ROTATED] < spec.rotation_probability, angle, 0.0),
+        scale=torch.where(unit[_Item.SCALED] < spec.scale_probability, scale, 1.0),
+        shear=torch.where(unit[_Item.SHEARED] < spec.shear_probability, shear, 0.0),
+        control_points=control_points,
     )
 
 
-def draw_intensity(
-    spec: AugmentationSpec, batch_size: int, num_channels: int, generator: torch.Generator
-) -> IntensityParameters:
-    """Returns the intensity changes of `batch_size` items, on the device of `generator`.
+def draw_intensity(spec: AugmentationSpec, seeds: Tensor, num_channels: int) -> IntensityParameters:
+    """Returns the intensity changes of the items with `seeds` (B,), on their device.
 
     An item is changed with the plan's probability; its channels then get numbers of their own.
     Noise alone has one strength per item (nnU-Net).
     """
-    item, each = (batch_size, 1), (batch_size, num_channels)
+    item = item_uniform(seeds, Stream.ITEM, (len(_Item),)).unbind(1)
+    channel = item_uniform(seeds, Stream.CHANNEL, (len(_Channel), num_channels)).unbind(1)
 
-    def applied(probability: float) -> Tensor:
-        return draw_applied(item, probability, generator)
+    def applied(column: _Item, probability: float) -> Tensor:
+        return (item[column] < probability)[:, None]
 
-    def applied_per_channel(probability: float) -> Tensor:
-        return applied(probability) & draw_applied(each, CHANNEL_PROBABILITY, generator)
-
-    gamma = draw_factor(each, *spec.gamma_range, generator)
-    contrast = draw_factor(each, *spec.contrast_range, generator)
-    brightness = draw_factor(each, *spec.brightness_range, generator)
-    bias_strength = draw_uniform(each, 0.0, spec.bias_field_strength, generator)
-    blur_sigma = draw_uniform(each, *spec.blur_sigma, generator)
-    zoom = draw_uniform(each, *spec.low_resolution_range, generator)
-    noise_std = draw_uniform(item, 0.0, spec.noise_std, generator)
+    gamma = to_factor(channel[_Channel.GAMMA], *spec.gamma_range)
+    contrast = to_factor(channel[_Channel.CONTRAST], *spec.contrast_range)
+    brightness = to_factor(channel[_Channel.BRIGHTNESS], *spec.brightness_range)
+    bias_strength = spec.bias_field_strength * channel[_Channel.BIAS_STRENGTH]
+    blurred = applied(_Item.BLURRED, spec.blur_probability)
+    blurred = blurred & (channel[_Channel.BLURRED] < CHANNEL_PROBABILITY)
+    blur_sigma = to_range(channel[_Channel.BLUR_SIGMA], *spec.blur_sigma)
+    lowered = applied(_Item.LOWERED, spec.low_resolution_probability)
+    lowered = lowered & (channel[_Channel.LOWERED] < CHANNEL_PROBABILITY)
+    zoom = to_range(channel[_Channel.ZOOM], *spec.low_resolution_range)
+    noisy = item[_Item.NOISY] < spec.noise_probability
     return IntensityParameters(
-        gamma=torch.where(applied(spec.gamma_probability), gamma, 1.0),
-        contrast=torch.where(applied(spec.contrast_probability), contrast, 1.0),
-        brightness=torch.where(applied(spec.brightness_probability), brightness, 1.0),
-        bias_strength=torch.where(applied(spec.bias_field_probability), bias_strength, 0.0),
-        bias_control_points=draw_uniform((*each, *BIAS_CONTROL_POINTS), -1.0, 1.0, generator),
-        blur_sigma=torch.where(applied_per_channel(spec.blur_probability), blur_sigma, 0.0),
-        zoom=torch.where(applied_per_channel(spec.low_resolution_probability), zoom, 1.0),
-        noise_std=torch.where(applied(spec.noise_probability), noise_std, 0.0).squeeze(1),
+        gamma=torch.where(applied(_Item.GAMMA, spec.gamma_probability), gamma, 1.0),
+        contrast=torch.where(applied(_Item.CONTRAST, spec.contrast_probability), contrast, 1.0),
+        brightness=torch.where(
+            applied(_Item.BRIGHTNESS, spec.brightness_probability), brightness, 1.0
+        ),
+        bias_strength=torch.where(
+            applied(_Item.BIAS_FIELD, spec.bias_field_probability), bias_strength, 0.0
+        ),
+        blur_sigma=torch.where(blurred, blur_sigma, 0.0),
+        zoom=torch.where(lowered, zoom, 1.0),
+        noise_std=torch.where(noisy, spec.noise_std * item[_Item.NOISE_STD], 0.0),
     )
+
+
+def draw_bias_points(seeds: Tensor, num_channels: int) -> Tensor:
+    """Returns coefficients (B, C, 2, 4, 4) in [-1, 1) of the bias fields of items with `seeds`."""
+    points = (num_channels, *BIAS_CONTROL_POINTS)
+    return to_range(item_uniform(seeds, Stream.BIAS_FIELD, points), -1.0, 1.0)
+
+
+def draw_noise(seeds: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Returns (B, *shape) standard normal numbers for the items with `seeds` (B,)."""
+    return item_normal(seeds, Stream.NOISE, shape)

@@ -10,75 +10,96 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from liftnet.augment.fields import blend
 from liftnet.augment.ranges import SpatialParameters
 
 
-def flip_depth(image: Tensor, flip: Tensor) -> Tensor:
-    """Returns `image` (B, C, D, H, W) with the slice order of the items in `flip` (B,) reversed."""
-    return torch.where(flip[:, None, None, None, None], image.flip(2), image)
+def is_deformed(control_points: Tensor) -> Tensor:
+    """Returns (B,) booleans: True where an elastic field moves voxels."""
+    return (control_points != 0).flatten(1).any(dim=1)
 
 
-def is_neutral(parameters: SpatialParameters) -> Tensor:
-    """Returns (B,) booleans: True where nothing moves in-plane."""
-    still = ~parameters.flip[:, 1:].any(dim=1)
-    still = still & (parameters.angle == 0) & (parameters.scale == 1) & (parameters.shear == 0)
-    return still & (parameters.control_points == 0).flatten(1).all(dim=1)
+def is_turned(parameters: SpatialParameters) -> Tensor:
+    """Returns (B,) booleans: True where voxels come to lie between voxels, which no flip does."""
+    turned = (parameters.angle != 0) | (parameters.scale != 1) | (parameters.shear != 0)
+    if parameters.control_points is not None:
+        turned = turned | is_deformed(parameters.control_points)
+    return turned
 
 
 def displacement(control_points: Tensor, height: int, width: int) -> Tensor:
-    """Returns the displacement along H and W in voxels, (B, 2, H, W), of (B, 2, N, N) points.
+    """Returns the displacement along H and W as a fraction of them, (B, 2, H, W).
 
-    The outer points lie on the outer voxels, and cubic interpolation joins them. The field does
-    not fold as long as the points stay clearly below 1 / (2 (N - 1)).
+    The outer of the (B, 2, N, N) points lie on the outer voxels, and cubic interpolation joins
+    them. The field does not fold as long as the points stay clearly below 1 / (2 (N - 1)).
     """
-    along_h, along_w = F.interpolate(
-        control_points, (height, width), mode="bicubic", align_corners=True
-    ).unbind(1)
-    return torch.stack((along_h * height, along_w * width), dim=1)
+    for axis, size in ((2, height), (3, width)):
+        control_points = blend(control_points, _cubic(control_points, size), axis)
+    return control_points
 
 
-def coordinates(parameters: SpatialParameters, height: int, width: int) -> Tensor:
-    """Returns where each output voxel looks in the input: (B, 2, H, W) voxels along H and W.
+def _cubic(points: Tensor, num_voxels: int) -> Tensor:
+    """Returns the weights (num_voxels, N) of the N points of an axis for each of its voxels."""
+    number = points.shape[-1]
+    each = torch.eye(number, device=points.device)[None, None]
+    # along one axis alone: ten times faster than torch's interpolation of the whole field
+    weight = F.interpolate(each, (num_voxels, number), mode="bicubic", align_corners=True)
+    return weight[0, 0]
+
+
+def lines(parameters: SpatialParameters, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Returns what H and what W add to the coordinates: (B, 2, H) and (B, 2, W).
 
     What is shown is flipped, scaled, sheared and rotated, in this order, about the centre of the
-    slice; an output voxel looks through the inverse of that, moved by the elastic displacement.
-    All of it is reckoned in voxels, so that a rotation stays rigid where H differs from W.
+    slice; an output voxel looks through the inverse of that. The matrix is reckoned in voxels, so
+    that a rotation stays rigid where H differs from W.
     """
-    device = parameters.angle.device
-    h = (torch.arange(height, device=device) - (height - 1) / 2)[:, None]
-    w = (torch.arange(width, device=device) - (width - 1) / 2)[None, :]
-    per_item = (-1, 1, 1)
-    cosine = parameters.angle.cos().view(per_item)
-    sine = parameters.angle.sin().view(per_item)
-    scale = parameters.scale.view(per_item)
-    sign = torch.where(parameters.flip[:, 1:], -1.0, 1.0)
+    cosine, sine = parameters.angle.cos(), parameters.angle.sin()
+    shear, device = parameters.shear, parameters.angle.device
+    # along W and along H; from H and from W
+    from_h = torch.stack((-sine - shear * cosine, cosine), dim=1)
+    from_w = torch.stack((cosine - shear * sine, sine), dim=1)
+    unit = torch.where(parameters.flip[:, 1:], -1.0, 1.0).flip(1) / parameters.scale[:, None]
+    h = torch.arange(1.0 - height, height, 2, device=device)  # half voxels from the centre
+    w = torch.arange(1.0 - width, width, 2, device=device)
+    column = (unit * from_h)[:, :, None] * torch.stack((h / width, h / height))
+    row = (unit * from_w)[:, :, None] * torch.stack((w / width, w / height))
+    return column, row
 
-    turned_h = cosine * h + sine * w
-    turned_w = cosine * w - sine * h
-    straight_w = turned_w - parameters.shear.view(per_item) * turned_h
-    input_h = turned_h / scale * sign[:, 0].view(per_item) + (height - 1) / 2
-    input_w = straight_w / scale * sign[:, 1].view(per_item) + (width - 1) / 2
-    moved = displacement(parameters.control_points, height, width)
-    return torch.stack((input_h, input_w), dim=1) + moved
+
+def coordinates(column: Tensor, row: Tensor, control_points: Tensor | None) -> Tensor:
+    """Returns where each output voxel looks in the input: (B, 2, H, W), along W and along H.
+
+    The unit is torch's, in which the slice runs from -1 to 1, voxel edge to voxel edge.
+
+    Args:
+        column: (B, 2, H), see `lines`.
+        row: (B, 2, W), see `lines`; a matrix times a position is the sum of both.
+        control_points: (B, 2, N, N), see `displacement`; None: no elastic field.
+    """
+    where = column[..., :, None] + row[..., None, :]
+    if control_points is None:
+        return where
+    moved = displacement(control_points, *where.shape[-2:])
+    return where.add_(moved.flip(1), alpha=2)
 
 
 def resample(image: Tensor, where: Tensor, *, mode: str = "bilinear") -> Tensor:
-    """Returns `image` (B, C, D, H, W) read at `where` (B, 2, H, W) in voxels; outside is zero.
+    """Returns `image` (B, C, D, H, W) read at `where` (B, 2, H, W); outside is zero.
 
     Args:
         image: Slabs to read from.
-        where: Coordinates along H and W, the same for every channel and slice of an item.
+        where: `coordinates`, the same for every channel and slice of an item.
         mode: "bilinear" or "nearest".
     """
-    height, width = image.shape[-2:]
-    # torch reads (W, H) pairs in units in which the slice runs from -1 to 1, voxel edge to edge
-    grid = torch.stack(
-        ((2 * where[:, 1] + 1) / width - 1, (2 * where[:, 0] + 1) / height - 1), dim=-1
-    )
     moved = F.grid_sample(
-        image.flatten(1, 2), grid, mode=mode, padding_mode="zeros", align_corners=False
+        image.flatten(1, 2),
+        where.permute(0, 2, 3, 1),
+        mode=mode,
+        padding_mode="zeros",
+        align_corners=False,
     )
-    return moved.view_as(image)
+    return moved.view(image.shape)
 
 
 def transform(
@@ -97,8 +118,14 @@ def transform(
         mode: "bilinear" or, for weights and masks, "nearest".
     """
     if where is None:
-        where = coordinates(parameters, image.shape[-2], image.shape[-1])
-    image = flip_depth(image, parameters.flip[:, 0])
-    still = is_neutral(parameters)[:, None, None, None, None]
-    # the detour over torch's normalized coordinates costs about 1e-6: spare the still items
-    return torch.where(still, image, resample(image, where, mode=mode))
+        column, row = lines(parameters, image.shape[-2], image.shape[-1])
+        where = coordinates(column, row, parameters.control_points)
+    image = torch.where(_per_item(parameters.flip[:, 0]), image.flip(2), image)
+    moved = is_turned(parameters) | parameters.flip[:, 1:].any(dim=1)
+    # the detour over torch's coordinates costs about 1e-6: spare the still items
+    return torch.where(_per_item(moved), resample(image, where, mode=mode), image)
+
+
+def _per_item(values: Tensor) -> Tensor:
+    """Returns (B,) values as (B, 1, 1, 1, 1)."""
+    return values[:, None, None, None, None]

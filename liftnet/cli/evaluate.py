@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from liftnet.cli.generate import PartOption, PartsOption
 from liftnet.cli.shell import DeviceOption, ProcessesOption, WorkspaceOption, run
 
 
@@ -77,6 +78,8 @@ def evaluate(
             "-f", metavar="FOLD", help="Generated: whose encoder. Default: the first trained."
         ),
     ] = None,
+    num_parts: PartsOption = 1,
+    part_id: PartOption = 0,
     device: DeviceOption = None,
     num_processes: ProcessesOption = None,
     workspace: WorkspaceOption = None,
@@ -98,6 +101,8 @@ def evaluate(
         pairs=pairs,
         plan_name=plan_name,
         fold=fold,
+        num_parts=num_parts,
+        part_id=part_id,
         device=device,
         num_processes=num_processes,
         workspace=workspace,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from liftnet.cli.generate import PartOption, PartsOption
 from liftnet.cli.shell import DatasetOption, PlanOption, ProcessesOption, WorkspaceOption, run
 
 CleanOption = Annotated[
@@ -14,6 +15,8 @@ CleanOption = Annotated[
 def preprocess(
     dataset: DatasetOption = None,
     plan_name: PlanOption = "default",
+    num_parts: PartsOption = 1,
+    part_id: PartOption = 0,
     num_processes: ProcessesOption = None,
     clean: CleanOption = False,
     workspace: WorkspaceOption = None,
@@ -22,7 +25,13 @@ def preprocess(
     from liftnet.pipeline import preprocess as step
 
     step.preprocess(
-        dataset, plan_name=plan_name, num_processes=num_processes, clean=clean, workspace=workspace
+        dataset,
+        plan_name=plan_name,
+        num_parts=num_parts,
+        part_id=part_id,
+        num_processes=num_processes,
+        clean=clean,
+        workspace=workspace,
     )
 
 

@@ -29,6 +29,12 @@ def train(
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away what was trained before.")
     ] = False,
+    compiled: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile", help="With torch.compile or without. Default: on CUDA."
+        ),
+    ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Train folds. To resume a stopped run, give the same command again."""
@@ -42,6 +48,7 @@ def train(
         device=device,
         continue_training=continue_training,
         restart=restart,
+        compiled=compiled,
         workspace=workspace,
     )
 

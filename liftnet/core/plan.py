@@ -258,7 +258,7 @@ class Schedule:
     validate_every: int  # steps
     validation_cases: int  # at most so many whole volumes per validation
     checkpoint_minutes: float
-    loader_workers: int
+    loader_workers: int  # threads that read cases ahead
 
 
 @dataclass(frozen=True)
@@ -278,6 +278,7 @@ class MemoryEstimate:
     bytes_per_number: int  # 2: bfloat16, 4: float32
     training_gib: float
     prediction_gib: float
+    dataset_gib: float = 0.0  # all preprocessed training cases
 
 
 @dataclass(frozen=True)
@@ -302,6 +303,8 @@ class Plan:
     seed: int
     reasons: dict[str, str]  # setting -> why it has its value, and the source of the rule
     drift: DriftSpec | None = None  # for generation only
+    recompute: bool = False  # maps of blocks for the gradient, instead of keeping them
+    feeding: Literal["resident", "read"] = "read"  # training cases: held in memory, or as needed
 
     @property
     def guides(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from liftnet.ops.depth import fold_slices
 from liftnet.ops.precision import without_autocast
+from liftnet.ops.processes import mean_over_ranks
 from liftnet.ops.ssim import ms_ssim
 
 __all__ = ["charbonnier", "full_precision", "l1", "ms_ssim_loss", "weighted_mean"]
@@ -82,10 +83,13 @@ def full_precision(image: Tensor) -> Tensor:
 
 
 def weighted_mean(error: Tensor, weight: Tensor | None) -> Tensor:
-    """The mean of an error under weights that are broadcastable to it; all-zero ones give 0."""
+    """The mean of an error under weights that are broadcastable to it; all-zero ones give 0.
+
+    Where several processes train together, the weights of all of them are in the denominator.
+    """
     if weight is None:
         return error.mean()
     weight = weight.to(error.dtype).expand_as(error)
-    total = weight.sum()
+    total = mean_over_ranks(weight.sum())
     # All-zero weights: 0 / 1 keeps the graph, where 0 / 0 would stop training with NaN.
     return (error * weight).sum() / torch.where(total > 0, total, 1)

@@ -2,12 +2,14 @@
 
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from liftnet.ops.precision import without_autocast
 
-__all__ = ["GROUP_WIDTH", "ConvBlock", "normalization_layer"]
+__all__ = ["GROUP_WIDTH", "ConvBlock", "normalization_layer", "set_recompute"]
 
 GROUP_WIDTH = 8  # ours: channels per group; widths in plans are multiples of 8
 NEGATIVE_SLOPE = 1e-2  # nnU-Net
@@ -42,7 +44,7 @@ class ConvBlock(nn.Module):
     """Some 3x3 convolutions, each normalized and activated; a condition modulates the first.
 
     The condition scales and shifts its maps; both start at zero, so that a block begins as if it
-    had no condition.
+    had no condition. With `recompute` its maps are not kept for the gradient, but made again.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ConvBlock(nn.Module):
         stride: int = 1,
     ):
         super().__init__()
+        self.recompute = False
         widths = [in_width] + [width] * convolutions
         layers = [
             nn.Conv2d(widths[i], widths[i + 1], 3, stride=stride if i == 0 else 1, padding=1)
@@ -73,13 +76,27 @@ class ConvBlock(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Features (N, width, H, W) from x (N, in_width, H, W) and condition (N, K)."""
+        """Features (N, width, H, W) from x (N, in_width, H, W) and condition (N, K) or (1, K)."""
+        if self.recompute and torch.is_grad_enabled():
+            again: Tensor = checkpoint(self._compute, x, condition, use_reentrant=False)
+            return again
+        return self._compute(x, condition)
+
+    def _compute(self, x: Tensor, condition: Tensor) -> Tensor:
         for i, (convolution, normalize) in enumerate(
             zip(self.convolutions, self.normalizations, strict=True)
         ):
             x = normalize(convolution(x))
+            own = None if torch.is_grad_enabled() else x  # without a graph, in place
             if i == 0:
                 scale, shift = self.modulation(condition).to(x.dtype)[:, :, None, None].chunk(2, 1)
-                x = x * (1 + scale) + shift
-            x = F.leaky_relu(x, NEGATIVE_SLOPE)
+                x = torch.addcmul(shift, x, 1 + scale, out=own)
+            x = F.leaky_relu(x, NEGATIVE_SLOPE, inplace=own is not None)
         return x
+
+
+def set_recompute(network: nn.Module, recompute: bool) -> None:
+    """Whether the blocks of a network make their maps again for the gradient, to save memory."""
+    for module in network.modules():
+        if isinstance(module, ConvBlock):
+            module.recompute = recompute

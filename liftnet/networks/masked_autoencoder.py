@@ -9,11 +9,14 @@ from torch import Tensor, nn
 
 from liftnet.core.plan import FeatureSpec
 from liftnet.networks.blocks import NEGATIVE_SLOPE, normalization_layer
+from liftnet.ops.item_random import item_uniform
 from liftnet.ops.precision import without_autocast
+from liftnet.ops.processes import mean_over_ranks
 
 __all__ = ["MaskedAutoencoder", "SliceEncoder", "random_patches"]
 
 SEEN_WEIGHT = 0.1  # ours: what was seen must come through too, but is not what is learned
+PATCH_STREAM = 1  # of random numbers; the augmentation has those from 1000 on
 
 
 class DownBlock(nn.Module):
@@ -95,20 +98,21 @@ class MaskedAutoencoder(nn.Module):
         """Maps per stage, finest first, of whole slices (N, 1, H, W); as `ResNet18` gives them."""
         return cast(list[Tensor], self.encoder(torch.cat([slices, torch.zeros_like(slices)], 1)))
 
-    def loss(self, slices: Tensor, generator: torch.Generator) -> Tensor:
-        """The squared error of hidden pixels, and a little of all; slices (N, 1, H, W)."""
-        hidden = random_patches(
-            slices.shape, self.spec.patch, self.spec.masked, generator=generator
-        ).to(slices.device)
+    def loss(self, slices: Tensor, seeds: Tensor) -> Tensor:
+        """The squared error of hidden pixels, and a little of all.
+
+        Slices are (N, 1, H, W); `seeds` (N,) decide what is hidden of each.
+        """
+        hidden = random_patches(slices.shape, self.spec.patch, self.spec.masked, seeds)
         error = (self(slices, hidden) - slices.float()).square()
-        filled = (error * hidden).sum() / hidden.sum().clamp(min=1)
+        filled = (error * hidden).sum() / mean_over_ranks(hidden.sum().float()).clamp(min=1)
         return cast(Tensor, filled + SEEN_WEIGHT * error.mean())
 
 
-def random_patches(
-    shape: Sequence[int], patch: int, share: float, *, generator: torch.Generator
-) -> Tensor:
+def random_patches(shape: Sequence[int], patch: int, share: float, seeds: Tensor) -> Tensor:
     """Which pixels (N, 1, H, W) are hidden: whole patches, `share` of those of each slice.
+
+    Each slice has its own of the `seeds` (N,), int64.
 
     The grid of patches begins at a corner; those at the far sides may be cut.
 
@@ -119,7 +123,7 @@ def random_patches(
         raise ValueError(f"expected a share in [0, 1] and a patch >= 1, got {share} and {patch}")
     count, _, height, width = shape
     rows, columns = -(-height // patch), -(-width // patch)
-    draw = torch.rand(count, rows * columns, generator=generator, device=generator.device)
+    draw = item_uniform(seeds, PATCH_STREAM, (rows * columns,))
     hidden = draw.argsort(1).argsort(1) < round(share * rows * columns)
     grid = hidden.view(count, 1, rows, columns)
     whole = grid.repeat_interleave(patch, 2).repeat_interleave(patch, 3)

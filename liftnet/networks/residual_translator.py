@@ -1,5 +1,6 @@
 """LiFT-C in two stages: a frozen 2D translator, and a residual that knows the other slices."""
 
+from collections import deque
 from collections.abc import Sequence
 from typing import cast
 
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 from liftnet.core.plan import MixerSpec, ResidualSpec, TranslatorSpec
 from liftnet.networks.blocks import NEGATIVE_SLOPE
 from liftnet.networks.context_mixer import ContextMixer, describe
+from liftnet.networks.slice_stream import with_neighbours
 from liftnet.networks.slice_translator import SliceFeatures, SliceTranslator
-from liftnet.ops.depth import fold_slices, unfold_slices
+from liftnet.ops.depth import fold_slices
 from liftnet.ops.precision import without_autocast
 
 __all__ = ["ResidualHead", "ResidualTranslator"]
@@ -48,19 +50,34 @@ class ResidualHead(nn.Module):
         `maps` (W, n + 2 neighbours, channels, H, W') and `context` (W, n + 2 neighbours, size) hold
         `neighbours` more slices on each side.
         """
-        windows, given = maps.shape[:2]
-        count = given - 2 * self.spec.neighbours
-        x = self.enter(maps.flatten(0, 1))
-        modulation = self.modulation(context.flatten(0, 1)).to(x.dtype)
-        scale, shift = modulation[..., None, None].chunk(2, 1)
-        x = F.leaky_relu(x * (1 + scale) + shift, NEGATIVE_SLOPE).unflatten(0, (windows, given))
+        windows = len(maps)
+        x = self.read(maps.flatten(0, 1), context.flatten(0, 1)).unflatten(0, (windows, -1))
+        count = x.shape[1] - 2 * self.spec.neighbours
         near = [x[:, i : i + count] for i in range(2 * self.spec.neighbours + 1)]
-        x = F.leaky_relu(self.mix(torch.cat(near, dim=2).flatten(0, 1)), NEGATIVE_SLOPE)
+        return self.correct(near).unflatten(0, (windows, count))
+
+    def read(self, maps: Tensor, context: Tensor) -> Tensor:
+        """Slices (N, width, H, W) from what is seen of them (N, channels, H, W) and (N, size)."""
+        x = self.enter(maps)
+        scale, shift = self.modulation(context).to(x.dtype)[..., None, None].chunk(2, 1)
+        own = None if torch.is_grad_enabled() else x  # without a graph, in place
+        return _activated(torch.addcmul(shift, x, 1 + scale, out=own))
+
+    def correct(self, near: Sequence[Tensor]) -> Tensor:
+        """Corrections (N, T, H, W) of slices, read with their neighbours: each (..., width, H, W).
+
+        Source: LiFT Sec. 5.3, the additive residual.
+        """
+        x = _activated(self.mix(torch.cat(list(near), dim=-3).flatten(0, -4)))
         for convolution in self.convolutions:
-            x = x + F.leaky_relu(convolution(x), NEGATIVE_SLOPE)
+            x = x + _activated(convolution(x))
         with without_autocast(x.device):  # bf16 would round the intensities
-            correction: Tensor = self.leave(x.float())
-        return correction.unflatten(0, (windows, count))
+            return cast(Tensor, self.leave(x.float()))
+
+
+def _activated(maps: Tensor) -> Tensor:
+    """Maps after the activation, in place where there is no graph."""
+    return F.leaky_relu(maps, NEGATIVE_SLOPE, inplace=not torch.is_grad_enabled())
 
 
 class ResidualTranslator(nn.Module):
@@ -121,29 +138,40 @@ class ResidualTranslator(nn.Module):
         """The whole target volume (1, T, D, H, W), in batches of slices.
 
         With `keep_features` the finest decoder maps of all slices are kept while the descriptors
-        are gathered; otherwise each slice is encoded and decoded again (LiFT Algorithm 2). Both
-        give the same volume.
+        are gathered; otherwise each slice is encoded again, and then decoded (LiFT Algorithm 2).
+        Both give the same volume, and correct every slice once.
         """
-        slices = fold_slices(source)
-        depth = len(slices)
-        keep = list(range(depth)) if keep_features else []
-        descriptors, kept = self._read(slices, condition, keep, slice_batch)
-        context = self.mixer(descriptors[None])[0]
-        parts = []
-        for start in range(0, depth, slice_batch):
-            count = min(slice_batch, depth - start)
-            reach = self._reach(start, count, depth).to(slices.device)
+        slices = source[0].transpose(0, 1)
+        parts, spec = slices.split(slice_batch), self.mixer.spec
+        kept = deque[Tensor]()
+
+        def described(part: Tensor) -> Tensor:
+            features = self._encode(part, condition)
             if keep_features:
-                maps = kept[reach]
+                kept.append(self._decode(features, condition))
+            return describe(features, spec)
+
+        context = self.mixer(torch.cat(list(map(described, parts)))[None])[0]
+        volume = source.new_empty((1, self.translator.spec.target_channels, *source.shape[2:]))
+
+        def read(part: Tensor, own: Tensor, target: Tensor) -> Tensor:
+            if keep_features:
+                maps = kept.popleft()
             else:
-                needed = torch.unique(reach)
-                again = self._decode(self._encode(slices[needed], condition), condition)
-                maps = again[torch.searchsorted(needed, reach)]
-            baseline, seen = self._see(slices[reach], maps)
-            correction = self.residual(seen[None], context[None, reach])[0]
-            inner = slice(self.residual.spec.neighbours, self.residual.spec.neighbours + count)
-            parts.append(baseline[inner] + correction)
-        return unfold_slices(torch.cat(parts), 1)
+                maps = self._decode(self._encode(part, condition), condition)
+            baseline, seen = self._see(part, maps)
+            target[:] = baseline
+            del maps, baseline
+            return self.residual.read(seen, own)
+
+        targets = volume[0].transpose(0, 1)
+        entered = map(read, parts, context.split(slice_batch), targets.split(slice_batch))
+        near, done = self.residual.spec.neighbours, 0
+        slabs = with_neighbours(entered, near, depth=len(slices), largest=slice_batch)
+        for correction in map(self._correct_slab, slabs):
+            targets[done : done + len(correction)] += correction
+            done += len(correction)
+        return volume
 
     def _reach(self, start: int, count: int, depth: int) -> Tensor:
         """The slices of a window and its neighbours; beyond either end the last slice again."""
@@ -168,13 +196,18 @@ class ResidualTranslator(nn.Module):
         return torch.cat(descriptors), torch.cat(maps) if maps else slices[:0]
 
     def _encode(self, slices: Tensor, condition: Tensor) -> SliceFeatures:
-        encoded: SliceFeatures = self.translator.encode(slices, condition.expand(len(slices), -1))
+        encoded: SliceFeatures = self.translator.encode(slices, condition)
         return encoded
 
     def _decode(self, features: SliceFeatures, condition: Tensor) -> Tensor:
-        count = len(features.bottleneck)
-        decoded: Tensor = self.translator.decode_features(features, condition.expand(count, -1))
+        decoded: Tensor = self.translator.decode_features(features, condition)
         return decoded
+
+    def _correct_slab(self, slab: Tensor) -> Tensor:
+        """Corrections (n, T, H, W) of the inner slices of what the head has read."""
+        parts = range(2 * self.residual.spec.neighbours + 1)
+        count = len(slab) - len(parts) + 1
+        return self.residual.correct([slab[i : i + count] for i in parts])
 
     def _see(self, slices: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
         """The baseline of slices, and what the head sees of them (N, channels, H, W)."""

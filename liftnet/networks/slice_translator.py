@@ -70,7 +70,7 @@ class SliceTranslator(nn.Module):
         return int(2 ** (len(self.spec.widths) - 1))
 
     def encode(self, slices: Tensor, condition: Tensor) -> SliceFeatures:
-        """Features of slices (N, C, H, W) under the availability code (N, K)."""
+        """Features of slices (N, C, H, W) under the availability code (N, K) or (1, K)."""
         stages = []
         x = slices
         for block in self.encoder:
@@ -95,15 +95,20 @@ class SliceTranslator(nn.Module):
         x = features.bottleneck
         if adjust is not None:
             x = adjust(0, x)
-        skips = reversed(features.stages[:-1])
-        for i, (narrow, block, skip) in enumerate(
-            zip(self.narrow, self.decoder, skips, strict=True)
-        ):
-            x = F.interpolate(narrow(x), scale_factor=2.0, mode="nearest")
-            x = block(torch.cat([x, skip], dim=1), condition)
+        for i, skip in enumerate(reversed(features.stages[:-1])):
+            x = self.decode_stage(i, x, skip, condition)
             if adjust is not None:
                 x = adjust(i + 1, x)
         return x
+
+    def decode_stage(self, stage: int, maps: Tensor, skip: Tensor, condition: Tensor) -> Tensor:
+        """Maps (N, width, 2h, 2w) of a decoder stage, 0 the coarsest, from those before it."""
+        return cast(Tensor, self.decoder[stage](self.join(stage, maps, skip), condition))
+
+    def join(self, stage: int, maps: Tensor, skip: Tensor) -> Tensor:
+        """What a decoder stage sees (N, 2 width, 2h, 2w): maps enlarged, and the skip."""
+        enlarged = F.interpolate(self.narrow[stage](maps), scale_factor=2.0, mode="nearest")
+        return torch.cat([enlarged, skip], dim=1)
 
     def finish(self, maps: Tensor) -> Tensor:
         """Target slices (N, C, H, W) from the finest decoder maps, float32."""

@@ -1,12 +1,15 @@
 """LiFT-C: a 2D translator over all slices of a volume, joined by a context mixer."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from liftnet.core.plan import MixerSpec, TranslatorSpec
 from liftnet.networks.context_mixer import ContextMixer, describe
+from liftnet.networks.slice_stream import Waiting
 from liftnet.networks.slice_translator import SliceFeatures, SliceTranslator
 from liftnet.ops.depth import fold_slices, unfold_slices
 
@@ -63,41 +66,72 @@ class VolumeTranslator(nn.Module):
     ) -> Tensor:
         """The whole target volume (1, T, D, H, W), in batches of slices.
 
-        With `keep_features` each slice is encoded once and its features are kept; otherwise it is
-        encoded again for decoding (Algorithm 2), so that memory does not grow with the depth.
-        Both give the same volume.
+        With `keep_features` each slice is encoded once and its features are kept until they are
+        decoded; otherwise it is encoded again (Algorithm 2), so that memory does not grow with
+        the depth. Every slice is decoded once. Both give the same volume.
         """
-        slices = fold_slices(source)
-        depth = len(slices)
-        chunks = [(s, min(s + slice_batch, depth)) for s in range(0, depth, slice_batch)]
-        if self.mixer is None:
-            parts = [
-                self.decode(self.encode(slices[a:b], condition), condition, None) for a, b in chunks
-            ]
-            return unfold_slices(torch.cat(parts), 1)
-        kept: list[SliceFeatures] = []
-        descriptors = []
-        for a, b in chunks:
-            features = self.encode(slices[a:b], condition)
-            descriptors.append(describe(features, self.mixer.spec))
-            if keep_features:
-                kept.append(features)
-        context = self.mixer(torch.cat(descriptors)[None])
-        halo = self.mixer.halo
-        parts = []
-        for a, b in chunks:
-            first, last = max(a - halo, 0), min(b + halo, depth)
-            if keep_features:
-                features = _gather(kept, first, last, slice_batch)
-            else:
-                features = self.encode(slices[first:last], condition)
-            decoded = self.decode(features, condition, context[:, first:last])
-            parts.append(decoded[a - first : b - first])
-        return unfold_slices(torch.cat(parts), 1)
+        slices = source[0].transpose(0, 1)
+
+        def encoded() -> Iterator[SliceFeatures]:
+            return map(encode, slices.split(slice_batch))
+
+        encode = partial(self.encode, condition=condition)
+        features, context = encoded(), None
+        if self.mixer is not None:
+            spec, kept = self.mixer.spec, deque[SliceFeatures]()
+
+            def described(features: SliceFeatures) -> Tensor:
+                if keep_features:
+                    kept.append(features)
+                return describe(features, spec)
+
+            context = self.mixer(torch.cat(list(map(described, features)))[None])
+            features = _emptied(kept) if keep_features else encoded()
+        targets = self.translator.spec.target_channels
+        volume = source.new_empty((1, targets, *source.shape[2:]))
+        done = 0
+        for made in self._decode_in_order(features, condition, context, largest=slice_batch):
+            volume[0, :, done : done + len(made)] = made.transpose(0, 1)
+            done += len(made)
+        return volume
+
+    def _decode_in_order(
+        self,
+        features: Iterator[SliceFeatures],
+        condition: Tensor,
+        context: Tensor | None,
+        *,
+        largest: int,
+    ) -> Iterator[Tensor]:
+        """Target slices (n, T, H, W) of one volume in order, at most `largest` at a time.
+
+        Stages that mix neighbouring slices lag behind, and the skips wait for them.
+        """
+        skips = [Waiting() for _ in self.translator.decoder]
+
+        def enter(features: SliceFeatures) -> Tensor:
+            for line, maps in zip(skips, reversed(features.stages[:-1]), strict=True):
+                line.put(maps)
+            return features.bottleneck
+
+        def decode(stage: int, maps: Tensor) -> Tensor:
+            # A skip is held no longer than until it is joined.
+            joined = self.translator.join(stage, maps, skips[stage].take(len(maps)))
+            decoded: Tensor = self.translator.decoder[stage](joined, condition)
+            return decoded
+
+        # Unlike a loop, `map` holds no maps while the next are made.
+        chunks: Iterator[Tensor] = map(enter, features)
+        for stage in range(len(skips) + 1):
+            if stage > 0:
+                chunks = map(partial(decode, stage - 1), chunks)
+            if self.mixer is not None and context is not None:
+                chunks = self.mixer.adjust_in_order(stage, chunks, context, largest=largest)
+        return map(self.translator.finish, chunks)
 
     def encode(self, slices: Tensor, condition: Tensor) -> SliceFeatures:
         """Features of slices (N, C, H, W) under one condition (1, K) or one each (N, K)."""
-        encoded: SliceFeatures = self.translator.encode(slices, condition.expand(len(slices), -1))
+        encoded: SliceFeatures = self.translator.encode(slices, condition)
         return encoded
 
     def decode(self, features: SliceFeatures, condition: Tensor, context: Tensor | None) -> Tensor:
@@ -109,8 +143,7 @@ class VolumeTranslator(nn.Module):
             def adjust(stage: int, maps: Tensor) -> Tensor:
                 return mixer.adjust(stage, maps, context)
 
-        count = len(features.bottleneck)
-        return self.translator.decode(features, condition.expand(count, -1), adjust)
+        return self.translator.decode(features, condition, adjust)
 
     @torch.no_grad()
     def _describe_frozen(self, slices: Tensor, condition: Tensor, slice_batch: int) -> list[Tensor]:
@@ -122,11 +155,7 @@ class VolumeTranslator(nn.Module):
         ]
 
 
-def _gather(kept: list[SliceFeatures], first: int, last: int, size: int) -> SliceFeatures:
-    """Features of slices first..last out of batches of `size` slices."""
-    pieces = []
-    for i, features in enumerate(kept):
-        low, high = max(first - i * size, 0), min(last - i * size, len(features.bottleneck))
-        if low < high:
-            pieces.append([maps[low:high] for maps in features.stages])
-    return SliceFeatures(tuple(torch.cat(maps) for maps in zip(*pieces, strict=True)))
+def _emptied(kept: deque[SliceFeatures]) -> Iterator[SliceFeatures]:
+    """The kept features in order, each forgotten when it is handed out."""
+    while kept:
+        yield kept.popleft()

@@ -10,28 +10,31 @@ __all__ = ["fit_in_plane", "pad_in_plane"]
 
 
 def fit_in_plane(
-    voxels: np.ndarray,
+    voxels: Tensor,
     size: tuple[int, int],
     background: Sequence[float],
     *,
     rng: np.random.Generator | None = None,
-) -> np.ndarray:
+) -> Tensor:
     """Slices (C, D, H, W) padded with each channel's background, or cropped, to a size.
 
-    About the centre; with `rng` a side that is too long is cropped at a random place.
+    About the centre; with `rng` a side that is too long is cropped at a random place. What has the
+    size already is returned as it is.
     """
     starts = []
     for have, want in zip(voxels.shape[2:], size, strict=True):
         free = have > want and rng is not None
         starts.append(int(rng.integers(have - want + 1)) if free and rng else (have - want) // 2)
-    channels, depth = voxels.shape[:2]
-    fitted = np.empty((channels, depth, *size), dtype=voxels.dtype)
-    fitted[:] = np.asarray(background, dtype=voxels.dtype)[:, None, None, None]
+    if tuple(voxels.shape[2:]) == tuple(size):
+        return voxels
     source, target = [], []
     for start, have, want in zip(starts, voxels.shape[2:], size, strict=True):
         first, last = max(start, 0), min(start + want, have)
         source.append(slice(first, last))
         target.append(slice(first - start, last - start))
+    fitted = voxels.new_empty((*voxels.shape[:2], *size))
+    for channel, value in zip(fitted, background, strict=True):
+        channel.fill_(value)
     fitted[:, :, target[0], target[1]] = voxels[:, :, source[0], source[1]]
     return fitted
 

@@ -32,8 +32,11 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
 def place(network: nn.Module, device: torch.device) -> nn.Module:
     """The network on a device, its 2D weights with channels last, as fast convolutions want them.
 
-    Against the default layout this saves a sixth of a training step on a CPU with bfloat16.
+    Against the default layout this saves a sixth of a training step on a CPU with bfloat16. On
+    CUDA, cuDNN tries its algorithms once for each size of slices, as nnU-Net lets it.
     """
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
     placed = network.to(device)
     return placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -1,27 +1,25 @@
 """Step 6: score predicted images against references, under a named protocol."""
 
 import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from liftnet.core.dataset import find_masks
 from liftnet.core.errors import DatasetError, LiftnetError
-from liftnet.core.jsonable import write_json, write_text
-from liftnet.core.scores import SCORES_VERSION, CaseScore, CohortScores, ScoreFailure, Scores
+from liftnet.core.scores import CohortScores, Scores
 from liftnet.pipeline.cohort_setting import find_generation
 from liftnet.pipeline.evaluate_cohort import evaluate_cohort
-from liftnet.pipeline.parallel import in_parallel, threads_shared_by, worker_count
-from liftnet.pipeline.progress import progress, say
-from liftnet.pipeline.score_setting import Facts, find_setting, has_own_numbers, read_facts
-from liftnet.pipeline.score_table import TABLE_WIDTH, as_csv, explanation, summarize, table
-from liftnet.pipeline.scoring import CaseFiles, Pair, find_images, score_files
-from liftnet.version import __version__
+from liftnet.pipeline.inputs import part_of
+from liftnet.pipeline.parallel import worker_count
+from liftnet.pipeline.progress import say
+from liftnet.pipeline.score_parts import evaluate_part
+from liftnet.pipeline.score_setting import Facts, find_setting, has_own_numbers
+from liftnet.pipeline.score_table import report
+from liftnet.pipeline.score_whole import Evaluation, gather, require_scores, write_scores
+from liftnet.pipeline.scoring import find_files, score_all
 
 __all__ = ["evaluate", "evaluate_pairs"]
 
 DEFAULT_PROTOCOL = "liftnet"  # ours: the paper's range and grid, without the target's zeros
-SHOWN_NAMES = 4  # ours: enough of each folder's names to see what is different
 
 
 def evaluate(
@@ -38,6 +36,8 @@ def evaluate(
     pairs: int | None = None,
     plan_name: str | None = None,
     fold: int | str | None = None,
+    num_parts: int = 1,
+    part_id: int = 0,
     device: str | None = None,
     num_processes: int | None = None,
     workspace: Path | str | None = None,
@@ -60,6 +60,8 @@ def evaluate(
         pairs: for a cohort only: of volumes for MS-SSIM.
         plan_name: for a cohort only: of grid and normalization.
         fold: for a cohort only: whose encoder describes volumes.
+        num_parts: for images only: split the cases over this many runs ...
+        part_id: ... and score this part; the one that finishes last merges all.
         device: for a cohort only: where features are computed.
         num_processes: cases worked on at the same time.
         workspace: the workspace folder.
@@ -71,8 +73,8 @@ def evaluate(
         Path(predicted_folder), dataset=dataset, plan_name=plan_name, workspace=workspace
     )
     if task is None:
-        own = {"--training": training, "--medicalnet": medicalnet, "--pairs": pairs}
-        own |= {"-p": plan_name, "-f": fold, "-device": device}
+        own: dict[str, object] = {"--training": training, "--medicalnet": medicalnet}
+        own |= {"--pairs": pairs, "-p": plan_name, "-f": fold, "-device": device}
         _refuse(own, "volumes that are generated from nothing", predicted_folder)
         return evaluate_pairs(
             predicted_folder,
@@ -82,10 +84,14 @@ def evaluate(
             output=output,
             sources=sources,
             masks=masks,
+            num_parts=num_parts,
+            part_id=part_id,
             num_processes=num_processes,
             workspace=workspace,
         )
-    _refuse({"-s": sources, "-m": masks}, "images that have a reference each", predicted_folder)
+    own = {"-s": sources, "-m": masks}
+    own |= {"-num_parts": num_parts if num_parts != 1 else None, "-part_id": part_id or None}
+    _refuse(own, "images that have a reference each", predicted_folder)
     return evaluate_cohort(
         predicted_folder,
         reference_folder,
@@ -130,10 +136,14 @@ def evaluate_pairs(
     output: Path | str | None = None,
     sources: Path | str | None = None,
     masks: Path | str | None = None,
+    num_parts: int = 1,
+    part_id: int = 0,
     num_processes: int | None = None,
     workspace: Path | str | None = None,
 ) -> Scores:
     """The scores of predicted images; also written as scores.json and scores.csv.
+
+    Of several parts, each returns its own, and the one that finishes last those of all.
 
     Args:
         predicted_folder: files named CASE_0003.nii.gz, with the JSON that predict wrote.
@@ -146,6 +156,8 @@ def evaluate_pairs(
             reference folder, or imagesTs beside it if that is called targetsTs.
         masks: folder of masks named CASE.nii.gz, for protocols that score inside one; by default
             masksTs beside targetsTs or imagesTs.
+        num_parts: split the cases over this many runs ...
+        part_id: ... and score this part; the one that finishes last merges all.
         num_processes: cases worked on at the same time.
         workspace: the workspace folder.
 
@@ -154,10 +166,10 @@ def evaluate_pairs(
             is no folder of them, or no image could be scored.
         PlanError: If there is no such protocol.
     """
+    part_of(num_parts, part_id)  # refuses one that does not exist
     predicted, reference = Path(predicted_folder), Path(reference_folder)
     apart = _beside(reference, "images") if has_own_numbers(reference) else None
     source = (apart or reference) if sources is None else Path(sources)
-    target = predicted if output is None else Path(output)
     mask = _beside(reference, "masks") if masks is None else Path(masks)
     files, alone, broken = find_files(predicted, reference, source, mask)
     facts: dict[str, list[Facts]] = {}
@@ -173,42 +185,24 @@ def evaluate_pairs(
             remedy="Name the folder of masks CASE.nii.gz with --masks.",
         )
     say(f"Protocol {setting.protocol.name}: {setting.protocol.description}")
-    rows: list[CaseScore] = []
-    failures = list(broken)
-    workers = min(worker_count(num_processes), max(1, len(files)))
-    with progress("Evaluate", len(files)) as advance, threads_shared_by(workers):
-        pairs = in_parallel(lambda f: score_files(f, setting), files, workers)
-        for _, (scored, failed) in pairs:
-            rows += scored
-            failures += failed
-            advance()
-    failures.sort(key=lambda failure: failure.case)
-    rows.sort(key=lambda row: (row.case, row.contrast))
-    if not rows:
-        _report_failures(failures)
-        raise DatasetError(
-            "None of the predicted images could be scored",
-            where=str(predicted),
-            remedy="The lines above say why, case by case.",
-        )
-    scores = Scores(
-        version=SCORES_VERSION,
-        protocol=setting.protocol,
-        task=setting.task,
-        dataset=setting.dataset,
-        slice_axis=setting.slice_axis,
-        predicted_folder=str(predicted.absolute()),
-        reference_folder=str(reference.absolute()),
-        sources_folder=str(source.absolute()) if setting.protocol.needs_source else "",
-        summary=summarize(rows),
-        cases=tuple(rows),
+    whole = Evaluation(
+        setting=setting,
+        files=tuple(files),
         without_reference=tuple(path.name for path in alone),
-        failures=tuple(failures),
-        liftnet=__version__,
+        broken=tuple(broken),
+        predicted=predicted,
+        reference=reference,
+        source=source,
+        mask=mask,
+        output=predicted if output is None else Path(output),
     )
-    write_json(target / "scores.json", scores)
-    write_text(target / "scores.csv", as_csv(rows))
-    _report(scores, target)
+    workers = worker_count(num_processes)
+    if num_parts > 1:
+        return evaluate_part(whole, num_parts, part_id, workers)
+    scores = gather(whole, *score_all(whole.files, setting, workers))
+    require_scores(scores)
+    write_scores(whole.output, scores)
+    report(scores, whole.output / "scores.json")
     return scores
 
 
@@ -219,71 +213,3 @@ def _beside(reference: Path, kind: str) -> Path | None:
         return None
     folder = reference.absolute().parent / f"{kind}{match[2]}"
     return folder if folder.is_dir() else None
-
-
-def find_files(
-    predicted: Path, reference: Path, source: Path, mask: Path | None
-) -> tuple[list[CaseFiles], list[Path], list[ScoreFailure]]:
-    """The cases to score, predicted files without a reference, and files with a broken JSON.
-
-    Raises:
-        DatasetError: If a folder is missing, or no predicted file has a reference.
-    """
-    found, strangers = find_images(predicted, "predicted")
-    for path in strangers:
-        say(f"warning: {path.name} is not named like CASE_0003; left out")
-    references, _ = find_images(reference, "reference")
-    sources = references if source == reference else find_images(source, "source")[0]
-    masks = {} if mask is None else find_masks(mask)
-    files, alone, broken = [], [], []
-    for case, images in sorted(found.items()):
-        pairs = []
-        for channel, path in sorted(images.items()):
-            if channel not in references.get(case, {}):
-                alone.append(path)
-                continue
-            try:
-                pairs.append(Pair(channel, path, read_facts(path)))
-            except LiftnetError as error:
-                broken.append(ScoreFailure(case, str(error)))
-        if pairs:
-            own_sources, own_mask = sources.get(case, {}), masks.get(case)
-            files.append(CaseFiles(case, tuple(pairs), references[case], own_sources, own_mask))
-    if not files and not broken:
-        raise DatasetError(
-            "No predicted image has a reference of the same name",
-            where=f"predicted {predicted}: {_some_names(found)}; "
-            f"reference {reference}: {_some_names(references)}",
-            remedy="Name both CASE_0003.nii.gz: same case, same channel number.",
-        )
-    return files, alone, broken
-
-
-def _some_names(found: dict[str, dict[str, Path]]) -> str:
-    names = [path.name for images in found.values() for path in images.values()]
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return ", ".join(names[:SHOWN_NAMES]) + more if names else "no image named CASE_0003"
-
-
-def _report(scores: Scores, output: Path) -> None:
-    """Print the table, what it rests on, and what was not scored."""
-    width = shutil.get_terminal_size((TABLE_WIDTH, 24)).columns
-    say(table(scores.summary, width))
-    for line in explanation(scores.cases, scores.slice_axis, width):
-        say(line)
-    origins: dict[str, int] = {}
-    for row in scores.cases:
-        origin = row.notes.get("predicted_range", "").split(":")[0]
-        origins[origin] = origins.get(origin, 0) + 1
-    for origin, count in sorted(origins.items()):
-        if origin:
-            say(f"range of the predicted images: {origin} ({count} of {len(scores.cases)})")
-    for name in scores.without_reference:
-        say(f"warning: {name} has no reference; not scored")
-    _report_failures(scores.failures)
-    say(f"Scores of {len(scores.cases)} images: {output / 'scores.json'}, scores.csv")
-
-
-def _report_failures(failures: Sequence[ScoreFailure]) -> None:
-    for failure in failures:
-        say(f"failed: {failure.case}: {failure.problem}")

@@ -20,6 +20,7 @@ from liftnet.core.fingerprint import (
 from liftnet.core.geometry import Volume, axis_order, turn
 from liftnet.core.jsonable import from_json, read_versioned, write_json
 from liftnet.core.workspace import find_workspace
+from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.ops.mask import bounding_box, foreground
 from liftnet.ops.registration import normalized_mutual_information
 from liftnet.pipeline.integrity import (
@@ -62,6 +63,7 @@ def extract_fingerprint(
     Raises:
         DatasetError: If files are broken; the message holds one table of all problems.
     """
+    keep_freed_memory()
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
     say(f"{name}: {space.describe()}")

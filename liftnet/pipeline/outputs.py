@@ -54,9 +54,9 @@ def remove_half_written(output: Path, cases: set[str]) -> None:
     """Delete what a killed run left of these cases' files."""
     for path in output.glob(".*") if output.is_dir() else ():
         match = re.fullmatch(
-            r"\.(?:\d+\.)?(.+)_\d{4}\.(?:json\.\d+\.tmp|nii|nii\.gz|mha|nrrd)", path.name
+            r"\.\d+\.(.+)_\d{4}\.(?:nii|nii\.gz|mha|nrrd)|\.(.+)_\d{4}\.json\.\d+\.tmp", path.name
         )
-        if match and match[1] in cases:
+        if match and (match[1] or match[2]) in cases:
             path.unlink(missing_ok=True)
 
 

@@ -18,6 +18,7 @@ from liftnet.core.plan import PLAN_VERSION, Plan
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.pipeline.extract_fingerprint import read_fingerprint
 from liftnet.pipeline.progress import say
+from liftnet.planning.feeding import plan_feeding
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Budget, SynthesisTask
 
@@ -67,7 +68,7 @@ def plan(
     budget = find_budget(gpu_memory, steps)
     if features is not None:
         budget = replace(budget, feature_weights=Path(features))
-    decided = task.plan(raw, fingerprint, budget, plan_name)
+    decided = plan_feeding(task.plan(raw, fingerprint, budget, plan_name), fingerprint)
     for setting in settings or []:
         decided = apply_setting(decided, setting)
     decided = task.refresh(decided)
@@ -139,7 +140,7 @@ def read_plan(path: Path) -> Plan:
     remedy = "Make the plan again with liftnet_plan."
     data = read_versioned(path, PLAN_VERSION, what="The plan has", remedy=remedy)
     decided = from_json(Plan, data, where=path.name)
-    return load_task(decided.task).refresh(decided)
+    return load_task(decided.task).refresh(decided, estimate=False)
 
 
 def explain(decided: Plan) -> str:

@@ -15,6 +15,7 @@ from liftnet.core.dataset import FILE_ENDINGS, Case
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.workspace import find_workspace
 from liftnet.ops import normalize
+from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.inputs import check_targets, find_inputs, part_of, refuse_one_folder
 from liftnet.pipeline.model import Model, load_model
@@ -90,6 +91,7 @@ def predict(
     Returns:
         The cases that failed; the others are done all the same.
     """
+    keep_freed_memory()
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
     say(f"{name}: {space.describe()}")
@@ -154,7 +156,8 @@ def predict(
             behind.append((case, job))
             collect(workers)
         collect(0)
-    _report(failures, made, len(cases), output, model)
+    what = "Predicted" if num_parts == 1 else f"Predicted part {part_id} of {num_parts}:"
+    _report(what, failures, made, len(cases), output, model)
     report_flags(output, {case.identifier for case in cases}, model.digest)
     return failures
 
@@ -235,7 +238,12 @@ def _synthesize(model: Model, prepared: Prepared) -> np.ndarray:
 
 
 def _report(
-    failures: list[Failure], made: dict[str, float], total: int, output: Path, model: Model
+    what: str,
+    failures: list[Failure],
+    made: dict[str, float],
+    total: int,
+    output: Path,
+    model: Model,
 ) -> None:
     for failure in failures:
         say(f"failed: {failure.case}: {failure.error}")
@@ -244,6 +252,6 @@ def _report(
     kept = total - len(set(made) | {failure.case for failure in failures})
     there = f" ({kept} were there)" if kept else ""
     say(
-        f"Predicted {total - len(failures)} of {total} cases{there} with "
+        f"{what} {total - len(failures)} of {total} cases{there} with "
         f"{len(model.networks)} fold(s){seconds}: {output}"
     )

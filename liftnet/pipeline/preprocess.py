@@ -14,13 +14,16 @@ from liftnet.core.geometry import Geometry, Placement, Shape, Volume, axis_order
 from liftnet.core.jsonable import to_json
 from liftnet.core.plan import Plan, ZScore
 from liftnet.core.workspace import find_workspace
-from liftnet.data.store import MASK_ENDING, Store, StoredCase, write_case
+from liftnet.data.store import Store, StoredCase, write_case
 from liftnet.imageio import read_case
 from liftnet.ops import normalize
+from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.ops.mask import body, bounding_box, foreground
 from liftnet.ops.resample import resample
+from liftnet.pipeline.inputs import part_of
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
+from liftnet.pipeline.preprocess_parts import remove_strangers
 from liftnet.pipeline.progress import progress, say
 
 __all__ = ["Preparation", "prepare", "preprocess", "read_with_mask", "restore"]
@@ -194,43 +197,62 @@ def preprocess(
     dataset: int | str | None = None,
     *,
     plan_name: str = DEFAULT_PLAN,
+    num_parts: int = 1,
+    part_id: int = 0,
     num_processes: int | None = None,
     clean: bool = False,
     workspace: Path | str | None = None,
 ) -> Path:
     """Prepare and store every training case; cases that are done already are kept.
 
+    Args:
+        dataset: id or name; may be left out where the workspace holds one dataset.
+        plan_name: which plan.
+        num_parts: split the cases over this many runs, which may go on at the same time ...
+        part_id: ... and do this part of them.
+        num_processes: cases worked on at the same time.
+        clean: do every case of this part anew.
+        workspace: the workspace folder.
+
     Returns:
         The folder of stored cases.
     """
+    keep_freed_memory()
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
+    part = part_of(num_parts, part_id)
     say(f"{name}: {space.describe()}")
     plan = load_plan(space, name, plan_name)
     raw = load_dataset(space.raw / name)
+    cases = raw.cases[part]
     store = Store(space.store(name, plan_name))
-    keys = {case.identifier: case_key(case, plan) for case in raw.cases}
-    _remove_strangers(store, set() if clean else set(keys))
-    masked = plan.grid.mask != "none"
-    todo = [
-        case
-        for case in raw.cases
-        if not store.is_current(case.identifier, keys[case.identifier], mask=masked)
-    ]
+    own = {case.identifier for case in cases}
+    remove_strangers(store.folder, {case.identifier for case in raw.cases}, own, clean=clean)
+
+    def is_done(case: Case) -> bool:
+        return store.is_current(
+            case.identifier, case_key(case, plan), mask=plan.grid.mask != "none"
+        )
 
     def work(case: Case) -> None:
         try:
-            _store_case(case, keys[case.identifier], plan, store)
+            _store_case(case, case_key(case, plan), plan, store)
         except LiftnetError as error:
             error.where = error.where or f"case {case.identifier}"
             raise
 
-    done = len(raw.cases) - len(todo)
-    with progress("Preprocess", len(raw.cases), done=done) as advance:
+    todo = [case for case in cases if not is_done(case)]
+    done = len(cases) - len(todo)
+    with progress("Preprocess", len(cases), done=done) as advance:
         for _ in in_parallel(work, todo, worker_count(num_processes)):
             advance()
     kept = f" ({done} were there)" if done else ""
-    say(f"Preprocessed {len(raw.cases)} cases{kept}: {store.folder}")
+    if num_parts == 1:
+        say(f"Preprocessed {len(cases)} cases{kept}: {store.folder}")
+        return store.folder
+    say(f"Preprocessed part {part_id} of {num_parts}, {len(cases)} cases{kept}: {store.folder}")
+    complete = sum(case.identifier in own or is_done(case) for case in raw.cases)
+    say(f"{complete} of {len(raw.cases)} cases of the dataset are complete")
     return store.folder
 
 
@@ -251,8 +273,10 @@ def _store_case(case: Case, key: str, plan: Plan, store: Store) -> None:
     names = tuple(name for name in plan.channel_names if name in case.images)
     volume, mask, _ = read_with_mask(case, names, plan, where=f"case {case.identifier}")
     done = prepare(volume, names, plan, mask)
-    full = np.zeros((len(plan.channels), *done.voxels.shape[1:]), dtype=np.float16)
-    full[[plan.channel_names.index(name) for name in names]] = done.voxels
+    full = done.voxels  # float32, since arithmetic on float16 is slow on a CPU
+    if names != plan.channel_names:
+        full = np.zeros((len(plan.channels), *done.voxels.shape[1:]), dtype=np.float32)
+        full[[plan.channel_names.index(name) for name in names]] = done.voxels
     placement = done.placement
     stored = StoredCase(case.identifier, key, names, placement.shape, done.ranges, placement)
     write_case(store.folder, full, stored, mask=done.mask)
@@ -273,13 +297,3 @@ def read_with_mask(
     volume, dtypes = read_case({**files, "mask": case.mask}, where=where)
     dtypes.pop("mask")
     return Volume(volume.voxels[:-1], volume.geometry), volume.voxels[-1], dtypes
-
-
-def _remove_strangers(store: Store, known: set[str]) -> None:
-    """Delete stored cases that the dataset no longer has, and half-written files."""
-    if not store.folder.is_dir():
-        return
-    for path in store.folder.iterdir():
-        name = path.name.removesuffix(MASK_ENDING) if path.name.endswith(MASK_ENDING) else path.stem
-        if name not in known or path.name.startswith("."):
-            path.unlink()

@@ -4,15 +4,28 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
-__all__ = ["progress", "say"]
+__all__ = ["keep_quiet", "progress", "say"]
 
 LINE_SECONDS = 30.0  # ours: in a log file, one line per half minute
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def keep_quiet(quiet: bool = True) -> Iterator[None]:
+    """Neither lines nor bars inside: of several processes that work together, one reports."""
+    token = _quiet.set(quiet)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
 
 
 def say(text: str) -> None:
     """Print one line of result."""
-    print(text, flush=True)
+    if not _quiet.get():
+        print(text, flush=True)
 
 
 @contextmanager
@@ -20,6 +33,9 @@ def progress(
     label: str, total: int, *, done: int = 0, unit: str = "case"
 ) -> Iterator[Callable[..., None]]:
     """A progress bar; yields `advance(count=1, note="")`."""
+    if _quiet.get():
+        yield lambda count=1, note="": None
+        return
     view = _terminal_bar if sys.stderr.isatty() else _lines
     with view(label, total, done, unit) as advance:
         yield advance

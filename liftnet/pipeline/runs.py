@@ -11,6 +11,7 @@ from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.jsonable import to_json, write_json
 from liftnet.core.plan import Plan
 from liftnet.ops.precision import pick_device
+from liftnet.ops.processes import local_rank, world_size
 from liftnet.pipeline.plan import read_plan
 from liftnet.tasks import load_task
 
@@ -32,20 +33,29 @@ def find_device(name: str | None) -> torch.device:
         LiftnetError: If the named device is not there.
     """
     try:
-        return pick_device(name)
+        device = pick_device(name)
     except ValueError as error:
         raise LiftnetError(str(error), where=f"-device {name}", remedy="Leave it out.") from None
+    if device.type == "cuda" and device.index is None and world_size() > 1:
+        device = torch.device("cuda", local_rank())
+        torch.cuda.set_device(device)
+    return device
 
 
 def plan_digest(plan: Plan) -> str:
-    """A digest of every decision that training depends on."""
-    facts = to_json(
-        replace(
-            plan,
-            reasons={},
-            memory=replace(plan.memory, training_gib=0.0, prediction_gib=0.0, budget_gib=0.0),
-        )
+    """A digest of every decision that what is trained depends on.
+
+    Left out is what changes nothing but the time: memory, how data is read, how often it is saved.
+    """
+    stages = {
+        name: replace(schedule, loader_workers=0, checkpoint_minutes=0.0)
+        for name, schedule in plan.stages.items()
+    }
+    memory = replace(
+        plan.memory, training_gib=0.0, prediction_gib=0.0, budget_gib=0.0, dataset_gib=0.0
     )
+    same = replace(plan, reasons={}, memory=memory, stages=stages, feeding="read", recompute=False)
+    facts = to_json(same)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

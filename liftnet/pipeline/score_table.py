@@ -3,16 +3,19 @@
 import csv
 import io
 import math
+import shutil
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary
+from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary, ScoreFailure, Scores
 from liftnet.metrics import regions, statistics
+from liftnet.pipeline.progress import say
 
-__all__ = ["as_csv", "explanation", "summarize", "table"]
+__all__ = ["as_csv", "explanation", "report", "report_failures", "summarize", "table"]
 
 UNIT = "units of the [0, 1] range"  # where the notes of a row name no other
 FINE_BELOW = 2.0  # ours: similarities and errors of [0, 1] get 4 digits, errors in HU 2
@@ -125,3 +128,27 @@ def explanation(rows: Sequence[CaseScore], slice_axis: str, width: int = TABLE_W
         counts = Counter(row.notes[note] for row in rows if note in row.notes)
         lines += [f"{words} {text}: {n} of {len(rows)} images" for text, n in counts.items()]
     return lines
+
+
+def report(scores: Scores, path: Path) -> None:
+    """Print the table, what it rests on, what was not scored, and where the scores are."""
+    if scores.cases:
+        width = shutil.get_terminal_size((TABLE_WIDTH, 24)).columns
+        say(table(scores.summary, width))
+        for line in explanation(scores.cases, scores.slice_axis, width):
+            say(line)
+    origins = Counter(row.notes.get("predicted_range", "").split(":")[0] for row in scores.cases)
+    for origin, count in sorted(origins.items()):
+        if origin:
+            say(f"range of the predicted images: {origin} ({count} of {len(scores.cases)})")
+    for name in scores.without_reference:
+        say(f"warning: {name} has no reference; not scored")
+    report_failures(scores.failures)
+    with_lines = ", scores.csv" if path.name == "scores.json" else ""
+    say(f"Scores of {len(scores.cases)} images: {path}{with_lines}")
+
+
+def report_failures(failures: Sequence[ScoreFailure]) -> None:
+    """Print which images could not be scored, and why."""
+    for failure in failures:
+        say(f"failed: {failure.case}: {failure.problem}")

@@ -1,20 +1,24 @@
 """One case of an evaluation: its files found, read on one grid, and given to the task."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from liftnet.core.dataset import FILE_ENDINGS, Channel, find_cases
+from liftnet.core.dataset import FILE_ENDINGS, Channel, find_cases, find_masks
 from liftnet.core.errors import DatasetError, GeometryError, LiftnetError
 from liftnet.core.geometry import Geometry, Volume, axis_order, turn
 from liftnet.core.scores import CaseScore, Comparison, ScoreFailure
 from liftnet.imageio import read_image
-from liftnet.pipeline.score_setting import Facts, Setting
+from liftnet.pipeline.parallel import in_parallel, threads_shared_by
+from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.score_setting import Facts, Setting, read_facts
 from liftnet.tasks import load_synthesis
 
-__all__ = ["CaseFiles", "Pair", "find_images", "score_files"]
+__all__ = ["CaseFiles", "Pair", "find_files", "find_images", "score_all"]
 
+SHOWN_NAMES = 4  # ours: enough of each folder's names to see what is different
 CANONICAL = "axial"  # the order (z, y, x) in which images are compared
 # A folder of predicted images need not have a dataset.json: any four digits are a channel.
 ANY_CHANNEL = {str(i): Channel(f"{i:04d}") for i in range(10_000)}
@@ -52,6 +56,65 @@ def find_images(folder: Path, what: str) -> tuple[dict[str, dict[str, Path]], li
         )
     found, strangers = find_cases(folder, ANY_CHANNEL)
     return found, [path for path in strangers if path.name.lower().endswith(FILE_ENDINGS)]
+
+
+def find_files(
+    predicted: Path, reference: Path, source: Path, mask: Path | None
+) -> tuple[list[CaseFiles], list[Path], list[ScoreFailure]]:
+    """The cases to score, predicted files without a reference, and files with a broken JSON.
+
+    Raises:
+        DatasetError: If a folder is missing, or no predicted file has a reference.
+    """
+    found, strangers = find_images(predicted, "predicted")
+    for path in strangers:
+        say(f"warning: {path.name} is not named like CASE_0003; left out")
+    references, _ = find_images(reference, "reference")
+    sources = references if source == reference else find_images(source, "source")[0]
+    masks = {} if mask is None else find_masks(mask)
+    files, alone, broken = [], [], []
+    for case, images in sorted(found.items()):
+        pairs = []
+        for channel, path in sorted(images.items()):
+            if channel not in references.get(case, {}):
+                alone.append(path)
+                continue
+            try:
+                pairs.append(Pair(channel, path, read_facts(path)))
+            except LiftnetError as error:
+                broken.append(ScoreFailure(case, str(error)))
+        if pairs:
+            own_sources, own_mask = sources.get(case, {}), masks.get(case)
+            files.append(CaseFiles(case, tuple(pairs), references[case], own_sources, own_mask))
+    if not files and not broken:
+        raise DatasetError(
+            "No predicted image has a reference of the same name",
+            where=f"predicted {predicted}: {_some_names(found)}; "
+            f"reference {reference}: {_some_names(references)}",
+            remedy="Name both CASE_0003.nii.gz: same case, same channel number.",
+        )
+    return files, alone, broken
+
+
+def _some_names(found: dict[str, dict[str, Path]]) -> str:
+    names = [path.name for images in found.values() for path in images.values()]
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more if names else "no image named CASE_0003"
+
+
+def score_all(
+    files: Sequence[CaseFiles], setting: Setting, workers: int
+) -> tuple[list[CaseScore], list[ScoreFailure]]:
+    """The scores of all images of these cases, and the images that could not be scored."""
+    rows: list[CaseScore] = []
+    failures: list[ScoreFailure] = []
+    workers = min(workers, max(1, len(files)))
+    with progress("Evaluate", len(files)) as advance, threads_shared_by(workers):
+        for _, (scored, failed) in in_parallel(lambda f: score_files(f, setting), files, workers):
+            rows += scored
+            failures += failed
+            advance()
+    return rows, failures
 
 
 def score_files(

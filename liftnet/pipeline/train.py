@@ -1,9 +1,8 @@
 """Step 4: one training loop for every stage of every task."""
 
-import math
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -12,33 +11,45 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from liftnet.core.errors import DatasetError, LiftnetError
-from liftnet.core.workspace import find_workspace
-from liftnet.data.loader import batches
+from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.data.store import Store
+from liftnet.networks.blocks import set_recompute
+from liftnet.networks.compiled import compile_blocks
+from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.ops.precision import place
-from liftnet.pipeline.checkpoint import finished_steps, save_checkpoint
+from liftnet.ops.processes import (
+    alone,
+    anywhere,
+    copy_from_first_,
+    is_first,
+    together,
+    wait_for_all,
+    world_size,
+)
+from liftnet.pipeline.checkpoint import finished_steps
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import note_known
-from liftnet.pipeline.progress import progress, say
-from liftnet.pipeline.runs import BEST, LATEST, find_device, fold_folder, prepare_run
+from liftnet.pipeline.progress import keep_quiet, progress, say
+from liftnet.pipeline.runs import LATEST, find_device, fold_folder, prepare_run
 from liftnet.pipeline.splits import load_splits, pick_fold
+from liftnet.pipeline.training_feed import hold_cases, make_feed
 from liftnet.pipeline.training_state import (
     Run,
     append_log,
     load_run,
     make_optimizer,
     mean_row,
-    note_terms,
     save_run,
     set_rates,
     status,
-    update_average,
 )
+from liftnet.pipeline.training_step import StepResult, settle, take_step
+from liftnet.pipeline.validation import validate
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Batch, Stage, SynthesisTask, Validation
+from liftnet.tasks.base import Stage, SynthesisTask
 
 __all__ = ["train", "train_stage"]
 
@@ -54,6 +65,7 @@ def train(
     device: str | None = None,
     continue_training: bool = False,
     restart: bool = False,
+    compiled: bool | None = None,
     workspace: Path | str | None = None,
 ) -> list[Path]:
     """Train folds, one after another; the same call again continues where the last one stopped.
@@ -66,12 +78,38 @@ def train(
         device: "cuda", "cpu" or "mps"; by default the best there is.
         continue_training: insist that there is a run to continue.
         restart: throw away what was trained before.
+        compiled: whether torch.compile makes the networks faster first; by default on CUDA.
         workspace: the workspace folder.
 
     Returns:
         The folder of each fold.
     """
-    space = find_workspace(workspace)
+    with together(), keep_quiet(not is_first()):
+        return _train_folds(
+            find_workspace(workspace),
+            dataset,
+            fold,
+            plan_name,
+            mapper=mapper,
+            device=find_device(device),
+            continue_training=continue_training,
+            restart=restart,
+            compiled=compiled,
+        )
+
+
+def _train_folds(
+    space: Workspace,
+    dataset: int | str | None,
+    folds: Sequence[int | str],
+    plan_name: str,
+    *,
+    mapper: bool,
+    device: torch.device,
+    continue_training: bool,
+    restart: bool,
+    compiled: bool | None,
+) -> list[Path]:
     name = space.dataset_name(dataset)
     say(f"{name}: {space.describe()}")
     plan = load_plan(space, name, plan_name)
@@ -80,27 +118,33 @@ def train(
         raise DatasetError(
             "There is no preprocessed case", where=str(store.folder), remedy="liftnet_preprocess"
         )
-    where = find_device(device)
+    if device.type == "cpu":
+        keep_freed_memory()
     task = load_task(plan.task)
     splits = load_splits(space.splits_file(name), store.identifiers())
-    chosen = {str(one): pick_fold(splits, str(one), store.identifiers()) for one in fold}
+    chosen = {str(one): pick_fold(splits, str(one), store.identifiers()) for one in folds}
     folders = []
     for one, (training, validation) in chosen.items():
         folder = fold_folder(space.run_folder(name, plan_name), plan.task, one, mapper=mapper)
-        prepare_run(folder, plan, continue_training=continue_training, restart=restart)
-        if isinstance(task, SynthesisTask):  # first: a run that is stopped predicts too
-            note_known(store, plan, training, folder)
+        if is_first():
+            prepare_run(folder, plan, continue_training=continue_training, restart=restart)
+            if isinstance(task, SynthesisTask):  # first: a run that is stopped predicts too
+                note_known(store, plan, training, folder)
+        wait_for_all()
+        held = hold_cases(store, plan, training, device)
         network = None
         for stage in task.stages(plan, mapper=mapper):
             network = train_stage(
                 stage,
                 network,
-                store,
+                held,
                 usable(stage, store, training, f"the training cases of fold {one}"),
                 usable(stage, store, validation, f"the validation cases of fold {one}"),
                 folder / stage.name,
                 seed=plan.seed,
-                device=where,
+                device=device,
+                compiled=device.type == "cuda" if compiled is None else compiled,
+                recompute=plan.recompute,
             )
         folders.append(folder)
     return folders
@@ -134,20 +178,25 @@ def train_stage(
     *,
     seed: int,
     device: torch.device,
+    compiled: bool = False,
+    recompute: bool = False,
 ) -> nn.Module:
     """Train one stage, from what the stage before it has trained; returns the averaged network.
 
-    Every random choice derives from (seed, step), so a run that was stopped and continued ends
-    with the weights of an unbroken one; on the CPU, bit for bit.
+    Every random choice derives from (seed, step) or (seed, volume), so a run that was stopped and
+    continued ends with the weights of an unbroken one (on the CPU, bit for bit), and several
+    processes draw what one would.
 
     Raises:
-        LiftnetError: If the loss stops being finite.
+        LiftnetError: If the loss stops being finite, or a step cannot be shared among processes.
     """
     schedule = stage.schedule
+    check_shares(stage)
     torch.manual_seed(seed)
     network = place(stage.build(previous), device)
     if finished_steps(folder / LATEST) < schedule.num_steps:
-        stage.survey(network, store, training, folder)
+        in_turn(lambda: stage.survey(network, store, training, folder))
+        copy_from_first_(network.state_dict().values())
     run = Run(
         network,
         deepcopy(network).requires_grad_(False),
@@ -158,52 +207,45 @@ def train_stage(
     if run.step >= schedule.num_steps:
         say(f"Already trained: {folder}")
         return run.average
-
-    def draw(step: int) -> list[Batch]:
-        first = step * schedule.volumes_per_step
-        return [
-            stage.draw(store, case_of_draw(training, seed, i), np.random.default_rng([seed, i]))
-            for i in range(first, first + schedule.volumes_per_step)
-        ]
+    set_recompute(network, recompute)
+    if compiled and (problem := compile_blocks(network)) is not None:
+        say(f"warning: {stage.name} is not compiled, which is slower: {problem}")
 
     generator = torch.Generator(device)
-    workers = schedule.loader_workers if device.type == "cuda" else 0
-    feed = batches(draw, run.step, schedule.num_steps, workers=workers)
+    feed = make_feed(stage, store, training, run.step, seed=seed, device=device)
+    unread: list[StepResult] = []
+    seconds = 0.0  # in steps since the last row of the log
     saved = time.monotonic()
     label = f"Train {stage.name}, {folder.parent.name}"
     with (
         closing(feed),
-        _stop_signals() as stopped,
+        _stop_signals() as signals,
         progress(label, schedule.num_steps, done=run.step, unit="step") as advance,
     ):
         while run.step < schedule.num_steps:
             started = time.monotonic()
-            drawn = [batch.to(device) for batch in next(feed)]
+            batches = next(feed)
             generator.manual_seed(_mix(seed, run.step))
             set_rates(run.optimizer, schedule, run.step)
+            unread.append(take_step(run, stage, batches, generator))
 
-            # Minimize the sum of the stage's terms.
-            terms = stage.loss(run.network, drawn, generator)
-            run.optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(terms.values())).sum().backward()
-            norm = nn.utils.clip_grad_norm_(run.network.parameters(), schedule.gradient_clip)
-            refuse_nan({**terms, "its gradient": norm}, run.step, ", ".join(b.case for b in drawn))
-            run.optimizer.step()
-            update_average(run, schedule)
-            run.step += 1
-
-            # Report.
-            note_terms(run, terms)
-            if run.step % LOG_STEPS == 0 or run.step == schedule.num_steps:
-                row = mean_row(run, schedule, time.monotonic() - started)
+            # Read the results: every step where that costs nothing, else every few.
+            logged = run.step % LOG_STEPS == 0 or run.step == schedule.num_steps
+            validated = run.step % schedule.validate_every == 0 or run.step == schedule.num_steps
+            stopped = anywhere(bool(signals))
+            due = time.monotonic() - saved > 60 * schedule.checkpoint_minutes
+            if device.type != "cuda" or logged or validated or stopped or due:
+                settle(run, unread)
+                unread = []
+            seconds += time.monotonic() - started
+            if logged:
+                row = mean_row(run, schedule, seconds, waited=feed.waited)
                 append_log(folder, log, row)
+                seconds = feed.waited = 0.0
             advance(note=status(log, run))
 
             # Validate, save.
-            result = None
-            if run.step % schedule.validate_every == 0 or run.step == schedule.num_steps:
-                result = validate(run, stage, store, validation, folder, log)
-            due = time.monotonic() - saved > 60 * schedule.checkpoint_minutes
+            result = validate(run, stage, store, validation, folder, log) if validated else None
             alarmed = result is not None and result.alarm is not None
             if due or stopped or alarmed or run.step == schedule.num_steps:
                 save_run(run, folder)
@@ -223,72 +265,33 @@ def train_stage(
     return run.average
 
 
-def case_of_draw(cases: Sequence[str], seed: int, number: int) -> str:
-    """The case of a draw: every case once per pass, in an order that differs each time."""
-    passes, position = divmod(number, len(cases))
-    order = np.random.default_rng([seed, passes, 1]).permutation(len(cases))
-    return cases[int(order[position])]
+def check_shares(stage: Stage[Any]) -> None:
+    """Refuse a number of processes that cannot share the volumes of a step.
+
+    Raises:
+        LiftnetError: If they cannot.
+    """
+    volumes, processes = stage.schedule.volumes_per_step, world_size()
+    if volumes % processes:
+        raise LiftnetError(
+            f"{volumes} volumes per step cannot be shared by {processes} processes",
+            where=f"stages.{stage.name}.volumes_per_step",
+            remedy="Make a plan with a multiple of the number of processes: liftnet_plan --set "
+            f"stages.{stage.name}.volumes_per_step={-(-volumes // processes) * processes}",
+        )
+
+
+def in_turn(work: Callable[[], None]) -> None:
+    """Work that leaves files for later: the first process does it, then the others."""
+    for first in (True, False):
+        if is_first() == first:
+            with alone():
+                work()
+        wait_for_all()
 
 
 def _mix(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step, 2]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def refuse_nan(terms: dict[str, Tensor], step: int, case: str) -> None:
-    """Stop before weights are spoiled.
-
-    Raises:
-        LiftnetError: If a term is not finite.
-    """
-    for name, term in terms.items():
-        if not math.isfinite(float(term.detach())):
-            raise LiftnetError(
-                f"The loss is not finite: {name} is {float(term.detach())}",
-                where=f"step {step}, case {case}",
-                remedy="Lower the learning rates in the plan; the last checkpoint is kept.",
-            )
-
-
-def validate(
-    run: Run,
-    stage: Stage[Any],
-    store: Store,
-    cases: Sequence[str],
-    folder: Path,
-    log: list[dict[str, Any]],
-) -> Validation:
-    """Score the averaged network on whole volumes, keep it if it is the best, draw the picture."""
-    from liftnet.report.figures import Thumbnail, plot_progress
-
-    some = cases[: stage.schedule.validation_cases]
-    earlier = [
-        details
-        for row in log
-        for key, details in row.items()
-        if key.startswith("validation_") and row["step"] < run.step
-    ]
-    result: Validation = stage.validate(run.average, store, some, earlier)
-    if result.score < run.best:
-        run.best, run.best_step = result.score, run.step
-        save_checkpoint(
-            folder / BEST,
-            {"network": run.average.state_dict()},
-            {"step": run.step, "score": result.score, "details": result.details},
-        )
-    append_log(
-        folder, log,
-        {
-            "step": run.step,
-            "validation": result.score,
-            f"validation_{result.metric}": result.details,
-        },
-    )  # fmt: skip
-    thumbnails = []
-    if result.images:
-        spacing = store.describe(some[0]).placement.source.spacing_mm
-        thumbnails = [Thumbnail(some[0], tuple(result.images.items()), spacing)]
-    plot_progress(log, thumbnails, folder / "progress.png")
-    return result
 
 
 @contextmanager

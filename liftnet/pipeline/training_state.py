@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from liftnet.core.errors import PlanError
 from liftnet.core.jsonable import write_text
 from liftnet.core.plan import Schedule
+from liftnet.ops.processes import is_first, wait_for_all
 from liftnet.pipeline.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from liftnet.pipeline.runs import LATEST
 
@@ -87,7 +88,9 @@ def update_average(run: Run, schedule: Schedule) -> None:
 
 
 def save_run(run: Run, folder: Path) -> None:
-    """Write everything that continuing needs."""
+    """Write everything that continuing needs; the first process does."""
+    if not is_first():
+        return
     state: dict[str, Tensor] = {}
     names = {id(p): name for name, p in run.network.named_parameters()}
     for parameter, values in run.optimizer.state.items():
@@ -113,7 +116,8 @@ def load_run(run: Run, folder: Path, device: torch.device) -> list[dict[str, Any
     path = folder / LATEST
     log_path = folder / "log.jsonl"
     if not path.exists() and not path.with_name(path.name + ".previous").exists():
-        log_path.unlink(missing_ok=True)
+        if is_first():
+            log_path.unlink(missing_ok=True)
         return []
     checkpoint = load_checkpoint(path)
     facts = checkpoint.facts
@@ -135,19 +139,25 @@ def load_run(run: Run, folder: Path, device: torch.device) -> list[dict[str, Any
                 break
             if row["step"] <= run.step:
                 rows.append(row)
-    write_text(log_path, "".join(json.dumps(row) + "\n" for row in rows))
+    wait_for_all()  # everybody has read it
+    if is_first():
+        write_text(log_path, "".join(json.dumps(row) + "\n" for row in rows))
     return rows
 
 
-def note_terms(run: Run, terms: dict[str, Tensor]) -> None:
+def note_terms(run: Run, terms: dict[str, float]) -> None:
     """Remember the terms of a step for the log."""
     assert run.recent is not None
-    run.recent.append({name: float(term.detach()) for name, term in terms.items()})
+    run.recent.append(terms)
 
 
-def mean_row(run: Run, schedule: Schedule, seconds: float) -> dict[str, Any]:
-    """One row of the log: the mean of each term since the last row."""
+def mean_row(run: Run, schedule: Schedule, seconds: float, *, waited: float) -> dict[str, Any]:
+    """One row of the log: the mean of each term since the last row.
+
+    `seconds` of the steps since then, and how many of them were spent waiting for data.
+    """
     assert run.recent is not None
+    count = max(len(run.recent), 1)
     names = sorted({name for values in run.recent for name in values})
     means = {name: float(np.mean([v[name] for v in run.recent if name in v])) for name in names}
     run.recent = []
@@ -157,13 +167,16 @@ def mean_row(run: Run, schedule: Schedule, seconds: float) -> dict[str, Any]:
         "loss": sum(means.values()),
         **means,
         "learning_rate": rates,
-        "seconds_per_step": round(seconds, 4),
+        "seconds_per_step": round(seconds / count, 4),
+        "waited_per_step": round(waited / count, 4),
     }
 
 
 def append_log(folder: Path, log: list[dict[str, Any]], row: dict[str, Any]) -> None:
     """Add a row to the log in memory and on disk."""
     log.append(row)
+    if not is_first():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")

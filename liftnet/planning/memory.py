@@ -7,7 +7,16 @@ and every tensor that autograd would keep is counted. No formula can drift away 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["GIB", "KeptBytes", "meta_slices", "num_parameters", "weight_bytes"]
+from liftnet.networks.blocks import ConvBlock, set_recompute
+
+__all__ = [
+    "GIB",
+    "KeptBytes",
+    "meta_slices",
+    "num_parameters",
+    "recomputed_bytes",
+    "weight_bytes",
+]
 
 GIB = 2**30
 
@@ -29,6 +38,21 @@ def weight_bytes(network: nn.Module) -> int:
     """Float32 weights and moving average; for what trains also gradients and two Adam moments."""
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return 4 * (2 * num_parameters(network) + 3 * trained)
+
+
+def recomputed_bytes(decoder: nn.ModuleList, slices: int, size: tuple[int, int]) -> int:
+    """What the finest block of a decoder keeps while its maps are made again for the gradient."""
+    block = decoder[-1]
+    assert isinstance(block, ConvBlock)
+    first = block.convolutions[0]
+    assert isinstance(first, nn.Conv2d)
+    kept = KeptBytes(block)
+    set_recompute(block, False)
+    with torch.autograd.graph.saved_tensors_hooks(kept.count, lambda tensor: tensor):
+        maps, _ = meta_slices(first.in_channels, size, slices)
+        block(maps, torch.empty((1, block.modulation.in_features), device="meta"))
+    set_recompute(block, True)
+    return kept.total
 
 
 class KeptBytes:

@@ -18,6 +18,8 @@ SIZES = (
     (64, 48), (48, 48), (32, 48), (32, 32), (32, 24), (24, 24), (16, 24), (16, 16), (8, 16), (8, 8),
 )  # fmt: skip
 TRAINING_SHARE = 0.9  # ours: the rest is for the allocator and cuDNN
+ONE_PASS_BATCH = 8  # ours: fewer at a time are slower on a GPU than two passes with more
+USEFUL_PIXELS = 2**20  # ours: at a time, 32 slices of 192x160, enough to fill a large GPU
 SLICE_BATCHES = (64, 32, 16, 8, 4, 2, 1)  # ours: larger ones gain no speed on a GPU or CPU
 
 
@@ -41,9 +43,11 @@ def fit_to_memory(
     """
     gib = plan.memory.budget_gib
     stride = stride_of(plan.grid)
-    for base, slices in SIZES:
+    # The paper's size is kept at the cost of time before it is given up.
+    tried = [(*SIZES[0], False), (*SIZES[0], True), *((*size, False) for size in SIZES[1:])]
+    for base, slices, recompute in tried:
         widths = tuple(min(base * 2**i, MAX_WIDTH) for i in range(int(log2(stride)) + 1))
-        candidate = resize(plan, widths, slices)
+        candidate = replace(resize(plan, widths, slices), recompute=recompute)
         needed = training_gib(candidate)
         if needed <= TRAINING_SHARE * gib:
             break
@@ -58,6 +62,10 @@ def fit_to_memory(
     reasons |= {
         "networks.translator.widths": f"{size}; doubling to at most {MAX_WIDTH} (nnU-Net)",
         "networks.translator.normalization": "ours: measured, see docs/explanation/context.md",
+        "recompute": "the paper's size is held only without keeping the maps of blocks, which "
+        "are computed again for the gradient (ours)"
+        if candidate.recompute
+        else "not needed: what the gradient needs is kept",
         "networks.mixer": "bidirectional GRU over all slice descriptors (LiFT Eq. 7); what it "
         "reads and where its context enters: measured, see docs/explanation/context.md (ours)",
     }
@@ -67,14 +75,17 @@ def fit_to_memory(
 def plan_inference(
     plan: Plan, reasons: dict[str, str], *, synthesis_gib: Callable[[Plan], float]
 ) -> Plan:
-    """One pass where the kept maps fit, and the largest useful batch of slices.
+    """One pass where the kept maps fit with a useful batch of slices, else two; the largest batch.
 
     Raises:
         PlanError: If not even single slices fit.
     """
-    sizes = sorted({min(size, plan.grid.num_slices) for size in SLICE_BATCHES}, reverse=True)
-    passes: tuple[Literal["one", "two"], ...] = ("one", "two")
-    for inference in (Inference(size, p) for p in passes for size in sizes):
+    useful = max(1, USEFUL_PIXELS // (plan.grid.in_plane[0] * plan.grid.in_plane[1]))
+    depth = plan.grid.num_slices
+    sizes = sorted({min(n, depth) for n in SLICE_BATCHES if n <= useful}, reverse=True)
+    one = [Inference(size, "one") for size in sizes if size >= min(ONE_PASS_BATCH, sizes[0])]
+    two = [Inference(size, "two") for size in sizes]
+    for inference in [*one, *two]:
         candidate = replace(plan, inference=inference)
         needed = synthesis_gib(candidate)
         if needed <= TRAINING_SHARE * plan.memory.budget_gib:

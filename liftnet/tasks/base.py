@@ -1,8 +1,8 @@
 """The abstract classes: what a task decides, how it makes volumes, what a training stage does."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -25,6 +25,7 @@ __all__ = [
     "SynthesisTask",
     "Task",
     "Validation",
+    "draw_seeds",
 ]
 
 
@@ -38,14 +39,54 @@ class Budget:
     feature_weights: Path | None = None  # of a feature network trained elsewhere
 
 
-class Batch(ABC):
-    """One volume of a training step; every task has its own frozen dataclass for it."""
+@dataclass(frozen=True)
+class Batch:
+    """One volume of a training step; every task has its own frozen dataclass for it.
+
+    All that is random about an item on the device derives from its own number in `seeds`.
+    """
 
     case: str  # for messages
 
-    @abstractmethod
     def to(self, device: torch.device) -> Self:
-        """The same batch on a device, as float32."""
+        """The same batch on a device, numbers as float32; from pinned memory without waiting."""
+        return self._changed(lambda t: _float32(t.to(device, non_blocking=True)))
+
+    def pinned(self) -> Self:
+        """The same batch in memory from which a CUDA device copies by itself."""
+        return self._changed(lambda t: t if t.is_cuda else t.pin_memory())
+
+    def tensors(self) -> Iterator[Tensor]:
+        """All tensors of the batch."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Tensor):
+                yield value
+            elif isinstance(value, dict):
+                yield from (part for part in value.values() if isinstance(part, Tensor))
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
+        values: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Tensor):
+                values[item.name] = change(value)
+            elif isinstance(value, dict):
+                values[item.name] = {
+                    k: change(v) if isinstance(v, Tensor) else v for k, v in value.items()
+                }
+        return replace(self, **values)
+
+
+def draw_seeds(items: int, rng: np.random.Generator) -> Tensor:
+    """Seeds (items,), int64, of what is random about items on the device."""
+    return torch.from_numpy(rng.integers(2**63 - 1, size=items, dtype=np.int64))
+
+
+def _float32(tensor: Tensor) -> Tensor:
+    """Stored voxels (float16) and masks (bool) as float32; whole numbers stay."""
+    narrow = tensor.is_floating_point() or tensor.dtype == torch.bool
+    return tensor.float() if narrow else tensor
 
 
 AnyBatch = TypeVar("AnyBatch", bound=Batch)
@@ -98,14 +139,24 @@ class Stage(ABC, Generic[AnyBatch]):
         """Whether a preprocessed case can be trained and validated on."""
 
     @abstractmethod
-    def draw(self, store: Store, case: str, rng: np.random.Generator) -> AnyBatch:
-        """One step's data on the CPU; runs in worker processes."""
+    def draw(
+        self, store: Store, case: str, rng: np.random.Generator, *, thinnest: int | None = None
+    ) -> AnyBatch:
+        """One volume of a step, where the store has it; threads draw several at a time.
+
+        `thinnest` is the number of slices of the thinnest volume of the step: what is joined with
+        other volumes has no more.
+        """
 
     @abstractmethod
     def loss(
         self, network: nn.Module, batches: Sequence[AnyBatch], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Named weighted terms; their sum is minimized. Augments on the batches' device."""
+        """Named weighted terms; their sum is minimized. Augments on the batches' device.
+
+        Where several processes train together, `batches` are the share of this one, `generator`
+        is the same in all, and the mean of a term over processes is that of the whole step.
+        """
 
     @abstractmethod
     def validate(
@@ -134,8 +185,10 @@ class Task(ABC):
         """All decisions for a dataset, each with its reason."""
 
     @abstractmethod
-    def refresh(self, plan: Plan) -> Plan:
-        """The plan with derived values (the memory estimate) brought up to date after an edit.
+    def refresh(self, plan: Plan, *, estimate: bool = True) -> Plan:
+        """The plan with derived values brought up to date after an edit, and checked.
+
+        The memory estimate takes a second or two; without `estimate` it stays as it is.
 
         Raises:
             PlanError: If values contradict each other.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -13,9 +14,9 @@ from liftnet.core.plan import AugmentationSpec
 MANY = 4000
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    """Returns a seeded generator."""
-    return torch.Generator().manual_seed(seed)
+def unit(seed: int = 0) -> torch.Tensor:
+    """Returns MANY even numbers over [0, 1)."""
+    return torch.rand(MANY, generator=torch.Generator().manual_seed(seed))
 
 
 def with_probability(spec: AugmentationSpec, probability: float) -> AugmentationSpec:
@@ -27,19 +28,19 @@ def with_probability(spec: AugmentationSpec, probability: float) -> Augmentation
 
 def test_uniform_is_uniform():
     """Kolmogorov and Smirnov find nothing against the even law."""
-    drawn = ranges.draw_uniform((MANY,), -2.0, 3.0, generator())
+    drawn = ranges.to_range(unit(), -2.0, 3.0)
     assert stats.kstest(drawn.numpy(), stats.uniform(-2, 5).cdf).pvalue > 0.01
 
 
 def test_log_uniform_is_log_uniform():
     """The law agrees with scipy's log-uniform law."""
-    drawn = ranges.draw_log_uniform((MANY,), 0.7, 1.4, generator())
+    drawn = ranges.to_log_range(unit(), 0.7, 1.4)
     assert stats.kstest(drawn.numpy(), stats.loguniform(0.7, 1.4).cdf).pvalue > 0.01
 
 
 def test_factor_is_below_one_half_of_the_time_and_even_on_each_side():
     """Each side of 1 is even, and both are equally likely although the range is lopsided."""
-    drawn = ranges.draw_factor((MANY,), 0.7, 1.5, generator()).numpy()
+    drawn = ranges.to_factor(unit(), 0.7, 1.5).numpy()
     below, above = drawn[drawn < 1], drawn[drawn >= 1]
     assert stats.binomtest(len(below), MANY, 0.5).pvalue > 0.01
     assert stats.kstest(below, stats.uniform(0.7, 0.3).cdf).pvalue > 0.01
@@ -49,7 +50,7 @@ def test_factor_is_below_one_half_of_the_time_and_even_on_each_side():
 @pytest.mark.parametrize("limits", [(1.2, 1.6), (0.4, 0.9)])
 def test_factor_of_a_one_sided_range_stays_in_it(limits):
     """A range without 1 is drawn evenly."""
-    drawn = ranges.draw_factor((MANY,), *limits, generator())
+    drawn = ranges.to_factor(unit(), *limits)
     law = stats.uniform(limits[0], limits[1] - limits[0])
     assert stats.kstest(drawn.numpy(), law.cdf).pvalue > 0.01
 
@@ -57,11 +58,11 @@ def test_factor_of_a_one_sided_range_stays_in_it(limits):
 def test_probability_zero_is_neutral(everything):
     """Without any probability every parameter is the neutral one."""
     spec = with_probability(everything, 0.0)
-    spatial = ranges.draw_spatial(spec, 50, generator())
+    spatial = ranges.draw_spatial(spec, torch.arange(50))
     assert not spatial.flip.any()
     assert (spatial.angle == 0).all() and (spatial.shear == 0).all()
-    assert (spatial.scale == 1).all() and (spatial.control_points == 0).all()
-    change = ranges.draw_intensity(spec, 50, 3, generator())
+    assert (spatial.scale == 1).all() and spatial.control_points is None
+    change = ranges.draw_intensity(spec, torch.arange(50), 3)
     for neutral_one in (change.gamma, change.contrast, change.brightness, change.zoom):
         assert (neutral_one == 1).all()
     for neutral_zero in (change.bias_strength, change.blur_sigma, change.noise_std):
@@ -70,8 +71,8 @@ def test_probability_zero_is_neutral(everything):
 
 def test_ranges_are_kept_and_filled(everything):
     """What is applied lies in the range of the plan and reaches close to both ends."""
-    spatial = ranges.draw_spatial(everything, MANY, generator())
-    change = ranges.draw_intensity(everything, MANY, 3, generator())
+    spatial = ranges.draw_spatial(everything, torch.arange(MANY))
+    change = ranges.draw_intensity(everything, torch.arange(MANY), 3)
     limits = [
         (spatial.angle, -math.radians(30), math.radians(30)),
         (spatial.scale, 0.7, 1.4),
@@ -93,12 +94,13 @@ def test_ranges_are_kept_and_filled(everything):
 
 def test_shapes(everything):
     """Items come first, channels second."""
-    spatial = ranges.draw_spatial(everything, 4, generator())
+    spatial = ranges.draw_spatial(everything, torch.arange(4))
     assert spatial.flip.shape == (4, 3) and spatial.angle.shape == (4,)
     assert spatial.scale.shape == (4,) and spatial.shear.shape == (4,)
     assert spatial.control_points.shape == (4, 2, 5, 5)
-    change = ranges.draw_intensity(everything, 4, 3, generator())
-    assert change.bias_control_points.shape == (4, 3, *ranges.BIAS_CONTROL_POINTS)
+    change = ranges.draw_intensity(everything, torch.arange(4), 3)
+    assert ranges.draw_bias_points(torch.arange(4), 3).shape == (4, 3, *ranges.BIAS_CONTROL_POINTS)
+    assert ranges.draw_noise(torch.arange(4), (3, 1, 5, 7)).shape == (4, 3, 1, 5, 7)
     assert change.noise_std.shape == (4,)
     for drawn in (change.gamma, change.contrast, change.brightness, change.bias_strength):
         assert drawn.shape == (4, 3)
@@ -108,8 +110,8 @@ def test_shapes(everything):
 def test_probabilities_are_met(everything):
     """A transform with probability 0.3 touches 30 % of the items; blur half of their channels."""
     spec = with_probability(everything, 0.3)
-    spatial = ranges.draw_spatial(spec, MANY, generator())
-    change = ranges.draw_intensity(spec, MANY, 2, generator())
+    spatial = ranges.draw_spatial(spec, torch.arange(MANY))
+    change = ranges.draw_intensity(spec, torch.arange(MANY), 2)
     applied = [
         *spatial.flip.unbind(1),
         spatial.angle != 0,
@@ -131,25 +133,49 @@ def test_probabilities_are_met(everything):
 def test_flips_follow_their_own_axis(everything):
     """The three flip probabilities belong to D, H and W in this order."""
     spec = dataclasses.replace(everything, flip_probability=(0.0, 1.0, 0.0))
-    flip = ranges.draw_spatial(spec, 20, generator()).flip
+    flip = ranges.draw_spatial(spec, torch.arange(20)).flip
     assert not flip[:, 0].any() and flip[:, 1].all() and not flip[:, 2].any()
 
 
 def test_items_and_channels_differ(everything):
     """No two items share a number, nor do two channels of one item."""
-    spatial = ranges.draw_spatial(everything, 8, generator())
+    spatial = ranges.draw_spatial(everything, torch.arange(8))
     for drawn in (spatial.angle, spatial.scale, spatial.shear):
         assert len(drawn.unique()) == 8
-    change = ranges.draw_intensity(everything, 8, 3, generator())
+    change = ranges.draw_intensity(everything, torch.arange(8), 3)
     for drawn in (change.gamma, change.contrast, change.brightness, change.bias_strength):
         assert len(drawn.unique()) == 24
     assert len(change.noise_std.unique()) == 8
 
 
-def test_same_seed_same_numbers(everything):
-    """The generator decides everything."""
-    first = ranges.draw_intensity(everything, 3, 2, generator(5))
-    second = ranges.draw_intensity(everything, 3, 2, generator(5))
-    other = ranges.draw_intensity(everything, 3, 2, generator(6))
-    assert torch.equal(first.gamma, second.gamma) and torch.equal(first.zoom, second.zoom)
-    assert not torch.equal(first.gamma, other.gamma)
+def test_an_item_alone_draws_what_it_draws_in_a_batch(everything):
+    """Parameters follow from the item's own seed."""
+    seeds = torch.tensor([5, 6, 9])
+    for draw in (ranges.draw_spatial, partial(ranges.draw_intensity, num_channels=2)):
+        together = draw(everything, seeds)
+        for index in range(3):
+            alone = draw(everything, seeds[index : index + 1])
+            for field in dataclasses.fields(alone):
+                part = getattr(together, field.name)[index]
+                assert torch.equal(part, getattr(alone, field.name)[0]), field.name
+
+
+def test_parameters_of_one_item_are_unrelated(everything):
+    """No two numbers are drawn from the same place: none are correlated over many items."""
+    seeds = torch.arange(MANY)
+    columns = []
+    for drawn in (
+        ranges.draw_spatial(everything, seeds),
+        ranges.draw_intensity(everything, seeds, 2),
+    ):
+        for field in dataclasses.fields(drawn):
+            columns.extend(getattr(drawn, field.name).reshape(MANY, -1).double().unbind(1))
+    columns.extend(ranges.draw_bias_points(seeds, 2).reshape(MANY, -1).double().unbind(1))
+    correlation = torch.corrcoef(torch.stack(columns)).fill_diagonal_(0)
+    assert correlation.abs().max() < 5.5 / math.sqrt(MANY)
+
+
+def test_bias_points_are_even():
+    """Over [-1, 1)."""
+    points = ranges.draw_bias_points(torch.arange(100), 2).flatten()
+    assert stats.kstest(points.numpy(), stats.uniform(-1, 2).cdf).pvalue > 0.01

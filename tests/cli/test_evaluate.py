@@ -55,6 +55,24 @@ def test_exit_codes(tmp_path, capsys, monkeypatch):
     assert call(monkeypatch, "-i", predicted) == 2
 
 
+def test_parts(tmp_path, capsys, monkeypatch):
+    """-num_parts and -part_id reach the evaluation; the last part merges, as one run."""
+    predicted, reference = tmp_path / "p", tmp_path / "r"
+    for number, case in enumerate("abc"):
+        save(predicted / f"{case}_0003.nii.gz", (11, 12, 13), number)
+        save(reference / f"{case}_0003.nii.gz", (11, 12, 13), number + 5)
+    options = ("-i", predicted, "-r", reference, "--workspace", tmp_path / "w", "-np", 1)
+    assert call(monkeypatch, *options, "-o", tmp_path / "one") == 0
+    for part in (1, 0):
+        parts = ("-num_parts", 2, "-part_id", part)
+        assert call(monkeypatch, *options, "-o", tmp_path / "two", *parts) == 0
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / f).iterdir()} for f in ("one", "two"))
+    assert one == two and sorted(one) == ["scores.csv", "scores.json"]
+    capsys.readouterr()
+    assert call(monkeypatch, *options, "-num_parts", 2, "-part_id", 2) == 1
+    assert "error: Part 2 of 2 does not exist" in capsys.readouterr().err
+
+
 def test_generated_volumes_are_scored_as_a_cohort(tmp_path, capsys, monkeypatch):
     """The command dispatches by what is beside the files; each kind refuses the other's options."""
     for folder, count in (("made", 3), ("real", 4), ("training", 5)):

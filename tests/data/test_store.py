@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.geometry import AxisOrder, Geometry, Placement
@@ -115,3 +116,36 @@ def test_nothing_becomes_infinite(tmp_path):
     stored = Store(tmp_path).voxels("x.1")
     assert np.isfinite(stored).all()
     assert (stored[0, 0, 0, 0], stored[0, 0, 0, 1]) == (65504, -65504)
+
+
+def test_slabs_are_the_same_from_disk_and_from_memory(tmp_path, monkeypatch):
+    """Slices of voxels and masks are mapped, or taken from what is held; both are equal."""
+    mask = np.random.default_rng(1).random((5, 3, 3)) > 0.5
+    write_case(tmp_path, VOXELS, CASE, mask=mask)
+    write_case(tmp_path, VOXELS + 1, replace(CASE, identifier="y"))
+    store = Store(tmp_path)
+    assert store.size(["x.1"]) == sum(
+        (tmp_path / name).stat().st_size for name in ("x.1.npy", "x.1.mask.npy")
+    )
+    held = store.hold(["x.1"], torch.device("cpu"))
+    assert set(held.held) == {"x.1.npy", "x.1.mask.npy"} and not store.held
+    for span in (slice(None), slice(1, 4)):
+        slab = store.slab("x.1", span)
+        assert (slab.dtype, store.mask_slab("x.1", span).dtype) == (torch.float16, torch.bool)
+        np.testing.assert_array_equal(slab, VOXELS.astype(np.float16)[:, span])
+        np.testing.assert_array_equal(store.mask_slab("x.1", span), mask[span])
+        assert torch.equal(held.slab("x.1", span), slab)
+        assert torch.equal(held.mask_slab("x.1", span), store.mask_slab("x.1", span))
+    with pytest.raises(DatasetError, match="cannot be read"):
+        store.mask_slab("y")
+    monkeypatch.setattr(np, "load", None)  # what is held is not read
+    assert held.slab("x.1").shape == (2, 5, 3, 3)
+
+
+def test_a_rewritten_case_is_described_anew(tmp_path):
+    """What is remembered of a case's JSON goes when the file changes."""
+    write_case(tmp_path, VOXELS, CASE)
+    store = Store(tmp_path)
+    assert store.describe("x.1").present == ("a", "b")
+    write_case(tmp_path, VOXELS, replace(CASE, present=("a",)))
+    assert store.describe("x.1").present == ("a",)

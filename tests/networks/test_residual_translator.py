@@ -134,3 +134,35 @@ def test_what_a_slice_depends_on():
         network = network_of(neighbours)
         torch.nn.init.zeros_(network.residual.modulation.weight)
         assert changed_slices(network, 5) == expected
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@torch.no_grad()
+def test_shallow_volumes(depth):
+    """Volumes of fewer slices than a batch, or than a window with its neighbours."""
+    network, source = network_of(2), volume(depth)
+    expected = corrected(network, [source], starts=[[0]], count=depth)
+    for slice_batch in (1, 3):
+        for keep in (True, False):
+            got = network.synthesize(source, CODE, slice_batch=slice_batch, keep_features=keep)
+            torch.testing.assert_close(got, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@torch.no_grad()
+def test_no_slice_is_computed_twice(keep):
+    """Each is decoded and corrected once, and encoded once in one pass, twice in two."""
+    network = network_of(1)
+    parts = {
+        "encoder": network.translator.encoder[-1],
+        "decoder": network.translator.decoder[-1],
+        "enter": network.residual.enter,
+        "mix": network.residual.mix,
+    }
+    seen: dict[str, list[int]] = {name: [] for name in parts}
+    for name, module in parts.items():
+        module.register_forward_pre_hook(lambda _, x, b=seen[name]: b.append(len(x[0])))
+    network.synthesize(volume(), CODE, slice_batch=3, keep_features=keep)
+    sums = {name: sum(batches) for name, batches in seen.items()}
+    assert sums == {"encoder": 7 if keep else 14, "decoder": 7, "enter": 7, "mix": 7}
+    assert max(map(max, seen.values())) == 3

@@ -93,12 +93,43 @@ def test_volumes_of_a_step_do_not_mix(name, source):
     torch.testing.assert_close(both, torch.cat(alone), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", MIXERS)
+@pytest.mark.parametrize("depth", [1, 2, 5])
 @torch.no_grad()
-def test_halo_bounds_the_reach_of_neighbours(source):
-    """With the context held back, a slice depends on the slices within the halo and no others."""
-    network = network_of("neighbours")
-    assert network.mixer.halo == 2  # bottleneck and one decoder stage
-    assert network_of("wide").mixer.halo == 4
+def test_shallow_volumes(name, depth):
+    """Volumes of fewer slices than a batch, or than the neighbours that are mixed in."""
+    network, source = network_of(name), torch.rand(1, 3, depth, 8, 12)
+    whole = network([source], CODE, starts=[0], count=depth, slice_batch=3)
+    for slice_batch in (1, 4):
+        for keep in (True, False):
+            got = network.synthesize(source, CODE, slice_batch=slice_batch, keep_features=keep)
+            torch.testing.assert_close(got, whole, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+@torch.no_grad()
+def test_no_slice_is_computed_twice(name, source):
+    """Each is decoded once, and encoded once in one pass, twice in two, never in larger batches."""
+    network = network_of(name)
+    seen: dict[str, list[int]] = {"encoder": [], "decoder": []}
+    for side, batches in seen.items():
+        for block in getattr(network.translator, side)[-1:]:
+            block.register_forward_pre_hook(lambda _, x, b=batches: b.append(len(x[0])))
+    for keep in (True, False):
+        network.synthesize(source, CODE, slice_batch=3, keep_features=keep)
+        twice = name != "none" and not keep
+        assert sum(seen["encoder"]) == (14 if twice else 7)
+        assert sum(seen["decoder"]) == 7
+        assert max(map(max, seen.values())) == 3
+        for batches in seen.values():
+            batches.clear()
+
+
+@torch.no_grad()
+def test_reach_of_neighbours(source):
+    """With the context held back, a slice depends on those that the stages mix in, no others."""
+    network = network_of("neighbours")  # the bottleneck and one decoder stage: two slices
+    assert network.mixer.reach == 1 and network_of("wide").mixer.reach == 2
     for layer in network.mixer.inject:
         nn.init.zeros_(layer.weight)
     before = network.synthesize(source, CODE, slice_batch=7, keep_features=True)
@@ -154,15 +185,22 @@ def test_slices_outside_the_slab_keep_no_graph(source):
 
 
 @pytest.mark.parametrize(("kernel", "depth"), [(3, 6), (3, 1), (5, 6), (5, 2), (5, 1)])
-def test_through_plane_mixing_is_a_convolution_along_d(kernel, depth):
-    """Shifted sums equal torch's Conv1d over the slices of every pixel."""
-    mixer = ContextMixer(mixer_spec(through_plane_kernel=kernel), (8, 16))
+@pytest.mark.parametrize("inject", ["none", "bottleneck"])
+def test_through_plane_mixing_is_a_convolution_along_d(kernel, depth, inject):
+    """One sum equals scale and shift, and torch's Conv1d over the slices of every pixel."""
+    mixer = ContextMixer(mixer_spec(through_plane_kernel=kernel, inject=inject), (8, 16))
     nn.init.normal_(mixer.through_plane[0].weight)
-    maps = torch.randn(2 * depth, 16, 3, 4)
-    lines = maps.unflatten(0, (2, depth)).permute(0, 3, 4, 2, 1).reshape(-1, 16, depth)
-    expected = mixer.through_plane[0](lines).reshape(2, 3, 4, 16, depth).permute(0, 4, 3, 1, 2)
-    got = mixer._mix_neighbours(0, maps, 2)
-    torch.testing.assert_close(got, expected.flatten(0, 1), atol=1e-5, rtol=1e-5)
+    maps, context = torch.randn(2 * depth, 16, 3, 4), torch.randn(2, depth, 10)
+    scaled = maps
+    if inject != "none":
+        nn.init.normal_(mixer.inject[0].weight)
+        scale, shift = mixer.inject[0](context).flatten(0, 1)[..., None, None].chunk(2, 1)
+        scaled = maps * (1 + scale) + shift
+    lines = scaled.unflatten(0, (2, depth)).permute(0, 3, 4, 2, 1).reshape(-1, 16, depth)
+    mixed = mixer.through_plane[0](lines).reshape(2, 3, 4, 16, depth).permute(0, 4, 3, 1, 2)
+    expected = scaled + mixed.flatten(0, 1)
+    got = mixer.adjust(0, maps, context)
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-5)
 
 
 def test_context_is_a_bidirectional_gru_over_all_slices():

@@ -1,10 +1,9 @@
 """The one training stage of task B: U-Net and z-context mixer together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import log10
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from liftnet.losses.through_plane import delta_z_l1
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.ops.in_plane import fit_in_plane
 from liftnet.ops.precision import autocast
-from liftnet.tasks.base import Batch, Request, Stage, Validation
+from liftnet.tasks.base import Batch, Request, Stage, Validation, draw_seeds
 from liftnet.tasks.missing_modality.synthesis import synthesize
 
 __all__ = [
@@ -47,19 +46,21 @@ def build_network(plan: Plan, *, mapper: bool) -> VolumeTranslator:
 class SlabBatch(Batch):
     """One volume of a training step: what of it is given, and what is decoded.
 
-    Shape of the volume: (1, C, D, H, W), in the plan's channel order and in [0, 1].
+    Attributes:
+        volume: (1, C, D, H, W), in the plan's channel order and in [0, 1].
+        given: (1, C), 1 for channels that are a source.
+        seeds: (1,) for what is random on the device.
+        start: the first decoded slice.
+        count: how many are decoded.
+        supervised: channels that the loss compares.
     """
 
-    case: str
     volume: Tensor
-    start: int  # the first decoded slice
-    count: int  # of decoded slices
-    present: tuple[bool, ...]  # per channel: given as a source
-    supervised: tuple[int, ...]  # channels that the loss compares
-
-    def to(self, device: torch.device) -> Self:
-        """The same batch on a device, as float32."""
-        return replace(self, volume=self.volume.to(device, non_blocking=True).float())
+    given: Tensor
+    seeds: Tensor
+    start: int
+    count: int
+    supervised: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,9 @@ class ContextTranslation(Stage[SlabBatch]):
         """Whether the case has a target, and a source beside it."""
         return len(case.present) > 1 and bool(set(case.present) & set(self.plan.targets))
 
-    def draw(self, store: Store, case: str, rng: np.random.Generator) -> SlabBatch:
+    def draw(
+        self, store: Store, case: str, rng: np.random.Generator, *, thinnest: int | None = None
+    ) -> SlabBatch:
         """A whole volume with some contrasts hidden, and a slab at a random height."""
         plan = self.plan
         described = store.describe(case)
@@ -113,17 +116,18 @@ class ContextTranslation(Stage[SlabBatch]):
         present = tuple(
             name in described.present and name not in hidden for name in plan.channel_names
         )
-        stored = store.voxels(case)
-        depth = stored.shape[1]
-        count = min(self.schedule.decoded_slices, depth)
+        depth = described.shape[0]
+        count = min(self.schedule.decoded_slices, depth, thinnest or depth)
         # Slabs may start beyond either end and are pushed back, so that outer slices are seen
         # as often as inner ones.
         start = int(np.clip(rng.integers(-count // 2, depth - count // 2), 0, depth - count))
+        span = slice(None)
         if not self.has_context:
-            stored, start = stored[:, start : start + count], 0
+            span, start = slice(start, start + count), 0
         background = [0.0] * len(plan.channels)
-        voxels = fit_in_plane(np.asarray(stored), plan.grid.in_plane, background)
-        return SlabBatch(case, torch.from_numpy(voxels)[None], start, count, present, supervised)
+        voxels = fit_in_plane(store.slab(case, span), plan.grid.in_plane, background)
+        given = torch.tensor([present], dtype=torch.float32)
+        return SlabBatch(case, voxels[None], given, draw_seeds(1, rng), start, count, supervised)
 
     def loss(
         self, network: nn.Module, batches: Sequence[SlabBatch], generator: torch.Generator
@@ -131,17 +135,9 @@ class ContextTranslation(Stage[SlabBatch]):
         """The three weighted terms of Eq. 9 on the decoded slabs, the mean over volumes."""
         assert isinstance(network, VolumeTranslator)
         device = batches[0].volume.device
-        conditions = torch.tensor([b.present for b in batches], dtype=torch.float32, device=device)
-        pairs = [
-            augment(
-                batch.volume * condition[:, None, None, None],
-                batch.volume[:, list(batch.supervised)],
-                self.plan.augmentation,
-                generator,
-            )
-            for batch, condition in zip(batches, conditions, strict=True)
-        ]
-        count = min(batch.count for batch in batches)
+        conditions = torch.cat([batch.given for batch in batches])
+        pairs = augmented(batches, self.plan)
+        count = batches[0].count
         with autocast(device):
             decoded = network(
                 [source for source, _ in pairs],
@@ -151,14 +147,15 @@ class ContextTranslation(Stage[SlabBatch]):
                 slice_batch=self.plan.inference.slice_batch,
             )
         terms = []
-        for batch, (source, target), slab in zip(batches, pairs, decoded.split(1), strict=True):
+        for batch, (source, whole), slab in zip(batches, pairs, decoded.split(1), strict=True):
             span = slice(batch.start, batch.start + count)
             subject = (source[:, :, span] > 0).any(dim=1, keepdim=True)
+            target = torch.stack([whole[:, i, span] for i in batch.supervised], dim=1)
             outputs = [
                 self.plan.targets.index(self.plan.channel_names[i]) for i in batch.supervised
             ]
-            predicted = slab[:, outputs].float() * subject
-            terms.append(slab_loss(predicted, target[:, :, span], self.plan.losses))
+            predicted = torch.stack([slab[:, i] for i in outputs], dim=1).float() * subject
+            terms.append(slab_loss(predicted, target, self.plan.losses))
         return {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}
 
     def validate(
@@ -196,6 +193,22 @@ class ContextTranslation(Stage[SlabBatch]):
                     }
         means = {target: float(np.mean(values)) for target, values in scores.items()}
         return Validation(-float(np.mean(list(means.values()))), "psnr", means, images)
+
+
+def augmented(batches: Sequence[SlabBatch], plan: Plan) -> list[tuple[Tensor, Tensor]]:
+    """Sources, and all channels as targets, of each volume, all slices of it moved alike.
+
+    Volumes of one shape go through at once.
+    """
+    alike = len({batch.volume.shape for batch in batches}) == 1
+    pairs = []
+    for group in [batches] if alike else [[batch] for batch in batches]:
+        volume = torch.cat([batch.volume for batch in group])
+        given = torch.cat([batch.given for batch in group])[:, :, None, None, None]
+        seeds = torch.cat([batch.seeds for batch in group])
+        source, target = augment(volume * given, volume, plan.augmentation, seeds)
+        pairs += list(zip(source.split(1), target.split(1), strict=True))
+    return pairs
 
 
 def draw_hidden(plan: Plan, present: Sequence[str], rng: np.random.Generator) -> set[str]:

@@ -7,14 +7,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from liftnet.core.plan import MixerSpec, Plan, TranslatorSpec
+from liftnet.networks.blocks import set_recompute
 from liftnet.networks.volume_translator import VolumeTranslator
-from liftnet.planning.memory import (
-    GIB,
-    KeptBytes,
-    meta_slices,
-    num_parameters,
-    weight_bytes,
-)
+from liftnet.planning.memory import GIB, KeptBytes, meta_slices, recomputed_bytes, weight_bytes
+from liftnet.planning.slice_memory import decoded_per_slice, kept_per_slice, stored_weights
 from liftnet.tasks.missing_modality.context_translation import STAGE, slab_loss
 
 __all__ = ["synthesis_gib", "synthesis_gigaflop", "training_gib"]
@@ -29,6 +25,7 @@ def training_gib(plan: Plan, *, mapper: bool = True) -> float:
     schedule, (height, width) = plan.stages[STAGE], plan.grid.in_plane
     volumes = schedule.volumes_per_step
     count = min(schedule.decoded_slices, plan.grid.num_slices)
+    set_recompute(network, plan.recompute)
     kept = KeptBytes(network)
     with torch.autograd.graph.saved_tensors_hooks(kept.count, lambda tensor: tensor):
         slices, condition = meta_slices(len(plan.channels), plan.grid.in_plane, volumes * count)
@@ -38,6 +35,9 @@ def training_gib(plan: Plan, *, mapper: bool = True) -> float:
         predicted = decoded[:, :1].unflatten(0, (volumes, count)).transpose(1, 2)
         slab_loss(predicted, torch.empty_like(predicted), plan.losses)
     losses = kept.total - activations
+    if plan.recompute:
+        decoder = network.translator.decoder
+        activations += recomputed_bytes(decoder, volumes * count, plan.grid.in_plane)
     weights = weight_bytes(network)
     inputs = volumes * 2 * 4 * len(plan.channels) * plan.grid.num_slices * height * width
     largest = 4 * volumes * count * height * width * network.translator.spec.widths[0]
@@ -48,34 +48,40 @@ def training_gib(plan: Plan, *, mapper: bool = True) -> float:
 def synthesis_gib(plan: Plan, *, mapper: bool = True) -> float:
     """The peak of synthesizing one volume of the plan's grid."""
     network = _meta_network(*_specs(plan, mapper=mapper))
-    widths, numbers = network.translator.spec.widths, plan.memory.bytes_per_number
     depth, (height, width) = plan.grid.num_slices, plan.grid.in_plane
-    batch = min(plan.inference.slice_batch + 2 * _halo(network), depth)
-    per_slice = sum(w * (height >> i) * (width >> i) for i, w in enumerate(widths))
-    kept = depth * per_slice if mapper and plan.inference.passes == "one" else 0
-    # While the finest decoder stage runs: the skips of the batch, the enlarged maps, the joined
-    # ones (twice as many), the result of a convolution and its activated copy.
-    working = batch * (per_slice + 5 * widths[0] * height * width)
-    inputs = 4 * depth * height * width * (2 * len(plan.channels) + len(plan.targets))
-    return (4 * num_parameters(network) + inputs + (kept + working) * numbers) / GIB
+    batch = min(plan.inference.slice_batch, depth)
+    translator, numbers = network.translator.spec, plan.memory.bytes_per_number
+    finest = translator.widths[0] * height * width
+    per_slice = kept_per_slice(translator, plan.grid.in_plane)
+    described = 4 * batch * finest if network.mixer is not None else 0  # float32
+    if network.mixer is None:
+        kept = 0
+    elif plan.inference.passes == "one":
+        kept = (depth - batch) * per_slice
+    else:  # each stage lags behind the one before it, and holds its last slices
+        lag = network.mixer.reach * (len(translator.widths) + 1)
+        kept = min(lag, depth - batch) * per_slice
+    encoding = numbers * batch * per_slice + described
+    decoding = numbers * batch * decoded_per_slice(translator, plan.grid.in_plane)
+    volumes = 4 * depth * height * width * (2 * len(plan.channels) + len(plan.targets))
+    weights = stored_weights(network, numbers)
+    return (weights + volumes + numbers * kept + max(encoding, decoding)) / GIB
 
 
 def synthesis_gigaflop(plan: Plan, *, passes: str, mapper: bool = True) -> float:
     """The arithmetic of one volume of the plan's grid, counting a multiply-add as 2."""
     network = _meta_network(*_specs(plan, mapper=mapper))
-    depth, batch = plan.grid.num_slices, plan.inference.slice_batch
+    depth = plan.grid.num_slices
     slices, condition = meta_slices(len(plan.channels), plan.grid.in_plane, depth)
     with torch.no_grad(), FlopCounterMode(display=False) as encoding:
         features = network.encode(slices, condition)
     with torch.no_grad(), FlopCounterMode(display=False) as decoding:
         network.decode(features, condition, _meta_context(network, 1, depth))
-    # Chunks of the decoder overlap by the reach of the through-plane convolutions.
-    overlap = min(batch + 2 * _halo(network), depth) / min(batch, depth)
-    total = encoding.get_total_flops() + overlap * decoding.get_total_flops()
+    total = encoding.get_total_flops() + decoding.get_total_flops()
     if network.mixer is not None:
         gru = network.mixer.gru
         total += 2 * depth * sum(w.numel() for w in gru.parameters())
-        total += overlap * encoding.get_total_flops() if passes == "two" else 0
+        total += encoding.get_total_flops() if passes == "two" else 0
     return float(total / 1e9)
 
 
@@ -96,7 +102,3 @@ def _meta_context(network: VolumeTranslator, volumes: int, count: int) -> Tensor
         return None
     size = 2 * network.mixer.spec.hidden_size
     return torch.empty((volumes, count, size), device="meta", requires_grad=torch.is_grad_enabled())
-
-
-def _halo(network: VolumeTranslator) -> int:
-    return network.mixer.halo if network.mixer is not None else 0

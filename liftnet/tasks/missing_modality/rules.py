@@ -124,7 +124,7 @@ def resize(plan: Plan, widths: tuple[int, ...], slices: int) -> Plan:
     )
 
 
-def refresh(plan: Plan) -> Plan:
+def refresh(plan: Plan, *, estimate: bool = True) -> Plan:
     """The plan with its number of outputs and its memory estimate brought up to date.
 
     Raises:
@@ -138,6 +138,8 @@ def refresh(plan: Plan) -> Plan:
     check(plan, translator, mixer)
     translator = replace(translator, target_channels=len(plan.targets))
     plan = replace(plan, networks={"translator": translator, "mixer": mixer})
+    if not estimate:
+        return plan
     memory = replace(
         plan.memory,
         training_gib=round(training_gib(plan), 3),

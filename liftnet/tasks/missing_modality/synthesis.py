@@ -1,11 +1,11 @@
 """Whole volumes of absent contrasts from the ones that are present."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from liftnet.core.plan import Plan
+from liftnet.core.plan import Inference, Plan
 from liftnet.networks.synthesis import synthesize_each
 from liftnet.tasks.base import Request
 
@@ -19,10 +19,13 @@ def synthesize(
     source: Tensor,
     request: Request,
     background: Sequence[float],
+    *,
+    notice: Callable[[Inference], None] | None = None,
 ) -> Tensor:
     """Targets (T, D, H, W) in [0, 1] from a source (C, D, H, W), the mean over networks.
 
-    Zero wherever every source is zero.
+    Zero wherever every source is zero. `notice` is told how the rest is synthesized when memory
+    ran out (`synthesize_each`).
 
     Source: LiFT Algorithm 2, Sec. 5.2 (predictions are clipped to [0, 1]).
     Differs: the mask comes from the sources; the paper takes it from the target.
@@ -30,7 +33,13 @@ def synthesize(
     given = [name in request.sources for name in plan.channel_names]
     outputs = [plan.targets.index(name) for name in request.targets]
     made = synthesize_each(
-        networks, source, given, background, in_plane=plan.grid.in_plane, inference=plan.inference
+        networks,
+        source,
+        given,
+        background,
+        in_plane=plan.grid.in_plane,
+        inference=plan.inference,
+        notice=notice,
     )
     total = torch.stack([volume[outputs].clamp(0, 1) for volume in made]).sum(dim=0)
     return total / len(networks) * (source[given] > 0).any(dim=0)

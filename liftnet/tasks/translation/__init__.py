@@ -30,9 +30,9 @@ class Translation(SynthesisTask):
         """All decisions for a dataset."""
         return rules.make_plan(dataset, fingerprint, budget, name)
 
-    def refresh(self, plan: Plan) -> Plan:
+    def refresh(self, plan: Plan, *, estimate: bool = True) -> Plan:
         """The plan with its derived values brought up to date."""
-        return rules.refresh(plan)
+        return rules.refresh(plan, estimate=estimate)
 
     def run_name(self, *, mapper: bool) -> str:
         """One run: the ablation is its first stage."""

@@ -1,8 +1,7 @@
 """What one training step sees: windows of volumes, their targets and masks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from liftnet.core.plan import Plan
 from liftnet.data.store import Store
 from liftnet.ops import normalize
 from liftnet.ops.in_plane import fit_in_plane
-from liftnet.tasks.base import Batch
+from liftnet.tasks.base import Batch, draw_seeds
 
 __all__ = ["WindowBatch", "augmented", "draw_windows", "take_windows"]
 
@@ -28,29 +27,23 @@ class WindowBatch(Batch):
         source: (1, S, D, H, W), the plan's sources; 0 where one is absent or hidden.
         target: (1, T, D, H, W).
         mask: (1, 1, D, H, W), 1 inside.
-        air: network value of air in each of the S + T channels.
-        present: per source, whether it is given.
-        supervised: per target, whether the case has it.
+        air: (1, S + T) network values of air.
+        given: (1, S), 1 for sources that are given.
+        supervised: (1, T), 1 for targets that the case has.
+        seeds: (1,) for what is random on the device.
         starts: first slice of each window that is decoded.
+        count: slices of a window.
     """
 
-    case: str
     source: Tensor
     target: Tensor
     mask: Tensor
-    air: tuple[float, ...]
-    present: tuple[bool, ...]
-    supervised: tuple[bool, ...]
+    air: Tensor
+    given: Tensor
+    supervised: Tensor
+    seeds: Tensor
     starts: tuple[int, ...]
-
-    def to(self, device: torch.device) -> Self:
-        """The same batch on a device, as float32."""
-        return replace(
-            self,
-            source=self.source.to(device, non_blocking=True).float(),
-            target=self.target.to(device, non_blocking=True).float(),
-            mask=self.mask.to(device, non_blocking=True).float(),
-        )
+    count: int
 
 
 def draw_windows(
@@ -62,38 +55,44 @@ def draw_windows(
     windows: int,
     count: int,
     whole: bool,
+    thinnest: int | None = None,
 ) -> WindowBatch:
     """`windows` slabs of `count` slices at random heights; with `whole` in their whole volume.
 
-    Without `whole` there is one window, and nothing else of the volume is read.
+    Without `whole` there is one window, and nothing else of the volume is read. No slab has more
+    slices than the `thinnest` volume of the step.
     """
     described = store.describe(case)
-    voxels, mask = store.voxels(case), store.mask(case)
-    depth = voxels.shape[1]
-    count = min(count, depth)
+    depth = described.shape[0]
+    count = min(count, depth, thinnest or depth)
     # Windows may start beyond either end and are pushed back, so that outer slices are seen as
     # often as inner ones.
     drawn = rng.integers(-(count // 2), depth - count // 2, size=windows)
     starts = tuple(int(s) for s in np.clip(drawn, 0, depth - count))
+    span = slice(None)
     if not whole:
-        span = slice(starts[0], starts[0] + count)
-        voxels, mask, starts = voxels[:, span], mask[span], (0,)
+        span, starts = slice(starts[0], starts[0] + count), (0,)
     # As it is stored: what is air stays exactly air.
     air = [float(np.float16(v)) for v in normalize.background_values(plan, described.ranges)]
-    joined = np.concatenate([voxels, mask[None].astype(voxels.dtype)])
+    voxels, mask = store.slab(case, span), store.mask_slab(case, span)
+    joined = torch.cat([voxels, mask[None].to(voxels.dtype)])
     fitted = fit_in_plane(joined, plan.grid.in_plane, [*air, 0.0], rng=rng)
     order = [plan.channel_names.index(name) for name in (*plan.sources, *plan.targets)]
-    volume = torch.from_numpy(fitted[order])[None]
+    volume = torch.stack([fitted[i] for i in order])[None]
     number = len(plan.sources)
+    present = draw_present(plan, described.present, rng)
+    supervised = [name in described.present for name in plan.targets]
     return WindowBatch(
         case=case,
         source=volume[:, :number],
         target=volume[:, number:],
-        mask=torch.from_numpy(fitted[-1:])[None],
-        air=tuple(air[i] for i in order),
-        present=draw_present(plan, described.present, rng),
-        supervised=tuple(name in described.present for name in plan.targets),
+        mask=fitted[-1:][None],
+        air=torch.tensor([[air[i] for i in order]]),
+        given=torch.tensor([present], dtype=torch.float32),
+        supervised=torch.tensor([supervised], dtype=torch.float32),
+        seeds=draw_seeds(1, rng),
         starts=starts,
+        count=count,
     )
 
 
@@ -110,21 +109,19 @@ def draw_present(plan: Plan, present: Sequence[str], rng: np.random.Generator) -
     return tuple(name in given and name not in hidden for name in plan.sources)
 
 
-def augmented(
-    batch: WindowBatch, plan: Plan, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+def augmented(batch: WindowBatch, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
     """Source, target and mask of a batch, all slices of an item moved alike.
 
-    Items may be joined along the first axis; `air` and `present` are then those of all.
+    Items may be joined along the first axis.
     """
-    device, number = batch.source.device, batch.source.shape[1]
-    air = torch.tensor(batch.air, device=device).view(-1, number + batch.target.shape[1], 1, 1, 1)
-    given = torch.tensor(batch.present, device=device).view(-1, number, 1, 1, 1)
+    number = batch.source.shape[1]
+    air = batch.air[:, :, None, None, None]
+    given = batch.given[:, :, None, None, None]
     source, target, mask = augment(
         (batch.source - air[:, :number]) / UNIT * given,
         batch.target - air[:, number:],
         plan.augmentation,
-        generator,
+        batch.seeds,
         weight=batch.mask,
     )
     return (source * UNIT + air[:, :number]) * given, target + air[:, number:], mask

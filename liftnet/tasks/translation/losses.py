@@ -16,7 +16,7 @@ LOSSES = ("l1", "ms_ssim", "charbonnier", "residual", "gradient", "outside_mask"
 def voxel_weights(mask: Tensor, supervised: Tensor, plan: Plan) -> Tensor:
     """Weights (B, T, D, H, W): 1 inside the mask, less outside, 0 for targets a case lacks.
 
-    `mask` (B, 1, D, H, W), `supervised` (B, T) of bool.
+    `mask` (B, 1, D, H, W), `supervised` (B, T), both of 0 and 1.
     """
     outside = plan.losses["outside_mask"]
     return (outside + (1 - outside) * mask) * supervised[:, :, None, None, None]

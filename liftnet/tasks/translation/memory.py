@@ -6,9 +6,11 @@ import torch
 from torch import nn
 
 from liftnet.core.plan import MixerSpec, Plan, ResidualSpec, TranslatorSpec
+from liftnet.networks.blocks import set_recompute
 from liftnet.networks.residual_translator import ResidualTranslator
 from liftnet.networks.volume_translator import VolumeTranslator
-from liftnet.planning.memory import GIB, KeptBytes, meta_slices, num_parameters, weight_bytes
+from liftnet.planning.memory import GIB, KeptBytes, meta_slices, recomputed_bytes, weight_bytes
+from liftnet.planning.slice_memory import decoded_per_slice, kept_per_slice, stored_weights
 from liftnet.tasks.translation import residual_context, slice_translation
 from liftnet.tasks.translation.losses import residual_loss, slice_loss
 
@@ -26,6 +28,7 @@ def _slice_bytes(plan: Plan) -> float:
     schedule, size = plan.stages[slice_translation.STAGE], plan.grid.in_plane
     volumes = schedule.volumes_per_step
     count = min(schedule.decoded_slices, plan.grid.num_slices)
+    set_recompute(network, plan.recompute)
     kept = KeptBytes(network)
     with torch.autograd.graph.saved_tensors_hooks(kept.count, lambda tensor: tensor):
         slices, condition = meta_slices(len(plan.sources), size, volumes * count)
@@ -35,6 +38,8 @@ def _slice_bytes(plan: Plan) -> float:
         target = torch.empty_like(predicted)
         slice_loss(predicted, target, torch.empty_like(predicted), plan)
     losses = kept.total - activations
+    if plan.recompute:
+        activations += recomputed_bytes(network.translator.decoder, volumes * count, size)
     voxels = volumes * count * size[0] * size[1]
     inputs = 2 * 4 * (len(plan.channels) + 1) * voxels
     largest = 4 * voxels * _translator(plan).widths[0]
@@ -75,30 +80,25 @@ def synthesis_gib(plan: Plan) -> float:
     """The peak of synthesizing one volume of the plan's grid with both stages."""
     network = _meta_residual_network(*_specs(plan))
     depth, (height, width) = plan.grid.num_slices, plan.grid.in_plane
-    spec, base = network.residual.spec, _translator(plan).widths[0]
-    two = plan.inference.passes == "two"
-    batch = min(plan.inference.slice_batch, depth)
-    reach = min(batch + 2 * spec.neighbours, depth)
-    # Maps of a batch and its neighbours (decoded once more in two passes), and what the head sees.
-    seen = reach * (base * (1 + two) + network.residual.enter.in_channels)
-    head = seen + reach * spec.width + batch * (network.residual.mix.in_channels + 2 * spec.width)
-    last = seen if two and batch < depth else 0  # of the batch before, while this one is decoded
-    working = _working(plan, reach if two else batch) / (height * width) + last
-    kept = 0 if two else depth * base
-    numbers = height * width * (kept + max(working, head)) * plan.memory.bytes_per_number
-    inputs = 4 * depth * height * width * (2 * len(plan.channels) + 2 * len(plan.targets))
-    return (4 * num_parameters(network) + inputs + numbers) / GIB
+    spec, base, voxels = network.residual.spec, _translator(plan).widths[0], height * width
+    numbers, batch = plan.memory.bytes_per_number, min(plan.inference.slice_batch, depth)
+    # The head reads a batch, holds it with its neighbours, and sets them side by side to join them.
+    beside = (2 * spec.neighbours + 1) * spec.width
+    joining = (batch + 2 * spec.neighbours) * spec.width + batch * (beside + spec.width)
+    head = max(batch * (base + network.residual.enter.in_channels), joining) * voxels
+    # One pass keeps the maps of all slices; the last batch is still decoded when all others are.
+    kept = (depth - batch) * base * voxels if plan.inference.passes == "one" else 0
+    volumes = 4 * depth * voxels
+    volumes *= len(plan.channels) + 2 * len(plan.sources) + len(plan.targets)
+    waiting = 2 * spec.neighbours * spec.width * voxels
+    most = kept + waiting + max(_working(plan, batch), head)
+    return (stored_weights(network, numbers) + volumes + numbers * most) / GIB
 
 
 def _working(plan: Plan, batch: int) -> int:
-    """How many numbers a batch of slices needs on its way through the frozen translator.
-
-    While the finest decoder stage runs: the skips of the batch, the enlarged maps, the joined
-    ones (twice as many), the result of a convolution and its activated copy.
-    """
-    widths, (height, width) = _translator(plan).widths, plan.grid.in_plane
-    per_slice = sum(w * (height >> i) * (width >> i) for i, w in enumerate(widths))
-    return batch * (per_slice + 5 * widths[0] * height * width)
+    """How many numbers a batch of slices needs on its way through the frozen translator."""
+    translator, size = _translator(plan), plan.grid.in_plane
+    return batch * (kept_per_slice(translator, size) + decoded_per_slice(translator, size))
 
 
 def _translator(plan: Plan) -> TranslatorSpec:

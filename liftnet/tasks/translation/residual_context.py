@@ -64,7 +64,9 @@ class ResidualContext(Stage[WindowBatch]):
         """Whether the case has a source and a target."""
         return has_source_and_target(self.plan, case)
 
-    def draw(self, store: Store, case: str, rng: np.random.Generator) -> WindowBatch:
+    def draw(
+        self, store: Store, case: str, rng: np.random.Generator, *, thinnest: int | None = None
+    ) -> WindowBatch:
         """A whole volume, and windows at random heights."""
         return draw_windows(
             self.plan,
@@ -74,6 +76,7 @@ class ResidualContext(Stage[WindowBatch]):
             windows=self.schedule.windows_per_volume,
             count=self.schedule.decoded_slices,
             whole=True,
+            thinnest=thinnest,
         )
 
     def loss(
@@ -82,9 +85,9 @@ class ResidualContext(Stage[WindowBatch]):
         """Charbonnier, residual magnitude and spatial-gradient L1 of the windows."""
         assert isinstance(network, ResidualTranslator)
         device = batches[0].source.device
-        volumes = [augmented(batch, self.plan, generator) for batch in batches]
-        count = min(self.schedule.decoded_slices, *(b.source.shape[2] for b in batches))
-        conditions = torch.tensor([b.present for b in batches], device=device).float()
+        volumes = [augmented(batch, self.plan) for batch in batches]
+        count = batches[0].count
+        conditions = torch.cat([batch.given for batch in batches])
         with autocast(device):
             baseline, correction = network(
                 [source for source, _, _ in volumes],
@@ -95,8 +98,7 @@ class ResidualContext(Stage[WindowBatch]):
             )
         targets, weights = [], []
         for batch, (_, target, mask) in zip(batches, volumes, strict=True):
-            supervised = torch.tensor([batch.supervised], device=device)
-            weight = voxel_weights(mask, supervised, self.plan)
+            weight = voxel_weights(mask, batch.supervised, self.plan)
             targets.append(take_windows(target, batch.starts, count))
             weights.append(take_windows(weight, batch.starts, count))
         return residual_loss(

@@ -203,7 +203,7 @@ def resize(plan: Plan, widths: tuple[int, ...], slices: int) -> Plan:
     )
 
 
-def refresh(plan: Plan) -> Plan:
+def refresh(plan: Plan, *, estimate: bool = True) -> Plan:
     """The plan with what follows from an edit: the box's size, outputs, the memory estimate.
 
     Raises:
@@ -236,6 +236,8 @@ def refresh(plan: Plan) -> Plan:
     check(plan, translator, mixer, residual)
     translator = replace(translator, target_channels=len(plan.targets))
     plan = replace(plan, networks={**networks, "translator": translator})
+    if not estimate:
+        return plan
     memory = replace(
         plan.memory,
         training_gib=round(training_gib(plan), 3),

@@ -52,10 +52,20 @@ class SliceTranslation(Stage[WindowBatch]):
         """Whether the case has a source and a target."""
         return has_source_and_target(self.plan, case)
 
-    def draw(self, store: Store, case: str, rng: np.random.Generator) -> WindowBatch:
+    def draw(
+        self, store: Store, case: str, rng: np.random.Generator, *, thinnest: int | None = None
+    ) -> WindowBatch:
         """A slice (or a thin slab) at a random height."""
-        count = self.schedule.decoded_slices
-        return draw_windows(self.plan, store, case, rng, windows=1, count=count, whole=False)
+        return draw_windows(
+            self.plan,
+            store,
+            case,
+            rng,
+            windows=1,
+            count=self.schedule.decoded_slices,
+            whole=False,
+            thinnest=thinnest,
+        )
 
     def loss(
         self, network: nn.Module, batches: Sequence[WindowBatch], generator: torch.Generator
@@ -63,18 +73,16 @@ class SliceTranslation(Stage[WindowBatch]):
         """L1 and 1 - MS-SSIM, all items at once."""
         assert isinstance(network, VolumeTranslator)
         batch = joined(batches)
-        source, target, mask = augmented(batch, self.plan, generator)
-        conditions = torch.tensor(batch.present, device=source.device).view(len(source), -1)
-        supervised = torch.tensor(batch.supervised, device=source.device).view(len(source), -1)
+        source, target, mask = augmented(batch, self.plan)
         with autocast(source.device):
             predicted = network(
                 list(source.split(1)),
-                conditions.float(),
+                batch.given,
                 starts=[0] * len(source),
                 count=source.shape[2],
                 slice_batch=len(source),
             )
-        weights = voxel_weights(mask, supervised, self.plan)
+        weights = voxel_weights(mask, batch.supervised, self.plan)
         return slice_loss(predicted.float(), target, weights, self.plan)
 
     def validate(
@@ -89,15 +97,19 @@ class SliceTranslation(Stage[WindowBatch]):
 
 
 def joined(batches: Sequence[WindowBatch]) -> WindowBatch:
-    """Slabs as one batch (B, ...), cut to the thinnest; per-item values follow each other."""
-    depth = min(batch.source.shape[2] for batch in batches)
+    """Slabs of one shape as one batch (B, ...)."""
+
+    def join(name: str) -> Tensor:
+        return torch.cat([getattr(batch, name) for batch in batches])
+
     return replace(
         batches[0],
         case=", ".join(batch.case for batch in batches),
-        source=torch.cat([batch.source[:, :, :depth] for batch in batches]),
-        target=torch.cat([batch.target[:, :, :depth] for batch in batches]),
-        mask=torch.cat([batch.mask[:, :, :depth] for batch in batches]),
-        air=tuple(value for batch in batches for value in batch.air),
-        present=tuple(value for batch in batches for value in batch.present),
-        supervised=tuple(value for batch in batches for value in batch.supervised),
+        source=join("source"),
+        target=join("target"),
+        mask=join("mask"),
+        air=join("air"),
+        given=join("given"),
+        supervised=join("supervised"),
+        seeds=join("seeds"),
     )

@@ -33,9 +33,9 @@ class UnconditionalGeneration(GenerationTask):
         """All decisions for a dataset."""
         return rules.make_plan(dataset, fingerprint, budget, name)
 
-    def refresh(self, plan: Plan) -> Plan:
+    def refresh(self, plan: Plan, *, estimate: bool = True) -> Plan:
         """The plan with its memory estimate brought up to date."""
-        return rules.refresh(plan)
+        return rules.refresh(plan, estimate=estimate)
 
     def run_name(self, *, mapper: bool) -> str:
         """There is no variant without the mapper: without it there is no volume."""

@@ -1,8 +1,8 @@
 """What one training step sees: single slices of real volumes, or latents of volumes to make."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from liftnet.core.geometry import SLICE_AXES
 from liftnet.core.plan import Plan
 from liftnet.data.store import Store
 from liftnet.ops import normalize
-from liftnet.tasks.base import Batch
+from liftnet.tasks.base import Batch, draw_seeds
 
 __all__ = [
     "PLANES",
@@ -34,29 +34,20 @@ class SliceBatch(Batch):
 
     Attributes:
         planes: plane -> slices (n, 1, h, w).
-        indices: plane -> their numbers.
+        indices: plane -> their numbers (n,).
+        seeds: plane -> (n,) for what is random on the device.
     """
 
-    case: str
     planes: dict[str, Tensor]
-    indices: dict[str, tuple[int, ...]]
-
-    def to(self, device: torch.device) -> Self:
-        """The same batch on a device, as float32."""
-        moved = {k: v.to(device, non_blocking=True).float() for k, v in self.planes.items()}
-        return replace(self, planes=moved)
+    indices: dict[str, Tensor]
+    seeds: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class LatentBatch(Batch):
     """One volume to make: its latent (L,)."""
 
-    case: str
     latent: Tensor
-
-    def to(self, device: torch.device) -> Self:
-        """The same batch on a device, as float32."""
-        return replace(self, latent=self.latent.to(device, non_blocking=True).float())
 
 
 def real_volume(plan: Plan, store: Store, case: str) -> np.ndarray:
@@ -68,26 +59,31 @@ def draw_slices(
     plan: Plan, store: Store, case: str, rng: np.random.Generator, counts: Mapping[str, int]
 ) -> SliceBatch:
     """Slices at random places: plane -> how many. All are as likely, near-empty ones too."""
-    volume = real_volume(plan, store, case)
+    volume = store.slab(case)[plan.channel_names.index(plan.targets[0])]
     axes = SLICE_AXES[plan.grid.slice_axis]
-    planes, indices = {}, {}
+    planes, indices, seeds = {}, {}, {}
     for plane, count in counts.items():
         # Rows and columns as `slices_of` has them, whatever the slice axis.
-        turned = volume.transpose([axes.index(world) for world in SLICE_AXES[plane]])
+        turned = volume.permute([axes.index(world) for world in SLICE_AXES[plane]])
         chosen = rng.integers(len(turned), size=count)
-        planes[plane] = torch.from_numpy(turned[chosen][:, None])
-        indices[plane] = tuple(chosen.tolist())
-    return SliceBatch(case, planes, indices)
+        planes[plane] = torch.stack([turned[i] for i in chosen.tolist()])[:, None]
+        indices[plane] = torch.from_numpy(chosen)
+        seeds[plane] = draw_seeds(count, rng)
+    return SliceBatch(case, planes, indices, seeds)
 
 
-def augmented(plan: Plan, slices: Tensor, generator: torch.Generator) -> Tensor:
+def augmented(plan: Plan, slices: Tensor, seeds: Tensor) -> Tensor:
     """Slices (N, 1, H, W), each moved by itself; air stays air."""
     air = normalize.limits(plan.channel(plan.targets[0]).normalization)[0]
     shifted = (slices - air)[:, :, None]
-    _, moved = augment(shifted[:, :0], shifted, plan.augmentation, generator)
+    _, moved = augment(shifted[:, :0], shifted, plan.augmentation, seeds)
     return moved[:, :, 0] + air
 
 
-def joined(batches: Sequence[SliceBatch], plane: str) -> Tensor:
-    """The slices (N, 1, h, w) of a plane from all volumes of a step."""
-    return torch.cat([batch.planes[plane] for batch in batches])
+def joined(
+    batches: Sequence[SliceBatch],
+    plane: str,
+    part: Literal["planes", "indices", "seeds"] = "planes",
+) -> Tensor:
+    """The slices (N, 1, h, w) of a plane from all volumes of a step, or another part of them."""
+    return torch.cat([getattr(batch, part)[plane] for batch in batches])

@@ -69,7 +69,9 @@ class DepthMapping(Stage[LatentBatch]):
         """Whether the case has the channel."""
         return self.plan.targets[0] in case.present
 
-    def draw(self, store: Store, case: str, rng: np.random.Generator) -> LatentBatch:
+    def draw(
+        self, store: Store, case: str, rng: np.random.Generator, *, thinnest: int | None = None
+    ) -> LatentBatch:
         """The latent of one volume; of the case nothing is needed."""
         return LatentBatch(case, draw_latent(self.plan, rng))
 

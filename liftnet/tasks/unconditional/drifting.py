@@ -9,6 +9,7 @@ from liftnet.core.plan import DriftSpec, Plan
 from liftnet.losses.drift import drift_loss, energy_distance
 from liftnet.losses.feature_scale import FeatureScale, scale_of
 from liftnet.networks.volume_generator import VolumeGenerator
+from liftnet.ops.processes import gather_items
 from liftnet.tasks.unconditional.bank import Bank, plane_features
 from liftnet.tasks.unconditional.batches import PLANES
 
@@ -24,6 +25,7 @@ def code_terms(
     """
     volumes = pick(len(bank.cases), spec.positives, generator)
     real = bank.codes[volumes].to(codes.device)
+    codes = gather_items(codes)
     whole = codes.flatten(1), real.flatten(1)
     slices = codes.transpose(0, 1), real.transpose(0, 1)
     return {
@@ -58,6 +60,7 @@ def lifted_terms(
         indices = sorted(among[i] for i in pick(len(among), spec.slices_per_plane, generator))
         found = plane_features(network, plan, volumes, plane, indices)
         found = found * bank.balance[plane].to(found.device)
+        found = gather_items(found.transpose(0, 1)).transpose(0, 1)
         for name, value in compare(found, bank, plane, indices, rows, plan, generator).items():
             terms.setdefault(name, []).append(value)
     means = {name: torch.stack(values).mean() for name, values in terms.items()}

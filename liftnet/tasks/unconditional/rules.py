@@ -123,7 +123,7 @@ def make_plan(dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: 
     return refresh(plan)
 
 
-def refresh(plan: Plan) -> Plan:
+def refresh(plan: Plan, *, estimate: bool = True) -> Plan:
     """The plan with what follows from an edit: sizes, the number of slices, the memory estimate.
 
     Raises:
@@ -148,6 +148,8 @@ def refresh(plan: Plan) -> Plan:
     }
     plan = replace(plan, grid=grid, networks=networks, stages=stages)
     check(plan)
+    if not estimate:
+        return plan
     memory = replace(
         plan.memory,
         training_gib=round(training_gib(plan), 3),

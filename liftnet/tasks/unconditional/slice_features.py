@@ -59,7 +59,9 @@ class SliceFeatures(Stage[SliceBatch]):
         """Whether the case has the channel."""
         return self.plan.targets[0] in case.present
 
-    def draw(self, store: Store, case: str, rng: np.random.Generator) -> SliceBatch:
+    def draw(
+        self, store: Store, case: str, rng: np.random.Generator, *, thinnest: int | None = None
+    ) -> SliceBatch:
         """Slices of one volume, as many of each plane."""
         count = max(1, self.schedule.windows_per_volume // len(PLANES))
         return draw_slices(self.plan, store, case, rng, dict.fromkeys(PLANES, count))
@@ -70,7 +72,10 @@ class SliceFeatures(Stage[SliceBatch]):
         """The error of hidden patches, the mean over planes."""
         assert isinstance(network, FeatureNetwork)
         with autocast(generator.device):
-            errors = [network.features.loss(joined(batches, p), generator) for p in PLANES]
+            errors = [
+                network.features.loss(joined(batches, p), joined(batches, p, "seeds"))
+                for p in PLANES
+            ]
         return {"hidden": torch.stack(errors).mean()}
 
     @torch.no_grad()
@@ -90,9 +95,9 @@ class SliceFeatures(Stage[SliceBatch]):
             ).to(device)
             for i, case in enumerate(cases)
         ]
-        generator = torch.Generator(device).manual_seed(0)
         errors = {}
         for plane in PLANES:
+            seeds = joined(batches, plane, "seeds")
             with autocast(device):
-                errors[plane] = float(network.features.loss(joined(batches, plane), generator))
+                errors[plane] = float(network.features.loss(joined(batches, plane), seeds))
         return Validation(float(np.mean(list(errors.values()))), "error", errors)

@@ -18,7 +18,9 @@ from liftnet.networks.features import ResNet18, load_resnet18
 from liftnet.networks.slice_generator import PatchDiscriminator, SliceGenerator
 from liftnet.networks.volume_generator import feature_maps, make_features
 from liftnet.ops import normalize
+from liftnet.ops.item_random import item_normal, item_uniform
 from liftnet.ops.precision import autocast
+from liftnet.ops.processes import mean_over_ranks
 from liftnet.tasks.base import Stage, Validation
 from liftnet.tasks.unconditional.batches import (
     SliceBatch,
@@ -35,6 +37,7 @@ STAGE = "slice_generation"
 COMPONENT_NUMBERS = 2**27  # ours: half a GiB of slices to find the components in
 DISTURBANCE = 1.0  # ours: as much as real codes differ
 MIXED = 64  # ours: volumes in a mixture; more look the same
+SHARES, STRENGTH = 2, 3  # streams of random numbers; the augmentation has those from 1000 on
 
 
 class GeneratorNetwork(nn.Module):
@@ -64,7 +67,7 @@ class SliceGeneration(Stage[SliceBatch]):
 
     plan: Plan
     name: str = STAGE
-    codes: Tensor | None = field(default=None, repr=False)  # (N, D, c) on the CPU
+    codes: Tensor | None = field(default=None, repr=False)  # (N, D, c)
 
     @property
     def schedule(self) -> Schedule:  # type: ignore[override]
@@ -88,10 +91,7 @@ class SliceGeneration(Stage[SliceBatch]):
         device = network.generator.mean.device
         volumes = (np.array(real_volume(self.plan, store, c), np.float32) for c in training)
         self.codes = torch.stack(
-            [
-                network.generator.encode(torch.from_numpy(v).to(device)[:, None]).cpu()
-                for v in volumes
-            ]
+            [network.generator.encode(torch.from_numpy(v).to(device)[:, None]) for v in volumes]
         )
         spec = self.plan.networks["features"]
         if isinstance(spec, ResNetSpec):
@@ -114,7 +114,9 @@ class SliceGeneration(Stage[SliceBatch]):
         """Whether the case has the channel."""
         return self.plan.targets[0] in case.present
 
-    def draw(self, store: Store, case: str, rng: np.random.Generator) -> SliceBatch:
+    def draw(
+        self, store: Store, case: str, rng: np.random.Generator, *, thinnest: int | None = None
+    ) -> SliceBatch:
         """Slices of one volume along the slice axis."""
         plane = self.plan.grid.slice_axis
         counts: dict[str, int] = {plane: self.schedule.windows_per_volume}
@@ -130,9 +132,11 @@ class SliceGeneration(Stage[SliceBatch]):
         """
         assert isinstance(network, GeneratorNetwork)
         weights = self.plan.losses
-        real = augmented(self.plan, joined(batches, self.plan.grid.slice_axis), generator)
-        depths = [i for batch in batches for i in batch.indices[self.plan.grid.slice_axis]]
-        codes = network.generator.encode(real) + self._disturbance(depths, generator)
+        plane = self.plan.grid.slice_axis
+        seeds = joined(batches, plane, "seeds")
+        real = augmented(self.plan, joined(batches, plane), seeds)
+        depths = joined(batches, plane, "indices")
+        codes = network.generator.encode(real) + self._disturbance(depths, seeds, generator)
         with autocast(real.device):
             made = network.generator(codes)
         terms = {
@@ -145,7 +149,7 @@ class SliceGeneration(Stage[SliceBatch]):
             )
         return terms
 
-    def _disturbance(self, depths: Sequence[int], generator: torch.Generator) -> Tensor:
+    def _disturbance(self, depths: Tensor, seeds: Tensor, generator: torch.Generator) -> Tensor:
         """Offsets (n, c): at each depth a random mixture of volumes, less their mean.
 
         With the covariance of the real codes at that depth, times a random square of at most
@@ -154,11 +158,10 @@ class SliceGeneration(Stage[SliceBatch]):
         assert self.codes is not None
         device = generator.device
         order = torch.randperm(len(self.codes), generator=generator, device=device)
-        rows = order[:MIXED].cpu()
-        known = self.codes[rows[:, None], torch.tensor(list(depths))].to(device)
-        shares = torch.randn(known.shape[:2], generator=generator, device=device)
-        strength = DISTURBANCE * torch.rand(len(depths), generator=generator, device=device)
-        weights = shares * strength / math.sqrt(len(rows))
+        known = self.codes[order[:MIXED, None], depths]
+        shares = item_normal(seeds, SHARES, (len(known),)).T
+        strength = DISTURBANCE * item_uniform(seeds, STRENGTH)
+        weights = shares * strength / math.sqrt(len(known))
         return torch.einsum("vn,vnc->nc", weights, known - known.mean(dim=0))
 
     @torch.no_grad()
@@ -218,10 +221,16 @@ def feature_error(features: nn.Module, made: Tensor, real: Tensor) -> Tensor:
             wanted = feature_maps(features, real)
         found = feature_maps(features, made)
     errors = [
-        (a.float() - b.float()).abs().mean() / b.float().std().clamp(min=1e-3)
+        (a.float() - b.float()).abs().mean() / spread(b.float()).clamp(min=1e-3)
         for a, b in zip(found, wanted, strict=True)
     ]
     return torch.stack(errors).mean()
+
+
+def spread(maps: Tensor) -> Tensor:
+    """The standard deviation of maps, over all processes that train together."""
+    mean = mean_over_ranks(maps.mean())
+    return mean_over_ranks((maps - mean).square().mean()).sqrt()
 
 
 def adversarial_terms(
@@ -246,7 +255,9 @@ def adversarial_terms(
     critic.train()
     (toward_real,) = torch.autograd.grad(anchor, made, retain_graph=True)
     (toward_belief,) = torch.autograd.grad(believed, made, retain_graph=True)
-    weight = share * toward_real.norm() / toward_belief.norm().clamp(min=1e-12)
+    sizes = (mean_over_ranks(g.square().sum()).sqrt() for g in (toward_real, toward_belief))
+    real_size, belief_size = sizes
+    weight = share * real_size / belief_size.clamp(min=1e-12)
     with autocast(made.device):
         on_real, on_made = critic(real), critic(made.detach())
     return {

@@ -57,17 +57,20 @@ def test_hidden_contrasts(plan):
 def test_draw(plan, store):
     """A drawn batch holds the stored voxels, its slab lies inside, outer slices are drawn too."""
     stage = ContextTranslation(plan, True)
-    starts = set()
+    starts, seeds = set(), set()
     for seed in range(60):
         batch = stage.draw(store, "p6", np.random.default_rng(seed))
         depth = store.describe("p6").shape[0]
         assert batch.volume.shape == (1, 3, depth, *plan.grid.in_plane)
         assert 0 <= batch.start <= depth - batch.count
         starts.add(batch.start)
-        assert not batch.present[1] and 1 not in batch.supervised  # p6 lacks b
-        assert any(batch.present) and batch.supervised
-        assert not any(batch.present[i] for i in batch.supervised)
-    assert starts == set(range(depth - batch.count + 1))
+        assert not batch.given[0, 1] and 1 not in batch.supervised  # p6 lacks b
+        assert batch.given.any() and batch.supervised
+        assert not batch.given[0, list(batch.supervised)].any()
+        seeds.add(int(batch.seeds))
+    assert starts == set(range(depth - batch.count + 1)) and len(seeds) == 60
+    thin = stage.draw(store, "p6", np.random.default_rng(0), thinnest=2)
+    assert thin.count == 2 and thin.volume.shape[2] == depth
     stored = np.asarray(store.voxels("p6"), np.float32)
     assert float(batch.volume.float().sum()) == pytest.approx(float(stored.sum()), rel=1e-3)
 
@@ -184,10 +187,10 @@ def test_synthesis_sees_slices_as_training_does(plan):
     for layer in network.mixer.inject:
         nn.init.normal_(layer.weight, std=0.1)
     source = torch.rand(3, 5, 13, 17)
-    canvas = torch.from_numpy(fit_in_plane(source.numpy(), plan.grid.in_plane, [0] * 3))
+    canvas = fit_in_plane(source, plan.grid.in_plane, [0] * 3)
     request = Request(("a", "b"), ("c",))
     inner, whole = (synthesize(plan, [network], s, request, AIR) for s in (source, canvas))
-    expected = fit_in_plane(inner.numpy(), plan.grid.in_plane, [0])
+    expected = fit_in_plane(inner, plan.grid.in_plane, [0]).numpy()
     np.testing.assert_allclose(whole, expected, atol=1e-5)
 
 

@@ -138,7 +138,7 @@ def test_crops_move_everything_alike(plan, tmp_path):
         expected = (-2.5, -1.8, -1.0, 0.0)
         for i, values in enumerate(padding):
             assert np.allclose(values, expected[i], atol=2e-3) and np.ptp(values) == 0
-            assert values.flat[0] == np.float32(batch.air[i])
+            assert values.flat[0] == float(batch.air[0, i])
         assert not batch.mask[..., :left].any()
     assert rows == set(range(6))
 
@@ -149,9 +149,9 @@ def test_air_stays_air(plan, tmp_path):
     plan = replace(plan, source_dropout=0.0, augmentation=replace(plan_augmentation(), **ALWAYS))
     batch = draw(plan, store, 1).to(torch.device("cpu"))
     for seed in range(5):
-        source, target, mask = augmented(batch, plan, torch.Generator().manual_seed(seed))
+        source, target, mask = augmented(replace(batch, seeds=torch.tensor([seed])), plan)
         both = torch.cat([source, target], 1)
-        for i, air in enumerate(batch.air):
+        for i, air in enumerate(batch.air[0].tolist()):
             share = float((both[0, i] == air).float().mean())
             assert share > 0.2, NAMES[i]
             # Between air and tissue linear interpolation may mix; nothing lies below air.
@@ -167,25 +167,33 @@ def test_geometry_is_shared(plan, tmp_path):
     moves = {f"{name}_probability": ALWAYS[f"{name}_probability"] for name in names}
     plan = replace(plan, source_dropout=0.0, augmentation=replace(still(), **moves))
     batch = draw(plan, store, 1).to(torch.device("cpu"))
-    batch = replace(batch, target=batch.source.clone(), air=batch.air[:2] * 2)
-    source, target, _ = augmented(batch, plan, torch.Generator().manual_seed(3))
+    batch = replace(batch, target=batch.source.clone(), air=batch.air[:, [0, 1, 0, 1]])
+    source, target, _ = augmented(replace(batch, seeds=torch.tensor([3])), plan)
     torch.testing.assert_close(source, target, atol=1e-5, rtol=0)
     assert (source - batch.source).abs().max() > 0.1
 
 
 def test_items_of_a_joined_batch_keep_their_own(plan, tmp_path):
-    """Slabs of several volumes: air and availability stay with their item; the thinnest decides."""
+    """Slabs of several volumes: air, availability and seed stay with their item."""
     store = store_case(tmp_path / "s")
     one = draw(plan, store, 1, windows=1, count=3, whole=False)
-    two = replace(one, air=(9.0, 8.0, 7.0, 6.0), present=(False, True), source=one.source + 5)
-    both = joined([one, replace(two, source=two.source[:, :, :2])]).to(torch.device("cpu"))
-    assert both.source.shape == (2, 2, 2, 16, 24) and both.mask.shape == (2, 1, 2, 16, 24)
-    assert both.air == (*one.air, *two.air) and both.present == (*one.present, *two.present)
-    source, _, _ = augmented(both, plan, torch.Generator())
+    two = replace(
+        draw(plan, store, 2, windows=1, count=9, whole=False, thinnest=3),
+        air=torch.tensor([[9.0, 8.0, 7.0, 6.0]]),
+        given=torch.tensor([[0.0, 1.0]]),
+        source=one.source + 5,
+    )
+    both = joined([one, two]).to(torch.device("cpu"))
+    assert both.source.shape == (2, 2, 3, 16, 24) and both.mask.shape == (2, 1, 3, 16, 24)
+    source, _, _ = augmented(both, plan)
     for row, batch in enumerate((one, two)):
-        given = torch.tensor(batch.present).view(-1, 1, 1, 1)
-        expected = batch.source[0, :, : source.shape[2]].float() * given
+        expected = batch.source[0].float() * batch.given[0, :, None, None, None]
         torch.testing.assert_close(source[row], expected, atol=1e-5, rtol=1e-5)
+    strong = replace(plan, augmentation=replace(plan_augmentation(), **ALWAYS))
+    source, _, _ = augmented(both, strong)
+    for row, batch in enumerate((one, two)):
+        alone, _, _ = augmented(batch.to(torch.device("cpu")), strong)
+        torch.testing.assert_close(source[row], alone[0], atol=1e-5, rtol=1e-5)
 
 
 def test_hidden_sources(plan):
@@ -204,15 +212,15 @@ def test_what_is_not_given_is_zero(plan, tmp_path):
     """Absent and hidden sources reach the network as zeros; absent targets are not supervised."""
     store = store_case(tmp_path / "s", present=("t2", "t3"))
     batch = draw(plan, store, 0).to(torch.device("cpu"))
-    assert (batch.present, batch.supervised) == ((False, True), (False, True))
+    assert (batch.given.tolist(), batch.supervised.tolist()) == ([[0, 1]], [[0, 1]])
     strong = replace(plan, augmentation=replace(plan_augmentation(), **ALWAYS))
-    assert not augmented(batch, strong, torch.Generator())[0][:, 0].any()
+    assert not augmented(batch, strong)[0][:, 0].any()
     whole = store_case(tmp_path / "t")
     hidden = [draw(plan, whole, seed).to(torch.device("cpu")) for seed in range(20)]
-    assert {sum(batch.present) for batch in hidden} == {1, 2}
+    assert {int(batch.given.sum()) for batch in hidden} == {1, 2}
     for batch in hidden:
-        source = augmented(batch, strong, torch.Generator())[0]
-        assert [bool(source[:, i].any()) for i in range(2)] == list(batch.present)
+        source = augmented(batch, strong)[0]
+        assert [bool(source[:, i].any()) for i in range(2)] == batch.given[0].bool().tolist()
 
 
 def test_take_windows():

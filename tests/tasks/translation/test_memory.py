@@ -22,12 +22,14 @@ from liftnet.core.plan import (
 )
 from liftnet.planning.augmentation import plan_augmentation
 from liftnet.planning.memory import GIB
+from liftnet.tasks.base import Request
 from liftnet.tasks.translation import memory
 from liftnet.tasks.translation.batches import WindowBatch
 from liftnet.tasks.translation.residual_context import STAGE as RESIDUAL
 from liftnet.tasks.translation.residual_context import ResidualContext
 from liftnet.tasks.translation.slice_translation import STAGE as SLICES
 from liftnet.tasks.translation.slice_translation import SliceTranslation
+from liftnet.tasks.translation.synthesis import synthesize
 
 DEPTH, SIZE = 12, (48, 64)
 HU = ClipAndScale(-1000.0, 2000.0, (-1.0, 1.0))
@@ -89,10 +91,12 @@ def batches_of(plan: Plan, stage: str) -> list[WindowBatch]:
             source=torch.rand(1, number, depth, *SIZE),
             target=torch.rand(1, 1, depth, *SIZE),
             mask=torch.ones(1, 1, depth, *SIZE),
-            air=(-1.0,) * (number + 1),
-            present=(True,) * number,
-            supervised=(True,),
+            air=-torch.ones(1, number + 1),
+            given=torch.ones(1, number),
+            supervised=torch.ones(1, 1),
+            seeds=torch.zeros(1, dtype=torch.int64),
             starts=tuple(range(schedule.windows_per_volume)),
+            count=schedule.decoded_slices,
         )
         for _ in range(schedule.volumes_per_step)
     ]
@@ -150,16 +154,14 @@ def test_training_is_the_hungrier_stage():
 
 
 @pytest.mark.parametrize("passes", ["one", "two"])
-@pytest.mark.parametrize("slice_batch", [2, 5, 64])
-def test_synthesis_is_within_a_quarter(passes, slice_batch):
-    """The maps that one pass keeps, those of a batch, and the volumes."""
+@pytest.mark.parametrize("slice_batch", [1, 2, 5, 64])
+@pytest.mark.parametrize("width", [16, 48])
+def test_synthesis_is_within_a_quarter(passes, slice_batch, width):
+    """The maps that one pass keeps, those of a batch, a wide head, and the volumes."""
     plan = replace(make_plan(), inference=Inference(slice_batch, passes))
+    plan = replace(plan, networks=plan.networks | {"residual": ResidualSpec(width, 2, 1)})
     with PeakBytes() as measured:
         network = ResidualContext(plan).build()
-        network.synthesize(
-            torch.rand(1, 1, DEPTH, *SIZE),
-            torch.ones(1, 1),
-            slice_batch=slice_batch,
-            keep_features=passes == "one",
-        )
+        source = torch.rand(2, DEPTH, *SIZE)
+        synthesize(plan, [network], source, Request(("a",), ("ct",)), [-1.0] * 2)
     assert memory.synthesis_gib(plan) == pytest.approx(measured.peak / GIB, rel=0.25)

@@ -181,13 +181,13 @@ def test_any_size_without_seams(plan, stage, size):
     source = torch.rand(2, 7, *size, generator=torch.Generator().manual_seed(1))
     made = synthesize(plan, [network], source, FULL, AIR)
     canvas = tuple(max(want, -(-n // 4) * 4) for n, want in zip(size, (36, 32), strict=True))
-    padded = torch.from_numpy(fit_in_plane(source[:1].numpy(), canvas, AIR[:1]))[None]
+    padded = fit_in_plane(source[:1], canvas, AIR[:1])[None]
     with torch.no_grad():
         whole = network.synthesize(padded, torch.ones(1, 1), slice_batch=7, keep_features=True)
     whole = whole[0].clamp(-1, 1)
     assert made.shape == (1, 7, *size)
-    expected = fit_in_plane(made.numpy(), canvas, [0])
-    inside = fit_in_plane(np.ones_like(made.numpy()), canvas, [0]) > 0
+    expected = fit_in_plane(made, canvas, [0]).numpy()
+    inside = fit_in_plane(torch.ones_like(made), canvas, [0]).numpy() > 0
     np.testing.assert_allclose(whole.numpy()[inside], expected[inside], atol=1e-5)
     assert made.std() > 1e-3
 

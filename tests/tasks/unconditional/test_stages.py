@@ -216,7 +216,7 @@ def test_codes_are_disturbed_as_real_ones_differ(store, tmp_path):
     stage.survey(network, store, CASES, tmp_path)
     assert stage.codes.shape == (10, 12, 8)
     generator = torch.Generator().manual_seed(0)
-    found = stage._disturbance([6] * 20000, generator)
+    found = stage._disturbance(torch.full((20000,), 6), torch.arange(20000), generator)
     expected = stage.codes[:, 6].T.cov(correction=0) / 3  # the mean of a uniform square
     scale = float(expected.diagonal().max())
     torch.testing.assert_close(found.mean(dim=0), torch.zeros(8), atol=0.03 * scale**0.5, rtol=0)

@@ -1,0 +1,319 @@
+"""One volume through the paper-size networks: seconds, share of the machine's limit, peak memory.
+
+The networks are those that the planner makes at 24 GiB for 240x240x155 at 1 mm, with random
+weights (cost does not depend on them). `--size` is what goes into them: by default the plan's own
+(the foreground box of a typical brain, or all of it where the plan does not crop);
+`--size 155 240 240` is the paper's, and `--size 32 192 160` is done in some seconds on a laptop.
+Sides are rounded up to what the network can take.
+
+    python benchmarks/synthesize.py [--device cpu] [--size D H W] [--cases 1] [--compile]
+    python benchmarks/synthesize.py --scaling
+
+Each row is a process of its own, so that its peak memory is its own: of CUDA's allocator, or the
+largest resident memory, above what the process held before and all in all. The row of two passes
+is planned with a budget of 1.5 GiB, the others with 24; a CPU takes fewer slices at a time than a
+plan allows, and the estimate is for what it takes. Limit: the arithmetic over the rate of a matrix
+product, measured after each row; on a CPU both per CPU second, which other processes disturb less.
+Baselines: the ablation without a mapper, in the same table; and cWDM, 1000 steps of 73 CPU seconds
+and 7.17 PFLOP in all, quoted, not run here. `--cases` volumes are made one after another; times
+are of one.
+
+`--scaling`: a small network on deeper and larger volumes. Time and the volumes themselves should
+grow with their size, the rest of the memory should not, in two passes.
+"""
+
+import json
+import resource
+import sys
+from argparse import SUPPRESS, Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from measure import MATRIX_SIDE, arguments, machine, print_table, repeat, run_apart
+
+CWDM_CPU_SECONDS = 1000 * 73.0
+ROWS = (
+    ("missing_modality", "one", True),
+    ("missing_modality", "two", True),
+    ("missing_modality", "one", False),
+    ("translation", "one", True),
+)
+TWO_PASS_GIB = 1.5
+SMALL_WIDTHS = (16, 32, 64, 128)
+DEPTHS = (64, 128, 256, 512)
+SIDES = (128, 256, 384)
+GIB = 2**30
+
+
+def paper_plan(task_name: str, number_bytes: int) -> Any:
+    """The plan for BraTS-like input, or a brain's MR and CT."""
+    from liftnet.core.dataset import Channel, Dataset, DatasetDescription
+    from liftnet.core.fingerprint import CaseFingerprint, IntensityRange
+    from liftnet.pipeline.extract_fingerprint import summarize
+    from liftnet.tasks import load_task
+    from liftnet.tasks.base import Budget
+
+    names = ("t1n", "t1c", "t2w", "t2f") if task_name == "missing_modality" else ("mr",)
+    channels = {str(i): Channel(name) for i, name in enumerate(names)}
+    targets = {} if task_name == "missing_modality" else {"0": Channel("ct", "CT")}
+    names += tuple(channel.name for channel in targets.values())
+    typical = IntensityRange(400.0, 100.0, 0.0, 400.0, 900.0, 0.0, 1200.0)
+    case = CaseFingerprint(
+        (155, 240, 240), (1.0, 1.0, 1.0), "SPL", (5, 34, 50), (150, 212, 190), 0.18, 0.82,
+        dict.fromkeys(names, typical), {},
+    )  # fmt: skip
+    description = DatasetDescription("B", task_name, channels, targets)
+    dataset = Dataset(Path("Dataset001_B"), description, ())
+    measured = summarize(dataset, {"a": case})
+    return load_task(task_name).plan(dataset, measured, Budget(24.0, number_bytes, None), "bench")
+
+
+def sized(plan: Any, chosen: Namespace) -> Any:
+    """The plan for volumes of this size, with as many slices at a time as its memory allows."""
+    import torch
+
+    from liftnet.core.plan import Inference
+    from liftnet.networks.synthesis import slices_at_a_time
+    from liftnet.planning.sizing import plan_inference, plan_mixer, plan_translator
+
+    if chosen.size:
+        stride = 2 ** (len(plan.networks["translator"].widths) - 1)
+        depth, *sides = chosen.size
+        in_plane = tuple(-(-side // stride) * stride for side in sides)
+        plan = replace(plan, grid=replace(plan.grid, num_slices=depth, in_plane=in_plane))
+    if chosen.small:
+        translator = plan.networks["translator"]
+        sources, targets = translator.source_channels, translator.target_channels
+        networks = {
+            "translator": plan_translator(sources, targets, SMALL_WIDTHS),
+            "mixer": plan_mixer(SMALL_WIDTHS, "decoder"),
+        }
+        return replace(plan, networks=networks, inference=Inference(16, chosen.passes))
+    if chosen.passes == "two":
+        plan = replace(plan, memory=replace(plan.memory, budget_gib=TWO_PASS_GIB))
+    plan = plan_inference(plan, {}, synthesis_gib=estimate(chosen))
+    area, device = plan.grid.in_plane[0] * plan.grid.in_plane[1], torch.device(chosen.device)
+    planned = chosen.slice_batch or plan.inference.slice_batch
+    batch = slices_at_a_time(planned, area, device)
+    return replace(plan, inference=Inference(batch, chosen.passes))
+
+
+def estimate(chosen: Namespace) -> Any:
+    """The function that tells what memory a plan's synthesis takes."""
+    from liftnet.tasks.missing_modality import memory as missing_modality
+    from liftnet.tasks.translation import memory as translation
+
+    if chosen.task == "translation":
+        return translation.synthesis_gib
+    return lambda plan: missing_modality.synthesis_gib(plan, mapper=chosen.mapper)
+
+
+def network_of(plan: Any, mapper: bool) -> Any:
+    """A network of the plan, with random weights."""
+    from liftnet.tasks.missing_modality.context_translation import build_network
+    from liftnet.tasks.translation.residual_context import ResidualContext
+
+    if plan.task == "translation":
+        return ResidualContext(plan).build()
+    return build_network(plan, mapper=mapper)
+
+
+def gigaflop(plan: Any, mapper: bool) -> float:
+    """The arithmetic of one volume, as it is done, a multiply-add counted as 2."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        network = network_of(plan, mapper)
+        shape = (1, len(plan.sources), plan.grid.num_slices, *plan.grid.in_plane)
+        source, present = torch.empty(shape), torch.empty(1, len(plan.sources))
+    with FlopCounterMode(display=False) as counter:
+        keep = plan.inference.passes == "one"
+        network.synthesize(source, present, slice_batch=64, keep_features=keep)
+    return counter.get_total_flops() / 1e9
+
+
+def measure_one(chosen: Namespace) -> dict[str, Any]:
+    """Time, arithmetic and memory of one row, in this process."""
+    import torch
+
+    from liftnet.ops.host_memory import keep_freed_memory
+    from liftnet.ops.precision import place, supports_bfloat16
+    from liftnet.tasks import load_task
+    from liftnet.tasks.base import Request
+
+    device = torch.device(chosen.device)
+    machine(chosen.device, chosen.threads)
+    keep_freed_memory()
+    plan = sized(paper_plan(chosen.task, 2 if supports_bfloat16(device) else 4), chosen)
+    work = 0.0 if chosen.small else gigaflop(plan, chosen.mapper)
+    task, names = load_task(chosen.task), plan.channel_names
+    load_kernels(chosen)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    network = place(network_of(plan, chosen.mapper), device).eval().requires_grad_(True)
+    if chosen.compile:
+        compile_parts(network.translator)
+    source = torch.rand(len(names), plan.grid.num_slices, *plan.grid.in_plane, device=device)
+    request = Request(names[:-1], names[-1:])
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+
+    def make() -> None:
+        for _ in range(chosen.cases):
+            task.synthesize(plan, [network], source, request, [0.0] * len(names))
+
+    started = perf_counter()
+    if chosen.compile or device.type == "cuda" or chosen.small:
+        make()
+    warm_up = perf_counter() - started
+    sample = repeat(make, runs=chosen.runs, device=chosen.device, warm=0)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    above = peak - before
+    if device.type == "cuda":
+        peak = above = torch.cuda.max_memory_allocated() / GIB
+    return {
+        "size": (plan.grid.num_slices, *plan.grid.in_plane),
+        "slice_batch": plan.inference.slice_batch,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "warm_up": warm_up,
+        "wall": sample.wall / chosen.cases,
+        "cpu": sample.cpu / chosen.cases,
+        "gigaflop": work,
+        "above": above,
+        "peak": peak,
+        "estimate": estimate(chosen)(plan),
+        "limit": 0.0
+        if chosen.small
+        else matrix_rate(chosen.device),  # last, as it takes memory itself
+    }
+
+
+def matrix_rate(device: str) -> float:
+    """GFLOP of a large matrix product per second; of CPU time where there is no other device."""
+    import torch
+
+    from liftnet.ops.precision import supports_bfloat16
+
+    where = torch.device(device)
+    dtype = torch.bfloat16 if supports_bfloat16(where) else torch.float32
+    side = MATRIX_SIDE[where.type]
+    a, b = (torch.randn(side, side, device=where).to(dtype) for _ in range(2))
+    product = repeat(lambda: a @ b, runs=7, device=device, warm=2)
+    return float(2 * side**3 / (product.cpu if where.type == "cpu" else product.wall) / 1e9)
+
+
+def load_kernels(chosen: Namespace) -> None:
+    """Have the libraries load what they need, so that it does not count as memory of synthesis."""
+    import torch
+
+    from liftnet.ops.precision import autocast
+
+    device = torch.device(chosen.device)
+    layers = torch.nn.Conv2d(8, 8, 3, device=device), torch.nn.Linear(8, 8, device=device)
+    with torch.no_grad(), autocast(device):
+        layers[1](layers[0](torch.rand(2, 8, 8, 10, device=device)))
+
+
+def compile_parts(translator: Any) -> None:
+    """Encoder and decoder stages compiled, or one line why not."""
+    import torch
+
+    try:
+        torch.compile(torch.nn.ReLU())(torch.zeros(2))
+    except (RuntimeError, OSError) as error:
+        print(f"not compiled: {str(error).splitlines()[0]}", file=sys.stderr)
+        return
+    translator.encode = torch.compile(translator.encode, dynamic=False)
+    for i, block in enumerate(translator.decoder):
+        translator.decoder[i] = torch.compile(block, dynamic=False)
+    torch._dynamo.config.cache_size_limit = 64
+
+
+def print_rows(chosen: Namespace) -> None:
+    """Run every row of the first table."""
+    columns = [
+        "task", "passes", "mapper", "size", "at a time", "M parameters", "s", "CPU s", "TFLOP",
+        "share of limit", "CPU s: cWDM is ... times", "against no mapper", "peak GiB", "in all",
+        "estimate", "estimate / peak",
+    ]  # fmt: skip
+    results = {row: run_apart(__file__, options(chosen, *row)) for row in ROWS}
+    baseline = results[("missing_modality", "one", False)]
+    time = "cpu" if chosen.device == "cpu" else "wall"
+    rows: list[Sequence[object]] = []
+    for (task, passes, mapper), r in results.items():
+        cwdm = f"{CWDM_CPU_SECONDS / r['cpu']:.0f}" if chosen.device == "cpu" else "-"
+        rows.append((
+            task, passes, "yes" if mapper else "no",
+            "x".join(map(str, r["size"])), r["slice_batch"],
+            f"{r['parameters'] / 1e6:.1f}", f"{r['wall']:.3g}", f"{r['cpu']:.3g}",
+            f"{r['gigaflop'] / 1e3:.2f}", f"{r['gigaflop'] / r[time] / r['limit']:.0%}", cwdm,
+            f"{r[time] / baseline[time]:.2f}" if task == "missing_modality" else "-",
+            f"{r['above']:.2f}", f"{r['peak']:.2f}", f"{r['estimate']:.2f}",
+            f"{r['estimate'] / r['above']:.2f}",
+        ))  # fmt: skip
+    print_table(columns, rows)
+    rates = ", ".join(f"{r['limit']:.0f}" for r in results.values())
+    print(f"\nLimit, measured after each row: {rates} GFLOP per second of {time} time.")
+    if chosen.compile:
+        print("First volumes, with compiling:", [round(r["warm_up"]) for r in results.values()])
+
+
+def print_scaling(chosen: Namespace) -> None:
+    """Run a small network on volumes of several sizes."""
+    sizes = [(depth, 128, 128) for depth in DEPTHS] + [(64, side, side) for side in SIDES]
+    rows: list[Sequence[object]] = []
+    for passes in ("one", "two"):
+        for size in dict.fromkeys(sizes):
+            own = Namespace(**{**vars(chosen), "size": size})
+            r = run_apart(__file__, [*options(own, "missing_modality", passes, True), "--small"])
+            voxels = size[0] * size[1] * size[2] / 1e6
+            volumes = voxels * 1e6 * 4 * (2 * 4 + 4) / GIB
+            rows.append((
+                passes, size[0], f"{size[1]}x{size[2]}", f"{r['wall']:.3g}", f"{r['cpu']:.3g}",
+                f"{r['cpu'] / voxels:.3f}", f"{r['above']:.2f}", f"{volumes:.2f}",
+                f"{r['estimate']:.2f}",
+            ))  # fmt: skip
+    columns = [
+        "passes", "depth", "in-plane", "s", "CPU s", "CPU s per million voxels", "peak GiB",
+        "of it volumes", "estimate",
+    ]  # fmt: skip
+    print_table(columns, rows)
+
+
+def options(chosen: Namespace, task: str, passes: str, mapper: bool) -> list[str]:
+    """The command line of the process of one row."""
+    words = ["--task", task, "--passes", passes, "--device", chosen.device]
+    words += ["--size", *map(str, chosen.size)] if chosen.size else []
+    words += ["--slice-batch", str(chosen.slice_batch), "--cases", str(chosen.cases)]
+    words += ["--runs", str(chosen.runs), "--threads", str(chosen.threads)]
+    return words + ["--mapper"] * mapper + ["--compile"] * chosen.compile
+
+
+def main() -> None:
+    """Print the table."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--size", nargs=3, type=int, default=[], help="D H W")
+    parser.add_argument("--cases", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="with torch.compile")
+    parser.add_argument("--slice-batch", type=int, default=0, help="at a time; 0: as planned")
+    parser.add_argument("--scaling", action="store_true")
+    parser.add_argument("--small", action="store_true", help=SUPPRESS)
+    parser.add_argument("--task", help=SUPPRESS)
+    parser.add_argument("--passes", help=SUPPRESS)
+    parser.add_argument("--mapper", action="store_true", help=SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.task:
+        print(json.dumps(measure_one(chosen)))
+        return
+    print(f"{machine(chosen.device, chosen.threads)}; medians of {chosen.runs}\n")
+    if chosen.scaling:
+        print_scaling(chosen)
+    else:
+        print_rows(chosen)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""All that an evaluation is about: its files and setting; and its scores, gathered and written."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from liftnet.core.errors import DatasetError
+from liftnet.core.jsonable import write_json, write_text
+from liftnet.core.scores import SCORES_VERSION, CaseScore, ScoreFailure, Scores
+from liftnet.pipeline.score_setting import Setting
+from liftnet.pipeline.score_table import as_csv, report_failures, summarize
+from liftnet.pipeline.scoring import CaseFiles
+from liftnet.version import __version__
+
+__all__ = ["Evaluation", "gather", "part_of_evaluation", "require_scores", "write_scores"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is to be scored, under which setting, and where the scores go."""
+
+    setting: Setting
+    files: tuple[CaseFiles, ...]
+    without_reference: tuple[str, ...]
+    broken: tuple[ScoreFailure, ...]  # files whose JSON is damaged
+    predicted: Path
+    reference: Path
+    source: Path
+    mask: Path | None
+    output: Path
+
+
+def part_of_evaluation(whole: Evaluation, part: slice) -> Evaluation:
+    """A part of the cases; files without a reference are the whole's."""
+    every = {files.case for files in whole.files} | {failure.case for failure in whole.broken}
+    own = set(sorted(every)[part])
+    return replace(
+        whole,
+        files=tuple(files for files in whole.files if files.case in own),
+        broken=tuple(failure for failure in whole.broken if failure.case in own),
+        without_reference=(),
+    )
+
+
+def gather(what: Evaluation, rows: Iterable[CaseScore], failures: Iterable[ScoreFailure]) -> Scores:
+    """Scores in order of their cases, with their summary; the order they came in does not count."""
+    in_order = sorted(rows, key=lambda row: (row.case, row.contrast))
+    failed = sorted([*what.broken, *failures], key=lambda failure: failure.case)
+    return Scores(
+        version=SCORES_VERSION,
+        protocol=what.setting.protocol,
+        task=what.setting.task,
+        dataset=what.setting.dataset,
+        slice_axis=what.setting.slice_axis,
+        predicted_folder=str(what.predicted.absolute()),
+        reference_folder=str(what.reference.absolute()),
+        sources_folder=str(what.source.absolute()) if what.setting.protocol.needs_source else "",
+        summary=summarize(in_order) if in_order else {},
+        cases=tuple(in_order),
+        without_reference=what.without_reference,
+        failures=tuple(failed),
+        liftnet=__version__,
+    )
+
+
+def require_scores(scores: Scores) -> None:
+    """Say why nothing was scored, if so.
+
+    Raises:
+        DatasetError: If there is no row.
+    """
+    if not scores.cases:
+        report_failures(scores.failures)
+        raise DatasetError(
+            "None of the predicted images could be scored",
+            where=scores.predicted_folder,
+            remedy="The lines above say why, case by case.",
+        )
+
+
+def write_scores(folder: Path, scores: Scores, *, label: str = "whole") -> None:
+    """Write scores.csv and scores.json, each whole or not at all.
+
+    Parts on several machines may do so at once: the files of each are its own, by its `label`,
+    until they take the place of the others'.
+    """
+    draft = f".scores.{label}.{os.getpid()}"
+    write_text(folder / f"{draft}.csv", as_csv(scores.cases))
+    (folder / f"{draft}.csv").replace(folder / "scores.csv")
+    write_json(folder / f"{draft}.json", scores)  # comes last: where it is new, both are
+    (folder / f"{draft}.json").replace(folder / "scores.json")

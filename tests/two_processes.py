@@ -1,0 +1,39 @@
+"""Python code run by two processes that know of each other, as torchrun starts them."""
+
+import os
+import socket
+import subprocess
+import sys
+
+
+def run_together(code: str, *arguments: str, processes: int = 2) -> list[str]:
+    """What each process prints.
+
+    Raises:
+        AssertionError: If one fails.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ
+            | {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(processes),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "OMP_NUM_THREADS": "1",
+            },
+        )
+        for rank in range(processes)
+    ]
+    printed = [process.communicate(timeout=120)[0] for process in started]
+    for process, text in zip(started, printed, strict=True):
+        assert process.returncode == 0, text
+    return printed
