@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from zlib_ng import zlib_ng  # three times as fast as zlib
 
 from liftnet.core.dataset import FILE_ENDINGS
 from liftnet.core.errors import DatasetError, GeometryError
@@ -80,6 +79,8 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, ImageInfo]:
 
 def _unpack(data: bytes, limit: int, path: Path) -> bytes:
     """The first `limit` bytes of a file's content, decompressed if it is gzip."""
+    from zlib_ng import zlib_ng  # three times as fast as zlib; not needed to train
+
     if not data.startswith(GZIP_MARK):
         return data
     parts: list[bytes] = []

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +13,7 @@ import torch
 
 from liftnet.core.dataset import FILE_ENDINGS, Case
 from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.plan import Inference
 from liftnet.core.workspace import find_workspace
 from liftnet.ops import normalize
 from liftnet.ops.host_memory import keep_freed_memory
@@ -115,8 +116,18 @@ def predict(
     failures: list[Failure] = []
     made: dict[str, float] = {}  # case -> seconds
 
+    inference = model.plan.inference
+
     def prepare_case(case: Case) -> Prepared | None:
         return _prepare_case(case, model, wanted, output, normalized, continue_prediction)
+
+    def take_less(less: Inference) -> None:
+        nonlocal inference
+        inference = less
+        say(
+            f"warning: memory ran out; from here on {less.slice_batch} slices at a time in "
+            f"{less.passes} pass{'es' if less.passes == 'two' else ''}"
+        )
 
     workers = worker_count(num_processes)
     # Cases are read ahead and written behind while one is synthesized; at most `workers` of
@@ -147,7 +158,9 @@ def predict(
             if prepared is None:
                 advance()
                 continue
-            volumes = _result(failures, case, partial(_synthesize, model, prepared))
+            volumes = _result(
+                failures, case, partial(_synthesize, model, prepared, inference, take_less)
+            )
             if volumes is None:
                 advance()
                 continue
@@ -228,12 +241,16 @@ def _prepare_case(
     )
 
 
-def _synthesize(model: Model, prepared: Prepared) -> np.ndarray:
+def _synthesize(
+    model: Model, prepared: Prepared, inference: Inference, notice: Callable[[Inference], None]
+) -> np.ndarray:
     source = torch.from_numpy(prepared.voxels).to(model.device)
-    plan = model.plan
+    plan = replace(model.plan, inference=inference)
     background = normalize.background_values(plan, prepared.ranges)
     task = load_synthesis(plan.task)
-    made = task.synthesize(plan, model.networks, source, prepared.request, background)
+    made = task.synthesize(
+        plan, model.networks, source, prepared.request, background, notice=notice
+    )
     return made.cpu().numpy()
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from liftnet.core.dataset import Dataset
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.plan import Plan, Schedule
+from liftnet.core.plan import Inference, Plan, Schedule
 from liftnet.core.scores import CaseScore, Comparison, Protocol
 from liftnet.data.store import Store, StoredCase
 
@@ -222,8 +222,12 @@ class SynthesisTask(Task):
         source: Tensor,
         request: Request,
         background: Sequence[float],
+        *,
+        notice: Callable[[Inference], None] | None = None,
     ) -> Tensor:
         """Targets (T, D, H, W) from a prepared source (C, D, H, W), the mean over networks.
+
+        When memory runs out, less is taken at a time, and `notice` is told how.
 
         Both are in network units; `background` is the value of air in each of the C channels.
         """

@@ -16,6 +16,7 @@ import torch
 from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError
 from liftnet.core.geometry import AxisOrder, Geometry, Volume, axis_order, turn
 from liftnet.imageio import read_image, write_image
+from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.pipeline.checkpoint import load_checkpoint, save_checkpoint
 from liftnet.pipeline.plan import plan, read_plan
 from liftnet.pipeline.predict import predict
@@ -274,10 +275,10 @@ def test_a_broken_case_does_not_stop_the_folder(trained, inputs, capsys, monkeyp
     task = type(load_task("missing_modality"))
     synthesize = task.synthesize
 
-    def small_device(self, decided, networks, source, request, background):
+    def small_device(self, decided, networks, source, request, background, *, notice):
         if source.shape[2] == 31 or (len(request.targets) == 2 and request.sources == ("b",)):
             raise torch.OutOfMemoryError("too large")
-        return synthesize(self, decided, networks, source, request, background)
+        return synthesize(self, decided, networks, source, request, background, notice=notice)
 
     monkeypatch.setattr(task, "synthesize", small_device)
     output, failures = run(trained, inputs, num_processes=2)
@@ -369,3 +370,27 @@ def test_killed_and_continued(trained, inputs):
     (output / ".77.other_0002.nii.gz").unlink()
     for name, image in images(fresh).items():
         np.testing.assert_array_equal(image, images(output)[name])
+
+
+def test_what_fits_the_memory_is_learned_once(trained, inputs, monkeypatch, capsys):
+    """The first case finds how many slices fit, the next ones begin with it; results are equal."""
+    whole, _ = run(trained, inputs, "whole")
+    made, tried = VolumeTranslator.synthesize, []
+
+    def limited(self, source, condition, *, slice_batch, keep_features):
+        tried.append(slice_batch)
+        if slice_batch > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return made(self, source, condition, slice_batch=slice_batch, keep_features=keep_features)
+
+    monkeypatch.setattr(VolumeTranslator, "synthesize", limited)
+    capsys.readouterr()
+    less, failures = run(trained, inputs, "less", num_processes=1)
+    assert not failures
+    said = capsys.readouterr().out
+    assert tried[0] > 3 >= tried[-2] == tried[-1]
+    assert said.count("memory ran out") == len(tried) - 2
+    assert f"from here on {tried[-1]} slices at a time in two passes" in said
+    for path in whole.glob("*.nii.gz"):
+        one, two = read_image(path)[0], read_image(less / path.name)[0]
+        np.testing.assert_allclose(one, two, atol=2 + 0.01 * np.abs(one).max())  # bfloat16

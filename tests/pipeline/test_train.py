@@ -331,3 +331,61 @@ def test_rates():
     assert (np.diff(a[10:]) <= 0).all()
     with pytest.raises(PlanError, match="Nothing is left to train"):
         make_optimizer(network, replace(schedule, learning_rates={}))
+
+
+def test_compiling_is_asked_for_on_a_cpu(workspace, monkeypatch, capsys):
+    """By default a CPU does not; with it each stage is, and what cannot be costs one line."""
+    asked = []
+
+    def compile_blocks(network):
+        asked.append(network)
+        return "there is no compiler"
+
+    monkeypatch.setattr(step, "compile_blocks", compile_blocks)
+    train(workspace=workspace, device="cpu", fold=(0,))
+    assert not asked
+    capsys.readouterr()
+    train(workspace=workspace, device="cpu", fold=(1,), compiled=True)
+    assert len(asked) == 1
+    said = capsys.readouterr().out
+    assert f"warning: {STAGE} is not compiled, which is slower: there is no compiler" in said
+
+
+def test_recomputed_training_is_the_same(workspace, unbroken):
+    """Maps that are computed again for the gradient change nothing but time and memory."""
+    plan_file = workspace / "preprocessed" / DATASET / "default" / "plan.json"
+    text = plan_file.read_text()
+    assert '"recompute": false' in text and '"feeding": "resident"' in text
+    changed = text.replace('"recompute": false', '"recompute": true')
+    plan_file.write_text(changed.replace('"feeding": "resident"', '"feeding": "read"'))
+    train(workspace=workspace, device="cpu")
+    one, two = (load_checkpoint(f / LATEST) for f in (run_folder(workspace), unbroken))
+    for name, tensor in two.groups["network"].items():
+        torch.testing.assert_close(one.groups["network"][name], tensor, rtol=1e-3, atol=1e-4)
+
+
+LIGHT = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("SimpleITK", "zlib_ng", "batchgenerators", "acvl_utils"):
+            raise ImportError(f"{name} is not installed")
+
+sys.meta_path.insert(0, Absent())
+import torch
+torch.set_num_threads(1)
+import liftnet.report.figures as figures
+figures.plot_progress = lambda *args: None
+from liftnet.pipeline.train import train
+train(workspace=sys.argv[1], device="cpu")
+"""
+
+
+def test_training_needs_no_image_library(workspace):
+    """On a GPU machine a preprocessed folder is enough: SimpleITK and others may be missing."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, str(workspace)], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert load_checkpoint(run_folder(workspace) / LATEST).facts["step"] == 6

@@ -1,6 +1,6 @@
 """Task B, LiFT-C: synthesize the MR contrasts that a case lacks from those it has."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from liftnet.core.dataset import Dataset, require_channel
 from liftnet.core.errors import DatasetError
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.plan import Plan
+from liftnet.core.plan import Inference, Plan
 from liftnet.core.scores import CaseScore, Comparison
 from liftnet.metrics import mr_protocols
 from liftnet.tasks.base import Budget, Request, Stage, SynthesisTask
@@ -75,9 +75,11 @@ class MissingModality(SynthesisTask):
         source: Tensor,
         request: Request,
         background: Sequence[float],
+        *,
+        notice: Callable[[Inference], None] | None = None,
     ) -> Tensor:
         """Targets (T, D, H, W) in [0, 1]."""
-        return synthesis.synthesize(plan, networks, source, request, background)
+        return synthesis.synthesize(plan, networks, source, request, background, notice=notice)
 
     def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:
         """The metrics of one predicted contrast."""

@@ -1,6 +1,6 @@
 """Task C, LiFT-C in two stages: translate source channels into others, such as MR into CT."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from liftnet.core.dataset import Dataset, require_channel
 from liftnet.core.errors import DatasetError
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.plan import Plan
+from liftnet.core.plan import Inference, Plan
 from liftnet.core.scores import CaseScore, Comparison
 from liftnet.tasks.base import Budget, Request, Stage, SynthesisTask
 from liftnet.tasks.translation import rules, scoring, synthesis
@@ -62,9 +62,11 @@ class Translation(SynthesisTask):
         source: Tensor,
         request: Request,
         background: Sequence[float],
+        *,
+        notice: Callable[[Inference], None] | None = None,
     ) -> Tensor:
         """Targets (T, D, H, W) in network units."""
-        return synthesis.synthesize(plan, networks, source, request, background)
+        return synthesis.synthesize(plan, networks, source, request, background, notice=notice)
 
     def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:
         """The metrics of one predicted target."""
