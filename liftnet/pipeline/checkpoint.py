@@ -38,7 +38,10 @@ def save_checkpoint(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     metadata = {"liftnet": json.dumps({"format": FORMAT_VERSION, **facts})}
+    temporary.touch()
+    mode = temporary.stat().st_mode
     save_file(tensors, temporary, metadata=metadata)
+    temporary.chmod(mode)  # safetensors would let nobody else read it
     if path.exists():
         path.replace(path.with_name(path.name + ".previous"))
     temporary.replace(path)

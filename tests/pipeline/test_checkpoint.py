@@ -78,3 +78,12 @@ def test_finished_steps(tmp_path):
     assert finished_steps(path) == 7
     path.write_bytes(path.read_bytes()[:20])
     assert finished_steps(path) == 0
+
+
+def test_others_may_read_it(tmp_path):
+    """A checkpoint has the permissions of any other new file: a group can share a workspace."""
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    save_checkpoint(path, {"network": {"a": torch.ones(2)}}, {"step": 1})
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert path.stat().st_mode == plain.stat().st_mode
