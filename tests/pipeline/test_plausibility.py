@@ -58,7 +58,7 @@ def replace_network(monkeypatch, trained: Path, change: Change) -> None:
         hu = change(voxels[1] * 1500 + 500)
         made[voxels.shape[1:]] = torch.from_numpy((hu.astype(np.float32) - 500) / 1500)[None]
 
-    def synthesize(self, plan, networks, source, request, background):
+    def synthesize(self, plan, networks, source, request, background, *, notice=None):
         return made[tuple(source.shape[1:])].clone()
 
     monkeypatch.setattr(type(load_task(plan.task)), "synthesize", synthesize)
