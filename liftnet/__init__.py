@@ -6,6 +6,7 @@ from typing import Any
 from liftnet.version import __version__
 
 _FUNCTIONS = (
+    "compare",
     "convert",
     "demo",
     "download",
@@ -16,6 +17,7 @@ _FUNCTIONS = (
     "plan_and_preprocess",
     "predict",
     "preprocess",
+    "probe",
     "train",
 )
 

@@ -18,6 +18,8 @@ COMMANDS = {
     "liftnet_predict": "synthesize absent images for new files, or generate volumes",
     "liftnet_generate": "generate volumes from random numbers; liftnet_predict -n",
     "liftnet_evaluate": "score images against references, or generated volumes",
+    "liftnet_compare": "two or more methods on the same images: paired differences",
+    "liftnet_probe": "look for copies of training volumes among predicted ones",
 }
 
 

@@ -17,7 +17,7 @@ from liftnet.pipeline.cohort_volumes import Volumes
 from liftnet.pipeline.parallel import in_parallel, threads_shared_by
 from liftnet.pipeline.progress import progress
 
-__all__ = ["Matrices", "measure_distances", "nearest_rows", "spread_rows"]
+__all__ = ["Matrices", "absolute_distances", "measure_distances", "nearest_rows", "spread_rows"]
 
 BLOCK_NUMBERS = 2**22  # ours: 16 MiB of float32 per worker, and about as much again twice
 UNIT = 2.0  # LiFT App. D: errors in units of [-1, 1]; `Volumes` are in [0, 1]
@@ -57,6 +57,15 @@ def measure_distances(cohorts: Cohorts, workers: int) -> Matrices:
             )
             for job in jobs
         }
+
+
+def absolute_distances(first: Volumes, second: Volumes, workers: int) -> np.ndarray:
+    """The mean absolute difference of each volume from each of others (N, M), in [0, 1]."""
+    blocks = _blocks(first, second)
+    with progress("Distances", len(blocks), unit="block") as advance, threads_shared_by(workers):
+        return _over_blocks(
+            mean_absolute_distances, first.rows, second.rows, blocks, workers, advance
+        )
 
 
 def spread_rows(matrices: Matrices, control: Control | None) -> list[CohortRow]:

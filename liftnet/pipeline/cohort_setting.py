@@ -26,7 +26,7 @@ FEWEST = 2  # volumes that have a spread
 class CohortFiles:
     """The volumes of one cohort: name -> file."""
 
-    what: str  # "generated", "real" or "training"
+    what: str  # "generated", "real", "training"; of a probe "predicted", "held_out"
     folder: Path
     files: Mapping[str, Path]
 
@@ -152,15 +152,18 @@ def _find_model(
     return load_model(run, task, [fold], mapper=True, checkpoint="best", device=device), ""
 
 
-def find_cohorts(folders: Mapping[str, Path], digits: str) -> tuple[list[CohortFiles], str]:
+def find_cohorts(
+    folders: Mapping[str, Path], digits: str, *, fewest: int = FEWEST
+) -> tuple[list[CohortFiles], str]:
     """The files of each cohort in one channel, and the channel's digits.
 
     Args:
         folders: "generated", "real" and perhaps "training" -> folder.
         digits: of the channel; "" takes the only one that all cohorts have.
+        fewest: volumes that each cohort must have.
 
     Raises:
-        DatasetError: If there is no such channel, or a cohort has fewer than two volumes.
+        DatasetError: If there is no such channel, or a cohort has too few volumes.
     """
     found = {what: find_images(folder, what)[0] for what, folder in folders.items()}
     channels = {what: {d for case in cases.values() for d in case} for what, cases in found.items()}
@@ -185,9 +188,9 @@ def find_cohorts(folders: Mapping[str, Path], digits: str) -> tuple[list[CohortF
         for what, cases in found.items()
     ]
     for cohort in cohorts:
-        if len(cohort.files) < FEWEST:
+        if len(cohort.files) < fewest:
             raise DatasetError(
-                f"A cohort needs at least {FEWEST} volumes, the {cohort.what} one has "
+                f"A cohort needs at least {fewest} volumes, the {cohort.what} one has "
                 f"{len(cohort.files)} in channel {channel}",
                 where=str(cohort.folder),
                 remedy="Add volumes; a hundred or more give steady numbers.",

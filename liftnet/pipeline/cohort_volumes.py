@@ -19,7 +19,7 @@ from liftnet.pipeline.cohort_setting import CohortFiles, CohortSetting
 from liftnet.pipeline.parallel import in_parallel
 from liftnet.pipeline.preprocess import prepare
 
-__all__ = ["Volumes", "network_limits", "read_cohort"]
+__all__ = ["Volumes", "network_limits", "read_cohort", "store_cohort"]
 
 STORED = np.float16  # as preprocessed cases; errs by at most 2.4e-4 in [0, 1]
 SMALLEST_SIDE = 3  # of a window of SSIM
@@ -104,11 +104,38 @@ def read_cohort(
         LiftnetError: If a file cannot be used or has another size, or the disk is too small.
     """
 
+    def place(path: Path) -> np.ndarray:
+        volume, _ = read_case({setting.target or "image": path}, where=path.name)
+        return _onto_grid(volume, setting)
+
+    return store_cohort(cohort, place, folder, workers, advance, shape)
+
+
+def store_cohort(
+    cohort: CohortFiles,
+    place: Callable[[Path], np.ndarray],
+    folder: Path,
+    workers: int,
+    advance: Callable[[], None],
+    shape: Shape | None = None,
+) -> Volumes:
+    """The volumes of a cohort as a function reads them (D, H, W), stored in a folder.
+
+    Args:
+        cohort: its files.
+        place: reads a file onto the common grid, in [0, 1].
+        folder: where `cohort.what`.npy is written.
+        workers: files read at the same time.
+        advance: called after each file.
+        shape: the size that all must have; by default that of the first.
+
+    Raises:
+        LiftnetError: If a file cannot be used or has another size, or the disk is too small.
+    """
+
     def work(item: tuple[int, Path]) -> np.ndarray:
-        where = item[1].name
         try:
-            volume, _ = read_case({setting.target or "image": item[1]}, where=where)
-            return _onto_grid(volume, setting)
+            return place(item[1])
         except LiftnetError as error:
             error.where = str(item[1])
             raise
@@ -128,7 +155,7 @@ def read_cohort(
             )
         stored[number] = voxels
         advance()
-    assert stored is not None  # a cohort has two files at least
+    assert stored is not None  # a cohort has a file at least
     return Volumes(tuple(cohort.files), stored)
 
 

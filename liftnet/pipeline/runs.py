@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,7 +76,10 @@ def prepare_run(folder: Path, plan: Plan, *, continue_training: bool, restart: b
         )
     if restart:
         for old in folder.glob("*/*"):
-            old.unlink()
+            if old.is_dir():
+                shutil.rmtree(old)
+            else:
+                old.unlink()
         begun = False
     if begun and plan_digest(read_plan(path)) != plan_digest(plan):
         raise CheckpointError(

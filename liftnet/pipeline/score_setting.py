@@ -19,7 +19,15 @@ from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan
 from liftnet.tasks import load_task, task_names
 
-__all__ = ["Facts", "Setting", "find_setting", "has_own_numbers", "read_facts"]
+__all__ = [
+    "Facts",
+    "Known",
+    "Setting",
+    "find_known",
+    "find_setting",
+    "has_own_numbers",
+    "read_facts",
+]
 
 DEFAULT_TASK = "missing_modality"  # where neither a JSON file nor a dataset names the task
 DEFAULT_SLICE_AXIS = "axial"  # LiFT: all three tasks
@@ -44,6 +52,20 @@ class Channels:
 
     predicted: Mapping[str, Channel] = field(default_factory=dict)
     sources: Mapping[str, Channel] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of images: task, dataset and plan, and names by the digits of a file name."""
+
+    task: str  # "" if it is not known
+    dataset: str  # "" if it is not known
+    plan: Plan | None
+    slice_axis: str
+    names: Mapping[str, str]
+    modalities: Mapping[str, Modality]
+    source_names: Mapping[str, str]
+    own_numbers: bool  # whether targets are numbered apart from sources
 
 
 @dataclass(frozen=True)
@@ -116,9 +138,7 @@ def find_setting(
     dataset: int | str | None,
     workspace: Path | str | None,
 ) -> Setting:
-    """Task, channel names and slice axis: from the dataset asked for, or the one that predicted.
-
-    Where neither is there, from the raw dataset in which the references lie.
+    """Protocol, task, channel names and slice axis, as `find_known` has them.
 
     Args:
         facts: channel digits -> the JSON facts of its predicted images.
@@ -131,6 +151,40 @@ def find_setting(
         PlanError: If the task has no such protocol.
         DatasetError: If the dataset asked for is not there.
     """
+    known = find_known(facts, reference=reference, dataset=dataset, workspace=workspace)
+    task = known.task or _task_with(protocol)
+    return Setting(
+        protocol=_find_protocol(task, protocol),
+        task=task,
+        dataset=known.dataset,
+        slice_axis=known.slice_axis,
+        names=known.names,
+        modalities=known.modalities,
+        source_names=known.source_names,
+        own_numbers=known.own_numbers,
+    )
+
+
+def find_known(
+    facts: Mapping[str, list[Facts]],
+    *,
+    reference: Path,
+    dataset: int | str | None,
+    workspace: Path | str | None,
+) -> Known:
+    """Task, channel names and slice axis: from the dataset asked for, or the one that predicted.
+
+    Where neither is there, from the raw dataset in which the references lie.
+
+    Args:
+        facts: channel digits -> the JSON facts of its predicted images.
+        reference: the folder of references.
+        dataset: id or name, or None.
+        workspace: the workspace folder.
+
+    Raises:
+        DatasetError: If the dataset asked for is not there.
+    """
     listed = [fact for group in facts.values() for fact in group]
     first = {digits: group[0] for digits, group in facts.items() if group}
     space = find_workspace(workspace)
@@ -139,7 +193,7 @@ def find_setting(
     slice_axis, own_numbers = DEFAULT_SLICE_AXIS, has_own_numbers(reference)
     path = space.plan_file(name, _only(fact.plan for fact in listed) or DEFAULT_PLAN)
     description = _describe(space.raw / name if name else None, reference, dataset is not None)
-    found = None
+    found, plan = None, None
     if name and path.is_file():
         plan = read_plan(path)
         task, slice_axis, found = plan.task, plan.grid.slice_axis, _planned(plan)
@@ -160,11 +214,10 @@ def find_setting(
         modalities = {digits: channel.modality for digits, channel in found.predicted.items()}
         source_names = {digits: channel.name for digits, channel in found.sources.items()}
         own_numbers = found.sources != found.predicted
-    task = task or _task_with(protocol)
-    return Setting(
-        protocol=_find_protocol(task, protocol),
+    return Known(
         task=task,
         dataset=name,
+        plan=plan,
         slice_axis=slice_axis,
         names=names,
         modalities=modalities,

@@ -16,7 +16,7 @@ from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.score_setting import Facts, Setting, read_facts
 from liftnet.tasks import load_synthesis
 
-__all__ = ["CaseFiles", "Pair", "find_files", "find_images", "score_all"]
+__all__ = ["CaseFiles", "Pair", "find_files", "find_images", "read_turned", "score_all"]
 
 SHOWN_NAMES = 4  # ours: enough of each folder's names to see what is different
 CANONICAL = "axial"  # the order (z, y, x) in which images are compared
@@ -160,7 +160,7 @@ def _message(error: LiftnetError, case: str) -> str:
 def _read_references(files: CaseFiles) -> tuple[dict[str, np.ndarray], Geometry]:
     """Every reference image of the case, which must share one grid."""
     digits = files.pairs[0].channel
-    first, geometry = _read_turned(files.references[digits])
+    first, geometry = read_turned(files.references[digits])
     images = {digits: first}
     for other, path in files.references.items():
         if other != digits:
@@ -205,7 +205,7 @@ def _read_mask(files: CaseFiles, setting: Setting, geometry: Geometry) -> np.nda
 
 def _read_on(geometry: Geometry, path: Path, pair: str) -> np.ndarray:
     """An image that must lie on this grid, whatever the order of its stored axes."""
-    image, own = _read_turned(path)
+    image, own = read_turned(path)
     if difference := geometry.differs(own):
         raise GeometryError(
             f"{pair} lie on different grids: {difference}",
@@ -215,8 +215,12 @@ def _read_on(geometry: Geometry, path: Path, pair: str) -> np.ndarray:
     return image
 
 
-def _read_turned(path: Path) -> tuple[np.ndarray, Geometry]:
-    """An image (D = z, H = y, W = x) and its grid."""
+def read_turned(path: Path) -> tuple[np.ndarray, Geometry]:
+    """An image (D = z, H = y, W = x) and its grid.
+
+    Raises:
+        LiftnetError: If it cannot be read, or holds NaN or infinite values.
+    """
     voxels, info = read_image(path)
     if not np.isfinite(voxels).all():
         raise DatasetError(

@@ -30,6 +30,7 @@ from liftnet.ops.processes import (
     world_size,
 )
 from liftnet.pipeline.checkpoint import finished_steps
+from liftnet.pipeline.events import EVENTS, open_events, write_row
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import note_known
 from liftnet.pipeline.progress import keep_quiet, progress, say
@@ -219,6 +220,7 @@ def train_stage(
     label = f"Train {stage.name}, {folder.parent.name}"
     with (
         closing(feed),
+        open_events(folder / EVENTS, after=run.step) as events,
         _stop_signals() as signals,
         progress(label, schedule.num_steps, done=run.step, unit="step") as advance,
     ):
@@ -241,11 +243,14 @@ def train_stage(
             if logged:
                 row = mean_row(run, schedule, seconds, waited=feed.waited)
                 append_log(folder, log, row)
+                write_row(events, row)
                 seconds = feed.waited = 0.0
             advance(note=status(log, run))
 
             # Validate, save.
-            result = validate(run, stage, store, validation, folder, log) if validated else None
+            result = (
+                validate(run, stage, store, validation, folder, log, events) if validated else None
+            )
             alarmed = result is not None and result.alarm is not None
             if due or stopped or alarmed or run.step == schedule.num_steps:
                 save_run(run, folder)

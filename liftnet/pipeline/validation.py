@@ -1,18 +1,22 @@
 """Whole volumes scored while a network is trained; the best network is kept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from liftnet.core.geometry import Placement
 from liftnet.data.store import Store
 from liftnet.ops.processes import alone, from_first, is_first
 from liftnet.pipeline.checkpoint import save_checkpoint
+from liftnet.pipeline.events import Events, write_images, write_row
 from liftnet.pipeline.runs import BEST
 from liftnet.pipeline.training_state import Run, append_log
 from liftnet.tasks.base import Stage, Validation
 
-__all__ = ["validate"]
+__all__ = ["stored_spacing", "validate", "with_errors"]
 
 
 def validate(
@@ -22,6 +26,7 @@ def validate(
     cases: Sequence[str],
     folder: Path,
     log: list[dict[str, Any]],
+    events: Events,
 ) -> Validation:
     """Score the averaged network on whole volumes, keep it if it is the best, draw the picture.
 
@@ -31,7 +36,7 @@ def validate(
         received: Validation = from_first(None)
         return received
     with alone():
-        result = _validate(run, stage, store, cases, folder, log)
+        result = _validate(run, stage, store, cases, folder, log, events)
     from_first(replace(result, images={}))
     return result
 
@@ -43,6 +48,7 @@ def _validate(
     cases: Sequence[str],
     folder: Path,
     log: list[dict[str, Any]],
+    events: Events,
 ) -> Validation:
     from liftnet.report.figures import Thumbnail, plot_progress
 
@@ -61,17 +67,42 @@ def _validate(
             {"network": run.average.state_dict()},
             {"step": run.step, "score": result.score, "details": result.details},
         )
-    append_log(
-        folder, log,
-        {
-            "step": run.step,
-            "validation": result.score,
-            f"validation_{result.metric}": result.details,
-        },
-    )  # fmt: skip
+    row = {
+        "step": run.step,
+        "validation": result.score,
+        f"validation_{result.metric}": result.details,
+    }
+    append_log(folder, log, row)
+    write_row(events, row)
     thumbnails = []
     if result.images:
-        spacing = store.describe(some[0]).placement.source.spacing_mm
-        thumbnails = [Thumbnail(some[0], tuple(result.images.items()), spacing)]
-    plot_progress(log, thumbnails, folder / "progress.png")
+        spacing = stored_spacing(store.describe(some[0]).placement)
+        images = with_errors(result.images)
+        write_images(events, run.step, some[0], images, spacing)
+        title = f"{some[0]} at step {run.step}, middle slices"
+        thumbnails = [Thumbnail(title, tuple(images.items()), spacing)]
+    title = f"{folder.name}, {folder.parent.name}: step {run.step} of {stage.schedule.num_steps}"
+    plot_progress(log, thumbnails, folder / "progress.png", title)
     return result
+
+
+def stored_spacing(placement: Placement) -> tuple[float, float, float]:
+    """The spacing (mm) of a preprocessed case along D, H, W."""
+    d, h, w = (
+        placement.source.spacing_mm[axis] * (stop - start) / size
+        for axis, start, stop, size in zip(
+            placement.axes.order, placement.start, placement.stop, placement.shape, strict=True
+        )
+    )
+    return d, h, w
+
+
+def with_errors(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same images, and after them the absolute error of each that has a reference."""
+    errors = {}
+    for label, predicted in images.items():
+        truth = images.get(label.replace("predicted", "reference"))
+        if truth is not None and "predicted" in label:
+            error = np.abs(predicted.astype(np.float32) - truth.astype(np.float32))
+            errors[label.replace("predicted", "|error|")] = error
+    return {**images, **errors}

@@ -11,22 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from liftnet.report.panels import draw_curves, progress_panels
-
-Array = NDArray[Any]
-Spacing = tuple[float, float, float]
-Slices = tuple[int, int, int]
+from liftnet.report.planes import (
+    Array,
+    Spacing,
+    draw_planes,
+    fullest_slices,
+    row_height,
+    shared_windows,
+    three_planes,
+    window_of,
+)
 
 WIDTH = 13.0  # ours: inches, readable on a laptop screen
+PANEL_HEIGHT = 2.6  # ours: inches, three rows of curves on one screen
 MAX_BYTES = 1_400_000  # ours: small enough to mail and to embed in a page
 RESOLUTIONS = (130, 100, 75, 55, 40)  # ours: dots per inch, the first that stays under MAX_BYTES
-WINDOW_PERCENTILES = (0.5, 99.5)  # ours: a few outliers must not darken the rest
-ERROR_COLOURS = "viridis"  # ours: even in lightness and safe for colour-blind readers
-FINE_VOXELS = 128  # ours: from here on a voxel is smaller than a dot and is averaged
-GAP_MM = 4.0  # ours: between the planes of one volume
 SHEET_COLUMNS = 4  # ours: eight samples in two rows, as wide as a screen
 SHEET_GAP = 0.12  # ours: inches on each side, so that samples stand apart
 
@@ -37,7 +39,7 @@ class Thumbnail:
 
     title: str
     images: tuple[tuple[str, Array], ...]
-    """(label, (D, H, W)). "predicted" takes the window of "reference"; "|...|" is an error map."""
+    """(label, (D, H, W)); which share a window, says `shared_windows`; "|error|" is a map."""
     spacing_mm: Spacing
 
 
@@ -57,61 +59,40 @@ class MontageRow:
     """Unit of predicted and reference, for the colour bar: HU, a.u."""
     lesion: Array | None = None
     """(D, H, W), positive in the lesion: the slices with most of it are shown."""
-
-
-def three_planes(volume: Array, *, at: Slices | None = None) -> tuple[Array, Array, Array]:
-    """Return axial (anterior up), coronal and sagittal (superior up) slices of a (D, H, W) volume.
-
-    The patient's left is on the right of axial and coronal slices, and the front on the left of
-    sagittal ones.
-
-    Args:
-        volume: (D, H, W) in canonical axes.
-        at: Index of the slice along D, H and W; None takes the centre.
-
-    Raises:
-        ValueError: If the volume is not 3D or `at` lies outside it.
-    """
-    if volume.ndim != 3:
-        raise ValueError(f"expected a (D, H, W) volume, got shape {volume.shape}")
-    d, h, w = at if at is not None else tuple(side // 2 for side in volume.shape)
-    if not all(0 <= i < side for i, side in zip((d, h, w), volume.shape, strict=True)):
-        raise ValueError(f"expected slices inside shape {volume.shape}, got {(d, h, w)}")
-    return volume[d], volume[::-1, h], volume[::-1, :, w]
-
-
-def fullest_slices(lesion: Array) -> Slices | None:
-    """Return the slice with most positive voxels along each axis, or None if there is none."""
-    inside = lesion > 0
-    if not inside.any():
-        return None
-    d, h, w = (int(inside.sum(axis=axes).argmax()) for axes in ((1, 2), (0, 2), (0, 1)))
-    return d, h, w
+    reference_label: str = "reference"
+    error_label: str = "|error|"
 
 
 def plot_progress(
-    log: Sequence[Mapping[str, Any]], thumbnails: Sequence[Thumbnail], path: Path
+    log: Sequence[Mapping[str, Any]],
+    thumbnails: Sequence[Thumbnail],
+    path: Path,
+    title: str = "",
 ) -> None:
     """Write a PNG of the training curves, with rows of three-plane thumbnails below.
 
     Args:
-        log: Training rows (step, loss and its terms, learning_rate by submodule, seconds_per_step)
-            and validation rows (step, validation, validation_<metric> by channel), in any order.
+        log: Training rows (step, loss and its terms, learning_rate by submodule, seconds_per_step,
+            waited_per_step) and validation rows (step, validation, validation_<metric> by name),
+            in any order.
         thumbnails: One row of pictures each.
         path: Where the PNG goes; its folder exists.
+        title: One line above all.
     """
     from matplotlib.figure import Figure
 
     panels = progress_panels(log)
-    columns = 2 if len(panels) <= 4 else 3
+    columns = 2 if len(panels) <= 6 else 3  # ours: two leave room for legends beside the curves
     rows = -(-len(panels) // columns)
-    heights = [3.0 * rows + 0.2]
+    heights = [PANEL_HEIGHT * rows + 0.2]
     for thumbnail in thumbnails:
         first = thumbnail.images[0][1] if thumbnail.images else np.zeros((1, 1, 1))
         cell = min(WIDTH / max(1, len(thumbnail.images)), 3.2)
-        heights.append(_row_height(first, thumbnail.spacing_mm, cell))
+        heights.append(row_height(first, thumbnail.spacing_mm, cell))
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    if title:
+        parts[0].suptitle(title, fontsize=12, x=0.01, ha="left", fontweight="bold")
     grid = parts[0].subplots(rows, columns, squeeze=False)
     for index, axes in enumerate(grid.flat):
         if index < len(panels):
@@ -145,7 +126,7 @@ def montage(rows: Sequence[MontageRow], path: Path, *, title: str) -> None:
     columns = most + (3 if any(row.reference is not None for row in rows) else 1)
     width = 2.6 * columns + 0.6
     rows = [_cropped(row) for row in rows]
-    heights = [_row_height(row.predicted, row.spacing_mm, width / columns) for row in rows]
+    heights = [row_height(row.predicted, row.spacing_mm, width / columns) for row in rows]
     figure = Figure(figsize=(width, sum(heights) + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=13)
     parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -180,16 +161,16 @@ def sample_sheet(
     columns = min(len(samples), SHEET_COLUMNS)
     rows = -(-len(samples) // columns)
     cell = WIDTH / SHEET_COLUMNS
-    height = rows * _row_height(samples[0][1], spacing_mm, cell) + 0.4
+    height = rows * row_height(samples[0][1], spacing_mm, cell) + 0.4
     layout = ConstrainedLayoutEngine(w_pad=SHEET_GAP)
     figure = Figure(figsize=(columns * cell, height), layout=layout)
     figure.suptitle(title, fontsize=11)
     seen = [plane.reshape(-1) for _, volume in samples for plane in three_planes(volume)]
-    window = _window(np.concatenate(seen))
+    window = window_of(np.concatenate(seen))
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.set_axis_off()
     for axes, (label, volume) in zip(figure.axes, samples, strict=False):
-        _draw_planes(axes, volume, spacing_mm, window)
+        draw_planes(axes, volume, spacing_mm, window)
         axes.set_title(label, fontsize=10)
     _save(figure, path)
 
@@ -218,22 +199,22 @@ def _draw_case(part: Any, grid: Any, row: MontageRow, most: int) -> None:
     at = fullest_slices(row.lesion) if row.lesion is not None else None
     first = most - len(row.sources)
     for axes, (channel, volume) in zip(grid[first:most], row.sources, strict=True):
-        _draw_planes(axes, volume, row.spacing_mm, _window(volume), at=at)
+        draw_planes(axes, volume, row.spacing_mm, window_of(volume), at=at)
         axes.set_title(f"source {channel}", fontsize=10)
     truth = row.predicted if row.reference is None else row.reference
-    _draw_planes(grid[most], row.predicted, row.spacing_mm, _window(truth), at=at)
+    draw_planes(grid[most], row.predicted, row.spacing_mm, window_of(truth), at=at)
     grid[most].set_title(f"predicted {row.target}".rstrip(), fontsize=10)
     if row.reference is None:
         return
-    _draw_planes(grid[most + 1], row.reference, row.spacing_mm, _window(truth), at=at)
-    grid[most + 1].set_title(f"reference {row.target}".rstrip(), fontsize=10)
+    draw_planes(grid[most + 1], row.reference, row.spacing_mm, window_of(truth), at=at)
+    grid[most + 1].set_title(f"{row.reference_label} {row.target}".rstrip(), fontsize=10)
     error = np.abs(row.predicted.astype(np.float32) - row.reference.astype(np.float32))
-    window = (0.0, _window(error)[1])
-    drawn = _draw_planes(grid[most + 2], error, row.spacing_mm, window, at=at, error=True)
-    grid[most + 2].set_title("|error|", fontsize=10)
+    window = (0.0, window_of(error)[1])
+    drawn = draw_planes(grid[most + 2], error, row.spacing_mm, window, at=at, error=True)
+    grid[most + 2].set_title(row.error_label, fontsize=10)
     grid[-1].set_axis_on()
     bar = part.colorbar(drawn, cax=grid[-1], extend="max")
-    bar.set_label(f"|error| [{row.unit}]", fontsize=9)
+    bar.set_label(f"{row.error_label} [{row.unit}]", fontsize=9)
     bar.ax.tick_params(labelsize=8)
 
 
@@ -241,71 +222,13 @@ def _draw_thumbnail(part: Any, thumbnail: Thumbnail) -> None:
     """Draw one row of three-plane pictures with a label above each."""
     part.suptitle(thumbnail.title, fontsize=11, x=0.01, ha="left", fontweight="bold")
     grid = part.subplots(1, max(1, len(thumbnail.images)), squeeze=False)[0]
-    truth = next((v for label, v in thumbnail.images if label.startswith("reference")), None)
+    windows = shared_windows(thumbnail.images)
     for axes in grid:
         axes.set_axis_off()
-    for axes, (label, volume) in zip(grid, thumbnail.images, strict=False):
-        error = label.startswith("|")
-        window = _window(truth if truth is not None and label.startswith("predicted") else volume)
-        if error:
-            window = (0.0, window[1])
-        _draw_planes(axes, volume, thumbnail.spacing_mm, window, error=error)
-        axes.set_title(f"{label}, 0 to {window[1]:.4g}" if error else label, fontsize=10)
-
-
-def _draw_planes(
-    axes: Any,
-    volume: Array,
-    spacing_mm: Spacing,
-    window: tuple[float, float],
-    *,
-    at: Slices | None = None,
-    error: bool = False,
-) -> Any:
-    """Return the last image drawn: axial on the left, coronal above sagittal on the right."""
-    depth, height, width = (n * s for n, s in zip(volume.shape, spacing_mm, strict=True))
-    right = width + GAP_MM
-    total, tall = right + max(width, height), max(height, 2 * depth + GAP_MM)
-    middle, centre = tall / 2, right + max(width, height) / 2
-    extents = (
-        (0, width, middle - height / 2, middle + height / 2),
-        (centre - width / 2, centre + width / 2, middle + GAP_MM / 2, middle + GAP_MM / 2 + depth),
-        (
-            centre - height / 2,
-            centre + height / 2,
-            middle - GAP_MM / 2 - depth,
-            middle - GAP_MM / 2,
-        ),
-    )
-    colours = ERROR_COLOURS if error else "gray"
-    kind = "nearest" if max(volume.shape) < FINE_VOXELS else "auto"
-    low, high = window
-    drawn = None
-    for plane, extent in zip(three_planes(volume, at=at), extents, strict=True):
-        drawn = axes.imshow(
-            plane, cmap=colours, vmin=low, vmax=high, extent=extent, interpolation=kind
-        )
-    axes.set_xlim(0, total)
-    axes.set_ylim(0, tall)
-    axes.set_aspect("equal")
-    return drawn
-
-
-def _row_height(volume: Array, spacing_mm: Spacing, width: float) -> float:
-    """Return the height in inches of a row of pictures this wide in inches, labels included."""
-    depth, height, wide = (n * s for n, s in zip(volume.shape, spacing_mm, strict=True))
-    tall, total = max(height, 2 * depth + GAP_MM), wide + GAP_MM + max(wide, height)
-    return float(width * tall / total + 0.65)
-
-
-def _window(volume: Array) -> tuple[float, float]:
-    """Return the intensities drawn black and white: percentiles of what is finite and not 0."""
-    values = volume[np.isfinite(volume) & (volume != 0)]
-    if values.size == 0:
-        return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(values, WINDOW_PERCENTILES))
-    low = min(low, 0.0)  # 0 is the background of a skull-stripped image
-    return (low, high) if high > low else (low, low + 1.0)
+    for axes, (label, volume), window in zip(grid, thumbnail.images, windows, strict=False):
+        error = "|error|" in label
+        draw_planes(axes, volume, thumbnail.spacing_mm, window, error=error)
+        axes.set_title(f"{label}, 0 to {window[1]:.2g}" if error else label, fontsize=10)
 
 
 def _save(figure: Any, path: Path) -> None:

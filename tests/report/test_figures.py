@@ -1,5 +1,8 @@
 """Figures are readable PNG files in the right orientation, also when something is missing."""
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,11 @@ from liftnet.report import figures
 from liftnet.report.figures import (
     MontageRow,
     Thumbnail,
-    fullest_slices,
     montage,
     plot_progress,
     sample_sheet,
-    three_planes,
 )
-from liftnet.report.panels import progress_panels, running_mean
+from liftnet.report.panels import draw_curves, progress_panels, running_mean
 
 SPACING = (3.5, 2.0, 2.5)
 SHAPE = (6, 9, 8)
@@ -35,7 +36,8 @@ def training_log(steps: int) -> list[dict[str, Any]]:
     for step in range(1, steps + 1):
         terms = {"loss": 1 / step, "l1": 0.5 / step, "delta_z": 0.1}
         rates = {"translator": 2e-5, "mixer": 2e-4}
-        rows.append({"step": step, **terms, "learning_rate": rates, "seconds_per_step": 0.3})
+        seconds = {"seconds_per_step": 0.4, "waited_per_step": 0.1}
+        rows.append({"step": step, **terms, "learning_rate": rates, **seconds})
         if step % 5 == 0:
             psnr = {"t1n": 20.0 + step, "t2f": 21.0}
             rows.append({"step": step, "validation": abs(step - 12), "validation_psnr": psnr})
@@ -55,44 +57,6 @@ def check_png(path: Path) -> np.ndarray:
 def coloured(pixels: np.ndarray) -> bool:
     """Return whether any pixel is far from grey."""
     return bool((np.ptp(pixels[..., :3], axis=-1) > 0.3).any())
-
-
-def test_three_planes_turn_the_marked_corner() -> None:
-    """The superior, posterior, left corner appears where a radiologist expects it."""
-    volume = np.zeros(SHAPE)
-    volume[-1, -1, -1] = 1
-    axial, coronal, sagittal = three_planes(volume, at=(5, 8, 7))
-    assert axial.shape == (9, 8) and axial[-1, -1] == 1  # posterior at the bottom, left at right
-    assert coronal.shape == (6, 8) and coronal[0, -1] == 1  # superior at the top, left at right
-    assert sagittal.shape == (6, 9) and sagittal[0, -1] == 1  # posterior on the right
-    assert axial.sum() == coronal.sum() == sagittal.sum() == 1
-
-
-def test_three_planes_take_the_centre_by_default() -> None:
-    """Without an index the slices pass through the central voxel."""
-    volume = np.arange(np.prod(SHAPE)).reshape(SHAPE)
-    centre = volume[3, 4, 4]
-    axial, coronal, sagittal = three_planes(volume)
-    assert axial[4, 4] == centre and coronal[-1 - 3, 4] == centre and sagittal[-1 - 3, 4] == centre
-
-
-def test_three_planes_refuse_wrong_calls() -> None:
-    """A channel axis or an index outside is named in the message."""
-    with pytest.raises(
-        ValueError, match=r"expected a \(D, H, W\) volume, got shape \(1, 6, 9, 8\)"
-    ):
-        three_planes(np.zeros((1, *SHAPE)))
-    with pytest.raises(ValueError, match=r"expected slices inside shape \(6, 9, 8\), got"):
-        three_planes(np.zeros(SHAPE), at=(0, 0, 8))
-
-
-def test_fullest_slices_find_the_lesion() -> None:
-    """Every axis gets the slice with most lesion, and no lesion gives none."""
-    lesion = np.zeros(SHAPE, np.uint8)
-    assert fullest_slices(lesion) is None
-    lesion[4, 2:5, 6] = 2
-    lesion[1, 3, 6] = 1
-    assert fullest_slices(lesion) == (4, 3, 6)
 
 
 def test_progress_of_a_whole_run(tmp_path: Path) -> None:
@@ -139,20 +103,93 @@ def test_progress_with_odd_thumbnails(tmp_path: Path) -> None:
 def test_panels_sort_the_log() -> None:
     """Each number reaches its panel; a repeated step takes the later row; text is left out."""
     log = [{"step": 4, "loss": 9.0}, *training_log(10), {"step": 2, "loss": 7.0, "stage": "volume"}]
-    panels = {panel.title: panel for panel in progress_panels(log)}
-    assert list(panels) == [
-        "loss",
-        "validation, lower is better",
-        "validation psnr",
+    panels = progress_panels(log)
+    assert [panel.title for panel in panels] == [
+        "loss and its terms",
+        "validation score, lower is better",
+        "validation PSNR [dB], higher is better",
         "learning rate",
-        "seconds per step",
+        "seconds per step, 25% of the time waiting for data",
     ]
-    assert set(panels["loss"].curves) == {"loss", "l1", "delta_z"}
-    steps, values = panels["loss"].curves["loss"]
+    losses, score, psnr, rates, seconds = (panel.curves for panel in panels)
+    assert set(losses) == {"loss", "l1", "delta z"}
+    steps, values = losses["loss"]
     np.testing.assert_array_equal(steps, np.arange(1, 11))
     np.testing.assert_allclose(values[[1, 3, 9]], [7.0, 1 / 4, 1 / 10])
-    np.testing.assert_allclose(panels["validation psnr"].curves["t1n"][1], [25, 30])
-    assert set(panels["learning rate"].curves) == {"translator", "mixer"}
+    np.testing.assert_allclose(score["score"], [[5, 10], [7, 2]])
+    np.testing.assert_allclose(psnr["t1n"][1], [25, 30])
+    assert set(rates) == {"translator", "mixer"}
+    assert set(seconds) == {"in all", "waiting for data"}
+    np.testing.assert_allclose(seconds["waiting for data"][1], 0.1)
+
+
+def test_old_logs_have_no_waiting() -> None:
+    """A log without the seconds waited shows the seconds alone."""
+    panel = progress_panels([{"step": 1, "seconds_per_step": 0.5}])[-1]
+    assert panel.title == "seconds per step" and set(panel.curves) == {"in all"}
+
+
+def test_numbers_of_other_sizes_get_panels_of_their_own() -> None:
+    """Decibels do not flatten a ratio; curves keep their order, and titles say what is shown."""
+    details = {"psnr": 30.0, "components": 21.0, "sharpness": 0.9, "broken": float("nan")}
+    log = [{"step": step, "validation_reconstruction": details} for step in (1, 2)]
+    found = {panel.title: list(panel.curves) for panel in progress_panels(log)[2:-2]}
+    assert found == {
+        "validation reconstruction: sharpness, broken": ["sharpness", "broken"],
+        "validation reconstruction: psnr, components": ["psnr", "components"],
+    }
+
+
+@pytest.mark.parametrize(("term", "logarithmic"), [(0.5, True), (-0.5, False), (np.nan, True)])
+def test_logarithmic_where_everything_is_positive(term: float, logarithmic: bool) -> None:
+    """A term below zero would vanish on a logarithmic axis, so it gets an even one."""
+    log = [{"step": step, "loss": 1.0, "l1": 0.5, "drift": term} for step in range(1, 9)]
+    assert progress_panels(log)[0].logarithmic is logarithmic
+
+
+def test_the_only_term_is_not_drawn_twice() -> None:
+    """With one term the loss is that term."""
+    log = [{"step": step, "loss": 1.0, "drift": 1.0} for step in range(1, 9)]
+    assert set(progress_panels(log)[0].curves) == {"loss"}
+
+
+def test_legends_stand_beside_the_curves() -> None:
+    """No legend covers a curve, and the best score stands in the title."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 10), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = progress_panels(training_log(40))
+    panels[3] = replace(panels[3], curves={"mixer": panels[3].curves["mixer"]})  # says its name
+    grid = figure.subplots(3, 2).flat
+    for axes, panel in zip(grid, panels, strict=False):
+        draw_curves(axes, panel)
+    figure.canvas.draw()
+    for axes, panel in zip(grid, panels, strict=False):
+        legend = axes.get_legend()
+        assert (legend is None) == panel.mark_lowest  # its title names its only curve
+        if legend is not None:
+            assert legend.get_window_extent().x0 >= axes.get_window_extent().x1
+            assert legend.get_window_extent().x1 <= figure.bbox.x1
+    assert figure.axes[1].get_title(loc="left").endswith("better: best 2 at step 10")
+
+
+def test_drawing_leaves_pyplot_alone(tmp_path: Path) -> None:
+    """Pyplot, which keeps every figure and may need a screen, is not even imported."""
+    code = (
+        "import sys; from pathlib import Path; from liftnet.report.figures import plot_progress;"
+        "plot_progress([{'step': 1, 'loss': 1.0}], [], Path(sys.argv[1]), 'title');"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "progress.png")],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    check_png(tmp_path / "progress.png")
 
 
 def test_running_mean_matches_its_definition() -> None:

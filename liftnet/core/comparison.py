@@ -1,0 +1,121 @@
+"""What a comparison of methods found: their means, and paired differences from one of them."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from liftnet.core.jsonable import from_json, read_versioned
+from liftnet.core.scores import MetricSummary, Protocol
+
+__all__ = [
+    "COMPARISON_VERSION",
+    "Direction",
+    "LeftOut",
+    "Method",
+    "MethodComparison",
+    "MetricComparison",
+    "PairedDifference",
+    "read_comparison",
+]
+
+COMPARISON_VERSION = 1
+
+Direction = Literal["higher", "lower", "unknown"]  # which value of a metric is the better one
+
+
+@dataclass(frozen=True)
+class Method:
+    """One of the methods that are compared."""
+
+    name: str
+    scores_folder: str  # where its scores.json lies
+    predicted_folder: str
+    liftnet: str  # the version that scored it
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """A method minus the baseline, one difference per case.
+
+    Mean, interval and `cohens_dz` are those of the finite differences, None if there are none;
+    the tests, `rank_biserial` and wins are those of all. Signs are those of the difference, not
+    of what is better.
+    """
+
+    mean: float | None
+    low: float | None  # 95 % bootstrap interval over cases
+    high: float | None
+    n: int
+    infinite: int  # of n: one of the two images equals the reference, the other does not
+    p: float  # Wilcoxon signed-rank, two-sided
+    p_holm: float  # corrected for all tests of the metric
+    rank_biserial: float  # matched pairs, -1 to 1
+    cohens_dz: float | None  # None: the differences have no spread
+    wins: int | None  # cases on which the method is better; None: which is better is not known
+    ties: int
+    losses: int | None
+
+
+@dataclass(frozen=True)
+class MetricComparison:
+    """One metric of one contrast, or of the average over contrasts, by the methods' names."""
+
+    metric: str
+    contrast: str
+    better: Direction
+    unit: str  # "" for similarities and errors in units of the [0, 1] range
+    means: dict[str, MetricSummary]
+    differences: dict[str, PairedDifference]  # of every method but the baseline
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An image, or one metric of it, that not all methods have; it counts for none."""
+
+    case: str
+    contrast: str
+    metric: str  # "" for the whole image
+    absent_in: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MethodComparison:
+    """What comparison.json holds. An infinite mean (equal images) is null in the file."""
+
+    version: int
+    protocol: Protocol
+    task: str
+    dataset: str  # "" if it is not known
+    slice_axis: str  # the axis of delta_z
+    reference_folder: str
+    baseline: str
+    methods: tuple[Method, ...]  # the baseline comes first
+    main_metrics: tuple[str, ...]  # those of the table and the conclusions
+    results: tuple[MetricComparison, ...]
+    cases: tuple[str, ...]  # those with an image that all methods have
+    left_out: tuple[LeftOut, ...]
+    warnings: tuple[str, ...]
+    conclusions: tuple[str, ...]
+    liftnet: str
+
+
+def read_comparison(path: Path) -> MethodComparison:
+    """The content of a comparison.json file, with infinite means put back.
+
+    Raises:
+        PlanError: If the file is missing, damaged or of another version.
+    """
+    remedy = "Make it again with liftnet_compare."
+    data = read_versioned(path, COMPARISON_VERSION, what="The comparison has", remedy=remedy)
+    for result in data.get("results") or ():
+        for name, mean in result.get("means", {}).items():
+            result["means"][name] = {key: _finite(key, value) for key, value in mean.items()}
+    return from_json(MethodComparison, data, where=path.name)
+
+
+def _finite(key: str, value: Any) -> Any:
+    """The number that a null stands for: infinite, and no spread around it."""
+    if value is not None:
+        return value
+    return math.nan if key == "std" else math.inf

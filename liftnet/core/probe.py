@@ -1,0 +1,106 @@
+"""What a memorization probe found: the nearest training volumes of predicted and held-out ones."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from liftnet.core.jsonable import from_json, read_versioned
+
+__all__ = [
+    "COPIES",
+    "NO_COPY",
+    "PROBE_VERSION",
+    "TOO_FEW",
+    "CopyRule",
+    "NearestVolume",
+    "Probe",
+    "ProbeGroup",
+    "ProbeMeasure",
+    "read_probe",
+]
+
+PROBE_VERSION = 1
+COPIES = "copies found"
+NO_COPY = "no copy found"
+TOO_FEW = "too few to conclude"
+
+
+@dataclass(frozen=True)
+class ProbeMeasure:
+    """The distance of a task's probe."""
+
+    name: str
+    description: str
+    unit: str
+    scale: float  # the unit's width of [0, 1], in which volumes are held
+    power: int  # of the error in the distance: 1 absolute, 2 squared
+    pooled: bool  # whether descriptors are compared instead of voxels
+
+
+@dataclass(frozen=True)
+class NearestVolume:
+    """A volume and the two training volumes that are nearest to it."""
+
+    volume: str
+    nearest: str
+    distance: float
+    second: str
+    second_distance: float
+    ratio: float  # of the two errors, nearest by second: of roots where the distance is squared
+    suspect: bool  # nearer than the rule allows
+
+
+@dataclass(frozen=True)
+class ProbeGroup:
+    """The distances of a group of volumes to their nearest training volumes."""
+
+    n: int
+    mean: float
+    minimum: float
+    percentile_5: float
+    volumes: tuple[NearestVolume, ...]  # the nearest first
+
+
+@dataclass(frozen=True)
+class CopyRule:
+    """What counts as a copy: either of two limits undercut, derived from held-out volumes."""
+
+    distance_limit: float
+    ratio_limit: float
+    description: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What probe.json holds."""
+
+    version: int
+    verdict: str  # "copies found", "no copy found" or "too few to conclude"
+    copies: tuple[str, ...]  # the predicted volumes that count as copies
+    task: str
+    dataset: str  # "" if it is not known
+    channel: str
+    measure: ProbeMeasure
+    rule: CopyRule
+    predicted: ProbeGroup
+    held_out: ProbeGroup
+    num_training: int
+    ratio_of_means: float  # predicted by held-out; below 1: predicted volumes are nearer
+    ratio_of_minima: float
+    predicted_folder: str
+    training_folder: str
+    held_out_folder: str
+    grid: str  # the grid on which volumes were compared, in a sentence
+    shape: tuple[int, int, int]  # (D, H, W) of that grid
+    warnings: tuple[str, ...]
+    liftnet: str
+
+
+def read_probe(path: Path) -> Probe:
+    """The content of a probe.json file.
+
+    Raises:
+        PlanError: If the file is missing, damaged or of another version.
+    """
+    remedy = "Make it again with liftnet_probe."
+    data = read_versioned(path, PROBE_VERSION, what="The probe has", remedy=remedy)
+    return from_json(Probe, data, where=path.name)

@@ -1,0 +1,256 @@
+"""A comparison for reading: tables and sentences for the terminal, lines for a spreadsheet."""
+
+import csv
+import io
+import math
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from liftnet.core.comparison import (
+    Direction,
+    LeftOut,
+    MethodComparison,
+    MetricComparison,
+    PairedDifference,
+)
+from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary
+from liftnet.metrics.paired import LEVEL_OF_SIGNIFICANCE, differ, direction, is_shown
+from liftnet.pipeline.progress import say
+from liftnet.pipeline.score_table import FINE_BELOW, TABLE_WIDTH
+
+__all__ = ["as_csv", "conclude", "encode_p", "report", "table"]
+
+HIGHLY = 1e-4  # LiFT App. B.4: *** for p < 0.0001, * for p < 0.05
+MOST_DIGITS = 6  # ours: a difference is shown with two digits that count, up to this many places
+SHOWN_LEFT_OUT = 10  # ours: more of them stand in comparison.json
+LEGEND = (
+    "mean [95 % bootstrap interval over cases]; difference: method - baseline, case by case; p: "
+    "two-sided Wilcoxon signed-rank, *** p < 0.0001, * p < 0.05 (LiFT App. B.4); Holm: p corrected "
+    "for all tests of one metric, not over metrics; r: rank-biserial correlation; d_z: Cohen's; "
+    "W/T/L: cases on which the method is better, the same, worse"
+)
+EXPENDABLE = ("d_z", "r", "p")  # columns that are left out, in this order, where it is too wide
+
+
+def encode_p(p: float) -> str:
+    """A p value as the paper's tables mark it.
+
+    Source: LiFT App. B.4.
+
+    >>> encode_p(2e-5), encode_p(0.0412), encode_p(0.4)
+    ('<1e-4 ***', '0.0412 *', '0.4')
+    """
+    if p < HIGHLY:
+        return "<1e-4 ***"
+    return f"{p:.3g} *" if p < LEVEL_OF_SIGNIFICANCE else f"{p:.3g}"
+
+
+def report(comparison: MethodComparison, path: Path) -> None:
+    """Print convention, tables, what was left out, warnings and conclusions."""
+    width = shutil.get_terminal_size((TABLE_WIDTH, 24)).columns
+    protocol = comparison.protocol
+    _wrapped(f"Protocol {protocol.name}: {protocol.description}", width)
+    names = ", ".join(method.name for method in comparison.methods[1:])
+    head = f"{names} against {comparison.baseline} on {len(comparison.cases)} cases"
+    if any(metric.startswith("delta_z") for metric in comparison.main_metrics):
+        head += f"; delta_z along the {comparison.slice_axis} slice axis"
+    _wrapped(head, width)
+    for metric in comparison.main_metrics:
+        if block := [result for result in comparison.results if result.metric == metric]:
+            say("")
+            say(table(block, width))
+    say("")
+    _wrapped(LEGEND, width)
+    for entry in comparison.left_out[:SHOWN_LEFT_OUT]:
+        say(f"left out: {_left_out(entry)}")
+    if len(comparison.left_out) > SHOWN_LEFT_OUT:
+        say(f"left out: {len(comparison.left_out) - SHOWN_LEFT_OUT} more, in {path.name}")
+    for warning in comparison.warnings:
+        _wrapped(f"warning: {warning}", width)
+    say(f"Comparison: {path}, comparison.csv")
+    say("")
+    for sentence in comparison.conclusions:
+        _wrapped(sentence, width)
+
+
+def _wrapped(text: str, width: int) -> None:
+    for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False):
+        say(line)
+
+
+def _left_out(entry: LeftOut) -> str:
+    metric = f", {entry.metric}" if entry.metric else ""
+    return f"{entry.case}, {entry.contrast}{metric}: not in {', '.join(entry.absent_in)}"
+
+
+def table(block: Sequence[MetricComparison], width: int = TABLE_WIDTH) -> str:
+    """The means of one metric, then the differences from the baseline; rows are contrasts.
+
+    Where it is wider than `width`, intervals of means and columns of the differences are left out.
+    """
+    first = block[0]
+    words = {"unknown": "which is better is not known"}.get(
+        first.better, f"{first.better} is better"
+    )
+    title = ", ".join(part for part in (first.metric, first.unit, words) if part)
+    full = _aligned(_means(block, intervals=True))
+    means = full if max(map(len, full)) <= width else _aligned(_means(block, intervals=False))
+    changes = _changes(block)
+    if sum(len(result.differences) for result in block) == 1:
+        changes = _without(changes, "Holm")
+    for column in EXPENDABLE:
+        if max(map(len, _aligned(changes))) > width:
+            changes = _without(changes, column)
+    return "\n".join([title, *means, *_aligned(changes)])
+
+
+def _means(block: Sequence[MetricComparison], *, intervals: bool) -> list[list[str]]:
+    lines = [["  contrast", "n", *block[0].means]]
+    for result in block:
+        values = [abs(found.mean) for found in result.means.values()]
+        cells = [
+            _mean(found, _digits(result.metric, values), intervals)
+            for found in result.means.values()
+        ]
+        lines.append([f"  {result.contrast}", str(_count(result)), *cells])
+    return lines
+
+
+def _count(result: MetricComparison) -> int:
+    return next(iter(result.means.values())).n
+
+
+def _mean(found: MetricSummary, digits: int, interval: bool) -> str:
+    text = f"{found.mean:.{digits}f}"
+    if interval and found.n > 1:
+        text += f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    return text
+
+
+def _digits(metric: str, values: Sequence[float]) -> int:
+    finite = [value for value in values if math.isfinite(value)]
+    return 2 if metric.startswith("psnr") or max(finite, default=0) >= FINE_BELOW else 4
+
+
+def _changes(block: Sequence[MetricComparison]) -> list[list[str]]:
+    heads = ["  contrast", "method", "difference", "p", "Holm", "r", "d_z", "W/T/L"]
+    lines = [heads]
+    pairs = [(result, found) for result in block for found in result.differences.values()]
+    digits = max((_change_digits(result, found) for result, found in pairs), default=0)
+    for result in block:
+        for name, found in result.differences.items():
+            wins = "-" if found.wins is None else f"{found.wins}/{found.ties}/{found.losses}"
+            effect = "-" if found.cohens_dz is None else f"{found.cohens_dz:+z.2f}"
+            lines.append(
+                [
+                    f"  {result.contrast}",
+                    name,
+                    _change(found, digits, sign="+"),
+                    encode_p(found.p),
+                    encode_p(found.p_holm),
+                    f"{found.rank_biserial:+z.2f}",
+                    effect,
+                    wins,
+                ]
+            )
+    return lines
+
+
+def _without(lines: Sequence[Sequence[str]], head: str) -> list[list[str]]:
+    kept = [i for i, own in enumerate(lines[0]) if own != head]
+    return [[line[i] for i in kept] for line in lines]
+
+
+def _change(found: PairedDifference, digits: int, *, sign: str = "", factor: float = 1) -> str:
+    """A difference with its interval; times -1 the bounds change places."""
+    if found.mean is None or found.low is None or found.high is None:
+        return "infinite"
+    low, high = sorted((factor * found.low, factor * found.high))
+    text = f"{factor * found.mean:{sign}z.{digits}f}"
+    if found.n - found.infinite > 1:
+        text += f" [{low:{sign}z.{digits}f}, {high:{sign}z.{digits}f}]"
+    return text
+
+
+def _change_digits(result: MetricComparison, found: PairedDifference) -> int:
+    """As many places as the means have, and more where the difference would show as 0.0."""
+    digits = _digits(result.metric, [abs(mean.mean) for mean in result.means.values()])
+    size = max((abs(v) for v in (found.mean, found.low, found.high) if v is not None), default=0)
+    while 0 < size < 10 ** (1 - digits) and digits < MOST_DIGITS:
+        digits += 1
+    return digits
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(text.ljust(size) for text, size in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def conclude(results: Sequence[MetricComparison], baseline: str) -> Iterator[str]:
+    """One sentence per method and metric: of the average over contrasts where there is one."""
+    averaged = {result.metric for result in results if result.contrast == AVERAGE}
+    contrasts = {result.contrast for result in results}
+    tests: dict[str, int] = {}
+    for result in results:
+        tests[result.metric] = tests.get(result.metric, 0) + len(result.differences)
+    for result in results:
+        if result.metric in averaged and result.contrast != AVERAGE:
+            continue
+        what = "average of contrasts" if result.contrast == AVERAGE else result.contrast
+        where = result.metric if len(contrasts) == 1 else f"{result.metric} ({what})"
+        for name, found in result.differences.items():
+            shown = encode_p(found.p_holm).split(" ")[0]
+            p = f"p < {shown[1:]}" if shown.startswith("<") else f"p = {shown}"
+            p += ", Holm" if tests[result.metric] > 1 else ""
+            yield _sentence(result, found, name=name, baseline=baseline, where=where, p=p)
+
+
+def _sentence(
+    result: MetricComparison,
+    found: PairedDifference,
+    *,
+    name: str,
+    baseline: str,
+    where: str,
+    p: str,
+) -> str:
+    digits, unit = _change_digits(result, found), f" {result.unit}" if result.unit else ""
+    if not is_shown(found):
+        change = _change(found, digits, sign="+").replace(" [", f"{unit} [", 1)
+        change = change if " [" in change else change + unit
+        return (
+            f"no difference is shown between {name} and {baseline} in {where}: {change} on "
+            f"{found.n} cases ({p})"
+        )
+    above = found.rank_biserial > 0
+    change = _change(found, digits, factor=1 if above else -1).replace(" [", f"{unit} [", 1)
+    verb, count = _verb(result.better, found, above)
+    return f"{name} is {verb} {baseline} in {where} by {change}{count} ({p})"
+
+
+def _verb(better: Direction, found: PairedDifference, above: bool) -> tuple[str, str]:
+    if better == "unknown":
+        return f"{'higher' if above else 'lower'} than", " (which is better is not known)"
+    if above == (better == "higher"):
+        return "better than", f" on {found.wins} of {found.n} cases"
+    return "worse than", f" on {found.losses} of {found.n} cases"
+
+
+def as_csv(rows: Mapping[str, Sequence[CaseScore]]) -> str:
+    """One line per case, contrast and metric: each method's value, and minus the baseline's."""
+    first, *others = rows
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    changes = [f"{name} - {first}" for name in others]
+    writer.writerow(["case", "contrast", "metric", "better", *rows, *changes])
+    for group in zip(*rows.values(), strict=True):
+        for metric in group[0].metrics:
+            values = [row.metrics[metric] for row in group]
+            line = [group[0].case, group[0].contrast, metric, direction(metric), *values]
+            writer.writerow([*line, *differ(values[1:], values[:1] * len(others)).tolist()])
+    return text.getvalue()
