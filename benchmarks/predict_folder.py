@@ -65,7 +65,7 @@ def predict_here(root: Path, workers: int, level: int, device: str, threads: int
     """Predict in this process: seconds of the whole, of each step, and of synthesis alone."""
     begun = time.perf_counter()
     from liftnet.imageio import write
-    from liftnet.pipeline import outputs
+    from liftnet.pipeline import outputs, predict_case
     from liftnet.pipeline import predict as step
 
     machine(device, threads)
@@ -91,8 +91,8 @@ def predict_here(root: Path, workers: int, level: int, device: str, threads: int
 
     watch(step, "load_plan", "plan")
     watch(step, "load_model", "load")
-    watch(step, "read_with_mask", "read")
-    watch(step, "prepare", "prepare")
+    watch(predict_case, "read_with_mask", "read")
+    watch(predict_case, "prepare", "prepare")
     watch(outputs, "examine", "examine")
     watch(outputs, "restore", "restore")
     watch(outputs, "write_image", "write")

@@ -67,6 +67,14 @@ class TinyGeneration(GenerationTask):
         inside = sum((x / (0.6 + r)) ** 2 for x, r in zip((d, h, w), radii, strict=True)) < 1
         return torch.where(inside, bright - 0.1 + 0.3 * d + 0.2 * h + 0.1 * w, -1.0).clamp(-1, 1)
 
+    def trajectory(
+        self, plan: Plan, network: nn.Module, latent: Tensor, *, temperature: float
+    ) -> Tensor:
+        """What the network makes of a growing part of the latent."""
+        parts = torch.linspace(0, 1, plan.grid.num_slices)[:, None]
+        codes: Tensor = network(temperature * parts * latent).detach()
+        return codes
+
     def describe(self, plan: Plan, network: nn.Module, volume: Tensor) -> Tensor:
         """Its mean."""
         return volume.mean()[None].cpu()

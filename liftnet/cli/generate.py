@@ -23,6 +23,7 @@ __all__ = [
     "PartsOption",
     "SeedOption",
     "TemperatureOption",
+    "TrajectoryOption",
 ]
 
 SeedOption = Annotated[
@@ -43,6 +44,10 @@ InterpolateOption = Annotated[
 ]
 NormalizedOption = Annotated[
     bool, typer.Option("--normalized", help="Write the network's units, [0, 1] or [-1, 1].")
+]
+TrajectoryOption = Annotated[
+    bool,
+    typer.Option("--save_trajectory", help="Write each slice's context or code, and draw them."),
 ]
 ContinueOption = Annotated[
     bool,
@@ -75,6 +80,7 @@ def generate(
     ] = None,
     plan_name: PlanOption = "default",
     normalized: NormalizedOption = False,
+    save_trajectory: TrajectoryOption = False,
     continue_prediction: ContinueOption = False,
     num_parts: PartsOption = 1,
     part_id: PartOption = 0,
@@ -97,6 +103,7 @@ def generate(
         fold=fold,
         plan_name=plan_name,
         normalized=normalized,
+        save_trajectory=save_trajectory,
         continue_prediction=continue_prediction,
         num_parts=num_parts,
         part_id=part_id,

@@ -15,6 +15,7 @@ from liftnet.cli.generate import (
     PartsOption,
     SeedOption,
     TemperatureOption,
+    TrajectoryOption,
 )
 from liftnet.cli.shell import (
     DatasetOption,
@@ -67,6 +68,7 @@ def predict(
     temperature: TemperatureOption = None,
     interpolate: InterpolateOption = None,
     normalized: NormalizedOption = False,
+    save_trajectory: TrajectoryOption = False,
     continue_prediction: ContinueOption = False,
     num_parts: PartsOption = 1,
     part_id: PartOption = 0,
@@ -86,6 +88,7 @@ def predict(
     shared: dict[str, Any] = {
         "plan_name": plan_name,
         "normalized": normalized,
+        "save_trajectory": save_trajectory,
         "continue_prediction": continue_prediction,
         "num_parts": num_parts,
         "part_id": part_id,

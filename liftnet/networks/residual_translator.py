@@ -1,7 +1,8 @@
 """LiFT-C in two stages: a frozen 2D translator, and a residual that knows the other slices."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -142,16 +143,15 @@ class ResidualTranslator(nn.Module):
         Both give the same volume, and correct every slice once.
         """
         slices = source[0].transpose(0, 1)
-        parts, spec = slices.split(slice_batch), self.mixer.spec
+        parts = slices.split(slice_batch)
         kept = deque[Tensor]()
 
-        def described(part: Tensor) -> Tensor:
-            features = self._encode(part, condition)
-            if keep_features:
-                kept.append(self._decode(features, condition))
-            return describe(features, spec)
+        def keep(features: SliceFeatures) -> SliceFeatures:
+            kept.append(self._decode(features, condition))
+            return features
 
-        context = self.mixer(torch.cat(list(map(described, parts)))[None])[0]
+        encoded = map(partial(self._encode, condition=condition), parts)
+        context = self._context(map(keep, encoded) if keep_features else encoded)
         volume = source.new_empty((1, self.translator.spec.target_channels, *source.shape[2:]))
 
         def read(part: Tensor, own: Tensor, target: Tensor) -> Tensor:
@@ -172,6 +172,21 @@ class ResidualTranslator(nn.Module):
             targets[done : done + len(correction)] += correction
             done += len(correction)
         return volume
+
+    @torch.no_grad()
+    def trajectory(self, source: Tensor, condition: Tensor, *, slice_batch: int) -> Tensor:
+        """Context vectors (D, 2 hidden) of the slices of a source; nothing is decoded.
+
+        Source: LiFT Eq. 7, Fig. 7.
+        """
+        slices = source[0].transpose(0, 1).split(slice_batch)
+        return self._context(map(partial(self._encode, condition=condition), slices))
+
+    def _context(self, features: Iterator[SliceFeatures]) -> Tensor:
+        """Context vectors (D, 2 hidden) from the features of a volume's slices in order."""
+        described = map(partial(describe, spec=self.mixer.spec), features)
+        context: Tensor = self.mixer(torch.cat(list(described))[None])[0]
+        return context
 
     def _reach(self, start: int, count: int, depth: int) -> Tensor:
         """The slices of a window and its neighbours; beyond either end the last slice again."""

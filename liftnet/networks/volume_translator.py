@@ -78,14 +78,13 @@ class VolumeTranslator(nn.Module):
         encode = partial(self.encode, condition=condition)
         features, context = encoded(), None
         if self.mixer is not None:
-            spec, kept = self.mixer.spec, deque[SliceFeatures]()
+            kept = deque[SliceFeatures]()
 
-            def described(features: SliceFeatures) -> Tensor:
-                if keep_features:
-                    kept.append(features)
-                return describe(features, spec)
+            def keep(features: SliceFeatures) -> SliceFeatures:
+                kept.append(features)
+                return features
 
-            context = self.mixer(torch.cat(list(map(described, features)))[None])
+            context = self._context(map(keep, features) if keep_features else features)
             features = _emptied(kept) if keep_features else encoded()
         targets = self.translator.spec.target_channels
         volume = source.new_empty((1, targets, *source.shape[2:]))
@@ -94,6 +93,26 @@ class VolumeTranslator(nn.Module):
             volume[0, :, done : done + len(made)] = made.transpose(0, 1)
             done += len(made)
         return volume
+
+    @torch.no_grad()
+    def trajectory(self, source: Tensor, condition: Tensor, *, slice_batch: int) -> Tensor:
+        """Context vectors (D, 2 hidden) of the slices of a source; nothing is decoded.
+
+        Source: LiFT Eq. 7, Fig. 7.
+
+        Raises:
+            ValueError: If there is no mixer.
+        """
+        slices = source[0].transpose(0, 1).split(slice_batch)
+        return self._context(map(partial(self.encode, condition=condition), slices))[0]
+
+    def _context(self, features: Iterator[SliceFeatures]) -> Tensor:
+        """Context vectors (1, D, 2 hidden) from the features of a volume's slices in order."""
+        if self.mixer is None:
+            raise ValueError("expected a network with a mixer, got the ablation without one")
+        described = map(partial(describe, spec=self.mixer.spec), features)
+        context: Tensor = self.mixer(torch.cat(list(described))[None])
+        return context
 
     def _decode_in_order(
         self,

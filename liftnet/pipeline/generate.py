@@ -27,6 +27,14 @@ from liftnet.pipeline.samples import (
     sample_path,
     write_sample,
 )
+from liftnet.pipeline.trajectories import (
+    Trajectory,
+    draw_trajectories,
+    has_trajectory,
+    remove_half_saved,
+    sample_trajectory,
+    write_trajectory,
+)
 from liftnet.report.figures import sample_sheet
 from liftnet.tasks import load_generation
 
@@ -47,6 +55,7 @@ def generate(
     fold: int | str | None = None,
     plan_name: str = DEFAULT_PLAN,
     normalized: bool = False,
+    save_trajectory: bool = False,
     continue_prediction: bool = False,
     num_parts: int = 1,
     part_id: int = 0,
@@ -70,6 +79,7 @@ def generate(
         fold: which; by default the first that is trained.
         plan_name: which plan.
         normalized: write network units instead of typical intensities or HU.
+        save_trajectory: write the code of every slice, and draw them.
         continue_prediction: keep finished volumes of the same weights, seed and temperature.
         num_parts: split the volumes over this many runs ...
         part_id: ... and do this part of them.
@@ -103,15 +113,21 @@ def generate(
     with explained("volume", str(output)):
         output.mkdir(parents=True, exist_ok=True)
         remove_half_written(output, {sample.name for sample in mine})
-    todo = [
-        s for s in mine if not (continue_prediction and is_written(s, model, output, normalized))
-    ]
+        remove_half_saved(output, {sample.name for sample in mine})
+
+    def is_done(sample: Sample) -> bool:
+        if save_trajectory and not has_trajectory(output, sample.name, model, sample.facts):
+            return False
+        return is_written(sample, model, output, normalized)
+
+    todo = [sample for sample in mine if not (continue_prediction and is_done(sample))]
     kept = len(mine) - len(todo)
     workers = worker_count(num_processes)
     if num_processes is None and model.device.type == "cpu":
         workers = 1  # ours: a volume is written faster than it is made there, and memory counts
-    seconds = _make(todo, model, output, normalized, workers, kept=kept)
+    seconds = _make(todo, model, output, normalized, save_trajectory, workers, kept=kept)
     _draw(samples, model, output, normalized)
+    draw_trajectories(save_trajectory, output, model)
     there = f" ({kept} were there)" if kept else ""
     each = f", {seconds / len(todo):.2f} s each on {model.device.type}" if todo else ""
     say(f"Generated {len(mine)} volumes{there} with {model.folders[0].name}{each}: {output}")
@@ -158,6 +174,7 @@ def _make(
     model: Model,
     output: Path,
     normalized: bool,
+    save_trajectory: bool,
     workers: int,
     *,
     kept: int,
@@ -167,8 +184,12 @@ def _make(
     Volumes are written behind while the next is made; at most `workers` wait in memory.
     """
 
-    def write(sample: Sample, made: np.ndarray, seconds: float) -> None:
+    def write(
+        sample: Sample, made: np.ndarray, trajectory: Trajectory | None, seconds: float
+    ) -> None:
         with explained("volume", sample.name):
+            if trajectory is not None:
+                write_trajectory(trajectory, model, output)
             write_sample(sample, made, model, output, normalized, seconds)
 
     total = 0.0
@@ -187,10 +208,11 @@ def _make(
             started = time.monotonic()
             with explained("volume", sample.name):
                 made = _volume(sample, model)
+                trajectory = sample_trajectory(model, sample) if save_trajectory else None
             seconds = time.monotonic() - started
             total += seconds
             collect(workers - 1)
-            behind.append(writers.submit(write, sample, made, seconds))
+            behind.append(writers.submit(write, sample, made, trajectory, seconds))
         collect(0)
     return total
 

@@ -11,8 +11,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from liftnet.core.dataset import FILE_ENDINGS, Case
-from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.dataset import Case
+from liftnet.core.errors import LiftnetError
 from liftnet.core.plan import Inference
 from liftnet.core.workspace import find_workspace
 from liftnet.ops import normalize
@@ -20,20 +20,20 @@ from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.inputs import check_targets, find_inputs, part_of, refuse_one_folder
 from liftnet.pipeline.model import Model, load_model
-from liftnet.pipeline.outputs import (
-    Prepared,
-    input_facts,
-    is_finished,
-    output_path,
-    output_range,
-    remove_half_written,
-    write_case,
-)
+from liftnet.pipeline.outputs import Prepared, remove_half_written, write_case
 from liftnet.pipeline.parallel import worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import report_flags
-from liftnet.pipeline.preprocess import prepare, read_with_mask
+from liftnet.pipeline.predict_case import prepare_case
 from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.trajectories import (
+    Trajectory,
+    case_trajectory,
+    check_trajectory,
+    draw_trajectories,
+    remove_half_saved,
+    write_trajectory,
+)
 from liftnet.tasks import load_synthesis
 
 __all__ = ["Failure", "predict"]
@@ -60,6 +60,7 @@ def predict(
     target: Sequence[str] | None = None,
     masks: Path | str | None = None,
     normalized: bool = False,
+    save_trajectory: bool = False,
     continue_prediction: bool = False,
     num_parts: int = 1,
     part_id: int = 0,
@@ -81,6 +82,7 @@ def predict(
         masks: folder of CASE.nii.gz masks, for plans that use them; by default found from the
             sources.
         normalized: write network units instead of typical intensities or HU.
+        save_trajectory: write the context vectors of every case, and draw them.
         continue_prediction: keep finished outputs that these weights made from these files.
         num_parts: split the cases over this many runs ...
         part_id: ... and do this part of them.
@@ -98,6 +100,7 @@ def predict(
     say(f"{name}: {space.describe()}")
     source, output = Path(input_folder), Path(output_folder)
     refuse_one_folder(source, output)
+    check_trajectory(save_trajectory, mapper=mapper)
     part = part_of(num_parts, part_id)
     task = load_plan(space, name, plan_name).task
     load_synthesis(task)  # refuses one that needs no images
@@ -112,14 +115,18 @@ def predict(
     mask_folder = None if masks is None else Path(masks)
     cases = find_inputs(source, model.plan, mask_folder)[part]
     wanted = check_targets(target, model.plan)
-    remove_half_written(output, {case.identifier for case in cases})
+    identifiers = {case.identifier for case in cases}
+    remove_half_written(output, identifiers)
+    remove_half_saved(output, identifiers)
     failures: list[Failure] = []
     made: dict[str, float] = {}  # case -> seconds
 
     inference = model.plan.inference
 
-    def prepare_case(case: Case) -> Prepared | None:
-        return _prepare_case(case, model, wanted, output, normalized, continue_prediction)
+    def prepared_case(case: Case) -> Prepared | None:
+        return prepare_case(
+            case, model, wanted, output, normalized, continue_prediction, save_trajectory
+        )
 
     def take_less(less: Inference) -> None:
         nonlocal inference
@@ -149,7 +156,7 @@ def predict(
 
         while True:
             while len(ahead) < workers + 1 and (case := next(waiting, None)) is not None:
-                ahead.append((case, readers.submit(prepare_case, case)))
+                ahead.append((case, readers.submit(prepared_case, case)))
             if not ahead:
                 break
             case, ready = ahead.pop(0)
@@ -158,20 +165,23 @@ def predict(
             if prepared is None:
                 advance()
                 continue
-            volumes = _result(
-                failures, case, partial(_synthesize, model, prepared, inference, take_less)
+            result = _result(
+                failures,
+                case,
+                partial(_synthesize, model, prepared, inference, take_less, save_trajectory),
             )
-            if volumes is None:
+            if result is None:
                 advance()
                 continue
             made[case.identifier] = seconds = time.monotonic() - started
-            job = writers.submit(write_case, prepared, volumes, model, output, normalized, seconds)
+            job = writers.submit(_write, prepared, *result, model, output, normalized, seconds)
             behind.append((case, job))
             collect(workers)
         collect(0)
     what = "Predicted" if num_parts == 1 else f"Predicted part {part_id} of {num_parts}:"
     _report(what, failures, made, len(cases), output, model)
-    report_flags(output, {case.identifier for case in cases}, model.digest)
+    draw_trajectories(save_trajectory, output, model)
+    report_flags(output, identifiers, model.digest)
     return failures
 
 
@@ -185,73 +195,45 @@ def _result(failures: list[Failure], case: Case, work: Callable[[], Result]) -> 
     return None
 
 
-def _prepare_case(
-    case: Case,
-    model: Model,
-    wanted: Sequence[str] | None,
-    output: Path,
-    normalized: bool,
-    keep_finished: bool,
-) -> Prepared | None:
-    """Read and prepare a case, or None if its outputs are there already."""
-    plan = model.plan
-    where = f"case {case.identifier}"
-    present = [name for name in plan.channel_names if name in case.images]
-    try:
-        request = load_synthesis(plan.task).request(plan, present, wanted)
-    except LiftnetError as error:
-        error.where = where
-        raise
-    first = case.images[request.sources[0]]
-    ending = next(e for e in FILE_ENDINGS if first.name.lower().endswith(e))
-    if keep_finished and all(
-        is_finished(
-            output_path(output, plan, case.identifier, target, ending),
-            {
-                "model": model.digest,
-                "inputs": input_facts(case, request),
-                "range": list(output_range(plan, target, normalized)),
-            },
-        )
-        for target in request.targets
-    ):
-        return None
-    volume, mask, dtypes = read_with_mask(case, request.sources, plan, where=where)
-    if not (volume.voxels > 0).any():
-        raise DatasetError(
-            "All source images are empty", where=where, remedy="Check the files of this case."
-        )
-    done = prepare(volume, request.sources, plan, mask)
-    full = np.zeros((len(plan.channels), *done.voxels.shape[1:]), dtype=np.float32)
-    full[[plan.channel_names.index(name) for name in request.sources]] = done.voxels
-    floors = [
-        normalize.measured_background(plan.channel(name).normalization, *done.ranges[name])
-        for name in request.sources
-    ]
-    above = volume.voxels > np.array(floors, dtype=np.float32)[:, None, None, None]
-    return Prepared(
-        case=case,
-        request=request,
-        voxels=full,
-        placement=done.placement,
-        subject=np.asarray(above.any(axis=0)),
-        ranges=done.ranges,
-        dtypes=dtypes,
-        ending=ending,
-    )
-
-
 def _synthesize(
-    model: Model, prepared: Prepared, inference: Inference, notice: Callable[[Inference], None]
-) -> np.ndarray:
+    model: Model,
+    prepared: Prepared,
+    inference: Inference,
+    notice: Callable[[Inference], None],
+    save_trajectory: bool,
+) -> tuple[np.ndarray, Trajectory | None]:
+    """Targets (T, D, H, W) of a case, and its trajectory if that is wanted."""
+    used = inference
+
+    def take_less(less: Inference) -> None:
+        nonlocal used
+        used = less
+        notice(less)
+
     source = torch.from_numpy(prepared.voxels).to(model.device)
     plan = replace(model.plan, inference=inference)
     background = normalize.background_values(plan, prepared.ranges)
     task = load_synthesis(plan.task)
     made = task.synthesize(
-        plan, model.networks, source, prepared.request, background, notice=notice
+        plan, model.networks, source, prepared.request, background, notice=take_less
     )
-    return made.cpu().numpy()
+    volumes = made.cpu().numpy()
+    return volumes, case_trajectory(model, prepared, used) if save_trajectory else None
+
+
+def _write(
+    prepared: Prepared,
+    volumes: np.ndarray,
+    trajectory: Trajectory | None,
+    model: Model,
+    output: Path,
+    normalized: bool,
+    seconds: float,
+) -> None:
+    """Write a case's files; those that mark it as done come last."""
+    if trajectory is not None:
+        write_trajectory(trajectory, model, output)
+    write_case(prepared, volumes, model, output, normalized, seconds)
 
 
 def _report(

@@ -233,6 +233,21 @@ class SynthesisTask(Task):
         """
 
     @abstractmethod
+    def trajectory(
+        self,
+        plan: Plan,
+        network: nn.Module,
+        source: Tensor,
+        request: Request,
+        background: Sequence[float],
+    ) -> Tensor:
+        """The context vector of every slice (D, K), float32, that `synthesize` uses.
+
+        Raises:
+            ValueError: If the network was trained without a mixer.
+        """
+
+    @abstractmethod
     def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:
         """The metrics of one predicted image under one of `protocols`.
 
@@ -257,6 +272,12 @@ class GenerationTask(Task):
 
         It depends on nothing but the arguments: not on what else is generated.
         """
+
+    @abstractmethod
+    def trajectory(
+        self, plan: Plan, network: nn.Module, latent: Tensor, *, temperature: float
+    ) -> Tensor:
+        """The code of every slice (D, K), float32, from which `generate` makes the volume."""
 
     @abstractmethod
     def describe(self, plan: Plan, network: nn.Module, volume: Tensor) -> Tensor:

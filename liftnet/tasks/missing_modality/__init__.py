@@ -81,6 +81,17 @@ class MissingModality(SynthesisTask):
         """Targets (T, D, H, W) in [0, 1]."""
         return synthesis.synthesize(plan, networks, source, request, background, notice=notice)
 
+    def trajectory(
+        self,
+        plan: Plan,
+        network: nn.Module,
+        source: Tensor,
+        request: Request,
+        background: Sequence[float],
+    ) -> Tensor:
+        """The context vector of every slice (D, 2 hidden)."""
+        return synthesis.trajectory(plan, network, source, request, background)
+
     def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:
         """The metrics of one predicted contrast."""
         return mr_protocols.score_case(comparison, protocol)

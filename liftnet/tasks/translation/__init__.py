@@ -68,6 +68,17 @@ class Translation(SynthesisTask):
         """Targets (T, D, H, W) in network units."""
         return synthesis.synthesize(plan, networks, source, request, background, notice=notice)
 
+    def trajectory(
+        self,
+        plan: Plan,
+        network: nn.Module,
+        source: Tensor,
+        request: Request,
+        background: Sequence[float],
+    ) -> Tensor:
+        """The context vector of every slice (D, 2 hidden)."""
+        return synthesis.trajectory(plan, network, source, request, background)
+
     def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:
         """The metrics of one predicted target."""
         return scoring.score_case(comparison, protocol)

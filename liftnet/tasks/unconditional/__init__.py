@@ -14,7 +14,12 @@ from liftnet.tasks.base import Budget, GenerationTask, Stage
 from liftnet.tasks.unconditional import rules
 from liftnet.tasks.unconditional.depth_mapping import CODE_STAGE, DepthMapping
 from liftnet.tasks.unconditional.depth_mapping import STAGE as DEPTH_STAGE
-from liftnet.tasks.unconditional.generation import describe_volume, generate_volume, latent_of
+from liftnet.tasks.unconditional.generation import (
+    codes_of,
+    describe_volume,
+    generate_volume,
+    latent_of,
+)
 from liftnet.tasks.unconditional.slice_features import SliceFeatures
 from liftnet.tasks.unconditional.slice_generation import SliceGeneration
 
@@ -72,6 +77,13 @@ class UnconditionalGeneration(GenerationTask):
         """A volume (D, H, W) in network units."""
         assert isinstance(network, VolumeGenerator)
         return generate_volume(plan, network, latent, temperature=temperature)
+
+    def trajectory(
+        self, plan: Plan, network: nn.Module, latent: Tensor, *, temperature: float
+    ) -> Tensor:
+        """The code of every slice (D, code size)."""
+        assert isinstance(network, VolumeGenerator)
+        return codes_of(plan, network, latent, temperature=temperature)
 
     def describe(self, plan: Plan, network: nn.Module, volume: Tensor) -> Tensor:
         """The mean features of its slices in three planes."""

@@ -11,7 +11,7 @@ from liftnet.ops.planes import plane_size, slices_of
 from liftnet.tasks.unconditional.batches import PLANES
 from liftnet.tasks.unconditional.specs import networks_of
 
-__all__ = ["describe_volume", "draw_latent", "generate_volume", "latent_of"]
+__all__ = ["codes_of", "describe_volume", "draw_latent", "generate_volume", "latent_of"]
 
 
 def latent_of(plan: Plan, seed: int, number: int) -> Tensor:
@@ -26,6 +26,17 @@ def draw_latent(plan: Plan, rng: np.random.Generator) -> Tensor:
 
 
 @torch.no_grad()
+def codes_of(plan: Plan, network: VolumeGenerator, latent: Tensor, *, temperature: float) -> Tensor:
+    """The codes (D, c) of the slices of the volume of a latent, on the network's device.
+
+    Source: LiFT Eq. 1, Fig. 6.
+    """
+    device = next(network.parameters()).device
+    depth = plan.grid.num_slices
+    return network.codes(latent[None].to(device), depth, temperature=temperature)[0]
+
+
+@torch.no_grad()
 def generate_volume(
     plan: Plan, network: VolumeGenerator, latent: Tensor, *, temperature: float
 ) -> Tensor:
@@ -35,9 +46,8 @@ def generate_volume(
     """
     device = next(network.parameters()).device
     low, high = normalize.limits(plan.channel(plan.targets[0]).normalization)
-    depth = plan.grid.num_slices
-    codes = network.codes(latent[None].to(device), depth, temperature=temperature)[0]
-    volume = torch.empty(depth, *plan.grid.in_plane, device=device)
+    codes = codes_of(plan, network, latent, temperature=temperature)
+    volume = torch.empty(len(codes), *plan.grid.in_plane, device=device)
     start = 0
     for slices in network.decode(codes, slice_batch=plan.inference.slice_batch):
         volume[start : start + len(slices)] = slices.clamp(low, high)

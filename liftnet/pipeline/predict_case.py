@@ -1,0 +1,82 @@
+"""A case on its way to the network: read, checked, prepared; or found to be done already."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from liftnet.core.dataset import FILE_ENDINGS, Case
+from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.ops import normalize
+from liftnet.pipeline.model import Model
+from liftnet.pipeline.outputs import (
+    Prepared,
+    input_facts,
+    is_finished,
+    output_path,
+    output_range,
+)
+from liftnet.pipeline.preprocess import prepare, read_with_mask
+from liftnet.pipeline.trajectories import has_trajectory
+from liftnet.tasks import load_synthesis
+
+__all__ = ["prepare_case"]
+
+
+def prepare_case(
+    case: Case,
+    model: Model,
+    wanted: Sequence[str] | None,
+    output: Path,
+    normalized: bool,
+    keep_finished: bool,
+    save_trajectory: bool,
+) -> Prepared | None:
+    """Read and prepare a case, or None if its outputs are there already."""
+    plan = model.plan
+    where = f"case {case.identifier}"
+    present = [name for name in plan.channel_names if name in case.images]
+    try:
+        request = load_synthesis(plan.task).request(plan, present, wanted)
+    except LiftnetError as error:
+        error.where = where
+        raise
+    first = case.images[request.sources[0]]
+    ending = next(e for e in FILE_ENDINGS if first.name.lower().endswith(e))
+    inputs = {"inputs": input_facts(case, request)}
+    traced = not save_trajectory or has_trajectory(output, case.identifier, model, inputs)
+    if (keep_finished and traced) and all(
+        is_finished(
+            output_path(output, plan, case.identifier, target, ending),
+            {
+                "model": model.digest,
+                **inputs,
+                "range": list(output_range(plan, target, normalized)),
+            },
+        )
+        for target in request.targets
+    ):
+        return None
+    volume, mask, dtypes = read_with_mask(case, request.sources, plan, where=where)
+    if not (volume.voxels > 0).any():
+        raise DatasetError(
+            "All source images are empty", where=where, remedy="Check the files of this case."
+        )
+    done = prepare(volume, request.sources, plan, mask)
+    full = np.zeros((len(plan.channels), *done.voxels.shape[1:]), dtype=np.float32)
+    full[[plan.channel_names.index(name) for name in request.sources]] = done.voxels
+    floors = [
+        normalize.measured_background(plan.channel(name).normalization, *done.ranges[name])
+        for name in request.sources
+    ]
+    above = volume.voxels > np.array(floors, dtype=np.float32)[:, None, None, None]
+    return Prepared(
+        case=case,
+        request=request,
+        voxels=full,
+        placement=done.placement,
+        subject=np.asarray(above.any(axis=0)),
+        ranges=done.ranges,
+        dtypes=dtypes,
+        ending=ending,
+    )
