@@ -24,30 +24,33 @@ FULL = (155, 240, 240)
 def make_plan(
     gpu_memory: float,
     *,
+    task: str = "missing_modality",
     size: tuple[int, int, int] = FULL,
     cropped: bool = True,
     steps: int | None = None,
     bytes_per_number: int = 2,
 ) -> Plan:
-    """What the planner makes of four contrasts of `size` (D, H, W) at 1 mm.
+    """What the planner makes of four contrasts of `size` (D, H, W) at 1 mm, or of MR and CT.
 
     With `cropped` the brain fills the box that a typical one fills; without, the whole slice.
     """
+    paired = task == "translation"
+    names = ("mr",) if paired else NAMES
+    channels = {str(i): Channel(name) for i, name in enumerate(names)}
+    targets = {"0": Channel("ct", "CT")} if paired else {}
+    names += tuple(channel.name for channel in targets.values())
     typical = IntensityRange(400.0, 100.0, 0.0, 400.0, 900.0, 0.0, 1200.0)
-    shares = ((0.03, 0.97), (0.14, 0.88), (0.21, 0.79)) if cropped else ((0, 1),) * 3
+    shares = ((0.03, 0.97), (0.14, 0.883), (0.21, 0.79)) if cropped else ((0, 1),) * 3
     start = tuple(round(a * n) for (a, _), n in zip(shares, size, strict=True))
     stop = tuple(round(b * n) for (_, b), n in zip(shares, size, strict=True))
     case = CaseFingerprint(
-        size, (1.0, 1.0, 1.0), "SPL", start, stop, 0.18, 0.82, dict.fromkeys(NAMES, typical), {}
+        size, (1.0, 1.0, 1.0), "SPL", start, stop, 0.18, 0.82, dict.fromkeys(names, typical), {}
     )  # type: ignore[arg-type]
-    channels = {str(i): Channel(name) for i, name in enumerate(NAMES)}
-    description = DatasetDescription("B", "missing_modality", channels)
+    description = DatasetDescription("B", task, channels, targets)
     dataset = Dataset(Path("Dataset001_B"), description, ())
     measured = summarize(dataset, {"a": case})
     budget = Budget(gpu_memory, bytes_per_number, steps)
-    return plan_feeding(
-        load_task("missing_modality").plan(dataset, measured, budget, "b"), measured
-    )
+    return plan_feeding(load_task(task).plan(dataset, measured, budget, "b"), measured)
 
 
 def make_store(folder: Path, plan: Plan, cases: int) -> Store:

@@ -28,7 +28,6 @@ import sys
 from argparse import SUPPRESS, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -46,29 +45,6 @@ SMALL_WIDTHS = (16, 32, 64, 128)
 DEPTHS = (64, 128, 256, 512)
 SIDES = (128, 256, 384)
 GIB = 2**30
-
-
-def paper_plan(task_name: str, number_bytes: int) -> Any:
-    """The plan for BraTS-like input, or a brain's MR and CT."""
-    from liftnet.core.dataset import Channel, Dataset, DatasetDescription
-    from liftnet.core.fingerprint import CaseFingerprint, IntensityRange
-    from liftnet.pipeline.extract_fingerprint import summarize
-    from liftnet.tasks import load_task
-    from liftnet.tasks.base import Budget
-
-    names = ("t1n", "t1c", "t2w", "t2f") if task_name == "missing_modality" else ("mr",)
-    channels = {str(i): Channel(name) for i, name in enumerate(names)}
-    targets = {} if task_name == "missing_modality" else {"0": Channel("ct", "CT")}
-    names += tuple(channel.name for channel in targets.values())
-    typical = IntensityRange(400.0, 100.0, 0.0, 400.0, 900.0, 0.0, 1200.0)
-    case = CaseFingerprint(
-        (155, 240, 240), (1.0, 1.0, 1.0), "SPL", (5, 34, 50), (150, 212, 190), 0.18, 0.82,
-        dict.fromkeys(names, typical), {},
-    )  # fmt: skip
-    description = DatasetDescription("B", task_name, channels, targets)
-    dataset = Dataset(Path("Dataset001_B"), description, ())
-    measured = summarize(dataset, {"a": case})
-    return load_task(task_name).plan(dataset, measured, Budget(24.0, number_bytes, None), "bench")
 
 
 def sized(plan: Any, chosen: Namespace) -> Any:
@@ -139,6 +115,7 @@ def gigaflop(plan: Any, mapper: bool) -> float:
 def measure_one(chosen: Namespace) -> dict[str, Any]:
     """Time, arithmetic and memory of one row, in this process."""
     import torch
+    from brats_like import make_plan
 
     from liftnet.ops.host_memory import keep_freed_memory
     from liftnet.ops.precision import place, supports_bfloat16
@@ -148,7 +125,8 @@ def measure_one(chosen: Namespace) -> dict[str, Any]:
     device = torch.device(chosen.device)
     machine(chosen.device, chosen.threads)
     keep_freed_memory()
-    plan = sized(paper_plan(chosen.task, 2 if supports_bfloat16(device) else 4), chosen)
+    number_bytes = 2 if supports_bfloat16(device) else 4
+    plan = sized(make_plan(24.0, task=chosen.task, bytes_per_number=number_bytes), chosen)
     work = 0.0 if chosen.small else gigaflop(plan, chosen.mapper)
     task, names = load_task(chosen.task), plan.channel_names
     load_kernels(chosen)

@@ -33,7 +33,7 @@ def compile_blocks(
         block.compile(backend=backend)
     try:
         _try(blocks[0])
-    except (RuntimeError, OSError, NotImplementedError, ImportError) as error:
+    except (RuntimeError, OSError, ImportError) as error:
         for block in blocks:
             block._compiled_call_impl = None
         torch._dynamo.reset()

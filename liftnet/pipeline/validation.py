@@ -32,26 +32,11 @@ def validate(
 
     Done by the first process; the others wait for its result, which they get without images.
     """
+    from liftnet.report.figures import Thumbnail, plot_progress
+
     if not is_first():
         received: Validation = from_first(None)
         return received
-    with alone():
-        result = _validate(run, stage, store, cases, folder, log, events)
-    from_first(replace(result, images={}))
-    return result
-
-
-def _validate(
-    run: Run,
-    stage: Stage[Any],
-    store: Store,
-    cases: Sequence[str],
-    folder: Path,
-    log: list[dict[str, Any]],
-    events: Events,
-) -> Validation:
-    from liftnet.report.figures import Thumbnail, plot_progress
-
     some = cases[: stage.schedule.validation_cases]
     earlier = [
         details
@@ -59,7 +44,8 @@ def _validate(
         for key, details in row.items()
         if key.startswith("validation_") and row["step"] < run.step
     ]
-    result: Validation = stage.validate(run.average, store, some, earlier)
+    with alone():
+        result: Validation = stage.validate(run.average, store, some, earlier)
     if result.score < run.best:
         run.best, run.best_step = result.score, run.step
         save_checkpoint(
@@ -83,6 +69,7 @@ def _validate(
         thumbnails = [Thumbnail(title, tuple(images.items()), spacing)]
     title = f"{folder.name}, {folder.parent.name}: step {run.step} of {stage.schedule.num_steps}"
     plot_progress(log, thumbnails, folder / "progress.png", title)
+    from_first(replace(result, images={}))
     return result
 
 

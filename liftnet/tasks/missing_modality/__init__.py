@@ -11,6 +11,7 @@ from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Inference, Plan
 from liftnet.core.scores import CaseScore, Comparison
 from liftnet.metrics import mr_protocols
+from liftnet.tasks import context_path
 from liftnet.tasks.base import Budget, Request, Stage, SynthesisTask
 from liftnet.tasks.missing_modality import rules, synthesis
 from liftnet.tasks.missing_modality.context_translation import (
@@ -90,7 +91,7 @@ class MissingModality(SynthesisTask):
         background: Sequence[float],
     ) -> Tensor:
         """The context vector of every slice (D, 2 hidden)."""
-        return synthesis.trajectory(plan, network, source, request, background)
+        return context_path.trajectory(plan, network, source, request, background)
 
     def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:
         """The metrics of one predicted contrast."""

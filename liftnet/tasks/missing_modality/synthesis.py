@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from liftnet.core.plan import Inference, Plan
-from liftnet.networks.synthesis import synthesize_each, trajectory_of
+from liftnet.networks.synthesis import synthesize_each
 from liftnet.tasks.base import Request
 
-__all__ = ["synthesize", "trajectory"]
+__all__ = ["synthesize"]
 
 
 @torch.no_grad()
@@ -43,24 +43,3 @@ def synthesize(
     )
     total = torch.stack([volume[outputs].clamp(0, 1) for volume in made]).sum(dim=0)
     return total / len(networks) * (source[given] > 0).any(dim=0)
-
-
-def trajectory(
-    plan: Plan,
-    network: nn.Module,
-    source: Tensor,
-    request: Request,
-    background: Sequence[float],
-) -> Tensor:
-    """The context vectors (D, 2 hidden) of the slices of a source (C, D, H, W).
-
-    Source: LiFT Eq. 7, Fig. 7.
-    """
-    return trajectory_of(
-        network,
-        source,
-        [name in request.sources for name in plan.channel_names],
-        background,
-        in_plane=plan.grid.in_plane,
-        inference=plan.inference,
-    )

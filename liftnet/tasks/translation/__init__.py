@@ -10,6 +10,7 @@ from liftnet.core.errors import DatasetError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Inference, Plan
 from liftnet.core.scores import CaseScore, Comparison
+from liftnet.tasks import context_path
 from liftnet.tasks.base import Budget, Request, Stage, SynthesisTask
 from liftnet.tasks.translation import rules, scoring, synthesis
 from liftnet.tasks.translation.residual_context import ResidualContext
@@ -77,7 +78,7 @@ class Translation(SynthesisTask):
         background: Sequence[float],
     ) -> Tensor:
         """The context vector of every slice (D, 2 hidden)."""
-        return synthesis.trajectory(plan, network, source, request, background)
+        return context_path.trajectory(plan, network, source, request, background)
 
     def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:
         """The metrics of one predicted target."""

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from liftnet.core.plan import Inference, Plan
-from liftnet.networks.synthesis import synthesize_each, trajectory_of
+from liftnet.networks.synthesis import synthesize_each
 from liftnet.ops import normalize
 from liftnet.tasks.base import Request
+from liftnet.tasks.context_path import given_sources
 
-__all__ = ["synthesize", "trajectory"]
+__all__ = ["synthesize"]
 
 
 @torch.no_grad()
@@ -32,7 +33,7 @@ def synthesize(
     outputs = [plan.targets.index(name) for name in request.targets]
     made = synthesize_each(
         networks,
-        *_sources(plan, source, request, background),
+        *given_sources(plan, source, request, background),
         in_plane=plan.grid.in_plane,
         inference=plan.inference,
         notice=notice,
@@ -44,31 +45,3 @@ def synthesize(
         for ends in zip(*limits, strict=True)
     )
     return torch.clamp(total / len(networks), low, high)
-
-
-def trajectory(
-    plan: Plan,
-    network: nn.Module,
-    source: Tensor,
-    request: Request,
-    background: Sequence[float],
-) -> Tensor:
-    """The context vectors (D, 2 hidden) of the slices of a source (C, D, H, W).
-
-    Source: LiFT Eq. 7, Fig. 7.
-    """
-    return trajectory_of(
-        network,
-        *_sources(plan, source, request, background),
-        in_plane=plan.grid.in_plane,
-        inference=plan.inference,
-    )
-
-
-def _sources(
-    plan: Plan, source: Tensor, request: Request, background: Sequence[float]
-) -> tuple[Tensor, list[bool], list[float]]:
-    """The plan's source channels, which of them are given, and their values of air."""
-    rows = [plan.channel_names.index(name) for name in plan.sources]
-    given = [name in request.sources for name in plan.sources]
-    return source[rows], given, [background[row] for row in rows]
