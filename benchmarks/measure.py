@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -12,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 __all__ = [
@@ -65,17 +62,11 @@ def machine(device: str = "cpu", threads: int = 0) -> str:
     """The hardware and the versions, in one line; sets the number of threads if one is given."""
     import torch
 
+    from liftnet.ops.machine import describe_machine
+
     if threads:
         torch.set_num_threads(threads)
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = cpuinfo.read_text().splitlines()
-        name = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), name)
-    words = [f"{name}, {torch.get_num_threads()} threads of {os.cpu_count()}"]
-    if device.startswith("cuda"):
-        words.insert(0, torch.cuda.get_device_name(device))
-    return f"{'; '.join(words)}; torch {torch.__version__}; {time.strftime('%Y-%m-%d')}"
+    return f"{describe_machine(device)}; torch {torch.__version__}; {time.strftime('%Y-%m-%d')}"
 
 
 def wait_for(device: str) -> None:

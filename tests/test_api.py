@@ -13,10 +13,16 @@ from pathlib import Path
 import pytest
 
 import liftnet
-from liftnet.cli.main import COMMANDS
+from liftnet.cli.main import COMMANDS, function_name
 
-NAMES = sorted(command.removeprefix("liftnet_") for command in COMMANDS)
-INVERTED = {"no_mapper": "mapper", "no_check": "check"}  # a flag can only switch something on
+NAMES = sorted(map(function_name, COMMANDS))
+COMMAND_OF = {function_name(command): command for command in COMMANDS}
+INVERTED = {
+    "no_mapper": "mapper",
+    "no_test": "test",
+    "no_check": "check",
+    "no_viewer": "viewer",
+}  # flags only switch on
 RENAMED = {"explain": "explain_plan"}  # plan.explain is a function
 WITHOUT_OPTION = {("demo", "size")}  # for tests
 ALSO = {"predict": "generate"}  # with -n
@@ -82,7 +88,7 @@ def test_help_is_quick(name):
     code = f"""
 import json, sys
 from liftnet.cli.{name} import main
-sys.argv = ["liftnet_{name}", "--help"]
+sys.argv = ["{COMMAND_OF[name]}", "--help"]
 try:
     main()
 except SystemExit as end:
@@ -92,18 +98,18 @@ print(json.dumps(list(sys.modules)))
     printed, seconds = run_python(code)
     text, modules = printed.rsplit("\n", 2)[:2]
     assert not set(HEAVY) & set(json.loads(modules))
-    assert f"Usage: liftnet_{name}" in text
+    assert f"Usage: {COMMAND_OF[name]}" in text
     assert seconds < MAX_HELP_SECONDS
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_short_help(name, monkeypatch, capsys):
     """-h is --help."""
-    monkeypatch.setattr(sys, "argv", [f"liftnet_{name}", "-h"])
+    monkeypatch.setattr(sys, "argv", [COMMAND_OF[name], "-h"])
     with pytest.raises(SystemExit) as caught:
         import_module(f"liftnet.cli.{name}").main()
     assert not caught.value.code
-    assert f"Usage: liftnet_{name}" in capsys.readouterr().out
+    assert f"Usage: {COMMAND_OF[name]}" in capsys.readouterr().out
 
 
 def test_umbrella_lists_the_commands():
@@ -127,5 +133,5 @@ def test_console_scripts_are_listed():
     assert scripts.keys() == COMMANDS.keys()
     for script, entry in scripts.items():
         module, _, function = entry.partition(":")
-        assert module == f"liftnet.cli.{script.removeprefix('liftnet_')}"
+        assert module == f"liftnet.cli.{function_name(script)}"
         assert callable(getattr(import_module(module), function))

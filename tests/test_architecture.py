@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "liftnet"
 FLOORS = (
     {"core"},
     {"ops", "imageio"},
-    {"networks", "losses", "metrics", "augment", "data", "report"},
+    {"networks", "losses", "metrics", "augment", "data", "visual"},
     {"planning"},
     {"tasks"},
     {"pipeline"},

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import typer
 
-from liftnet.cli.main import COMMANDS
+from liftnet.cli.main import COMMANDS, function_name
 from liftnet.cli.shell import spread_values
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference" / "cli.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-LISTS = ("-f", "--target", "--set", "-i", "--names", "--metrics")
+LISTS = ("-f", "--target", "--set", "-i", "--names", "--metrics", "--cases")
 
 
 def click_command(name: str) -> Any:
@@ -28,7 +28,7 @@ def click_command(name: str) -> Any:
 def options(command: str) -> dict[str, str]:
     """Option as written -> help text, as the command has them."""
     found = {}
-    for parameter in click_command(command.removeprefix("liftnet_")).params:
+    for parameter in click_command(function_name(command)).params:
         words = [parameter.metavar]
         if parameter.param_type_name == "option":
             words = [*parameter.opts, *([] if parameter.is_flag else words)]
@@ -70,7 +70,7 @@ def test_help_shows_every_option(monkeypatch, capsys):
     for command in COMMANDS:
         monkeypatch.setattr("sys.argv", [command, "--help"])
         with pytest.raises(SystemExit):
-            import_module(f"liftnet.cli.{command.removeprefix('liftnet_')}").main()
+            import_module(f"liftnet.cli.{function_name(command)}").main()
         printed = " ".join(capsys.readouterr().out.split())
         for written, meaning in options(command).items():
             assert written.split()[0] in printed
@@ -95,7 +95,7 @@ def test_examples_are_accepted(page, line):
     if name not in COMMANDS:  # a folder such as liftnet_workspace/
         assert "/" in name
         return
-    parser = click_command(name.removeprefix("liftnet_"))
+    parser = click_command(function_name(name))
     parser.make_context(name, spread_values(arguments, LISTS))
 
 

@@ -12,10 +12,19 @@ def run_together(code: str, *arguments: str, processes: int = 2) -> list[str]:
     Raises:
         AssertionError: If one fails.
     """
+    started = start_together(code, *arguments, processes=processes)
+    printed = [process.communicate(timeout=120)[0] for process in started]
+    for process, text in zip(started, printed, strict=True):
+        assert process.returncode == 0, text
+    return printed
+
+
+def start_together(code: str, *arguments: str, processes: int = 2) -> list[subprocess.Popen[str]]:
+    """The processes, started; what they print can be read."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = [
+    return [
         subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
             stdout=subprocess.PIPE,
@@ -33,7 +42,3 @@ def run_together(code: str, *arguments: str, processes: int = 2) -> list[str]:
         )
         for rank in range(processes)
     ]
-    printed = [process.communicate(timeout=120)[0] for process in started]
-    for process, text in zip(started, printed, strict=True):
-        assert process.returncode == 0, text
-    return printed

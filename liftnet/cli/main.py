@@ -4,9 +4,10 @@ from importlib.metadata import entry_points
 
 from liftnet.version import __version__
 
-__all__ = ["COMMANDS", "liftnet"]
+__all__ = ["COMMANDS", "function_name", "liftnet"]
 
 COMMANDS = {
+    "liftnet_doctor": "say what works on this machine, and what to do about the rest",
     "liftnet_demo": "make a small dataset and run every step on it",
     "liftnet_convert": "bring BraTS or plain folders into liftnet's raw format",
     "liftnet_download": "fetch weights of a network that was trained elsewhere",
@@ -19,8 +20,21 @@ COMMANDS = {
     "liftnet_generate": "generate volumes from random numbers; liftnet_predict -n",
     "liftnet_evaluate": "score images against references, or generated volumes",
     "liftnet_compare": "two or more methods on the same images: paired differences",
+    "liftnet_report": "one HTML page of an evaluation or comparison, to look at offline",
+    "liftnet_export": "one zip of a trained model that can be given away, with a model card",
+    "liftnet_import": "check such a zip, and predict with it here",
     "liftnet_probe": "look for copies of training volumes among predicted ones",
 }
+
+
+def function_name(command: str) -> str:
+    """The function of a command, and the module that it lies in: its name without `liftnet_`.
+
+    >>> function_name("liftnet_train"), function_name("liftnet_import")
+    ('train', 'import_model')
+    """
+    name = command.removeprefix("liftnet_")
+    return {"import": "import_model"}.get(name, name)  # a keyword of Python
 
 
 def liftnet() -> None:

@@ -33,7 +33,9 @@ def probe(
     ] = None,
     channel: Annotated[
         str | None,
-        typer.Option("--channel", metavar="NAME", help="Which one, if several were predicted."),
+        typer.Option(
+            "--channel", metavar="NAME", help="Only this one. Default: all that were predicted."
+        ),
     ] = None,
     num_processes: ProcessesOption = None,
     workspace: WorkspaceOption = None,

@@ -42,16 +42,19 @@ WorkspaceOption = Annotated[
 ]
 
 
-def run(command: Callable[..., Any], *, lists: tuple[str, ...] = ()) -> None:
+def run(
+    command: Callable[..., Any], *, lists: tuple[str, ...] = (), name: str | None = None
+) -> None:
     """Parse the command line, call the command, print an error without a traceback.
 
     Args:
         command: a function with typer annotations.
         lists: options that take several values (`-f 0 1 2`).
+        name: of the command after `liftnet_`; by default that of the function.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(context_settings={"help_option_names": ["-h", "--help"]})(_guard(command))
-    app(args=spread_values(sys.argv[1:], lists), prog_name=f"liftnet_{command.__name__}")
+    app(args=spread_values(sys.argv[1:], lists), prog_name=f"liftnet_{name or command.__name__}")
 
 
 def _guard(command: Callable[..., Any]) -> Callable[..., None]:
@@ -70,10 +73,17 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
         except BrokenPipeError:  # the reader of a pipe went away; typer knows what to do
             raise
         except OSError as error:
-            print(f"error: {error.strerror or error}", file=sys.stderr)
-            if error.filename:
-                print(f"  where: {error.filename}", file=sys.stderr)
-            print("  do:    Check the path, its permissions and the free space.", file=sys.stderr)
+            from liftnet.pipeline.failures import file_problem
+
+            print(f"error: {file_problem(error)}", file=sys.stderr)
+            sys.exit(1)
+        except (MemoryError, RuntimeError, ImportError) as error:
+            from liftnet.ops.host_memory import is_out_of_memory
+            from liftnet.pipeline.failures import memory_problem
+
+            if not is_out_of_memory(error):
+                raise
+            print(f"error: {memory_problem()}", file=sys.stderr)
             sys.exit(1)
 
     return guarded

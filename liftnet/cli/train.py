@@ -29,6 +29,14 @@ def train(
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away what was trained before.")
     ] = False,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            "--pretrained",
+            metavar="FILE",
+            help="Begin with the weights of an exported zip, a fold's folder or a checkpoint.",
+        ),
+    ] = None,
     compiled: Annotated[
         bool | None,
         typer.Option(
@@ -48,6 +56,7 @@ def train(
         device=device,
         continue_training=continue_training,
         restart=restart,
+        pretrained=pretrained,
         compiled=compiled,
         workspace=workspace,
     )

@@ -1,12 +1,11 @@
 """What a comparison of methods found: their means, and paired differences from one of them."""
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from liftnet.core.jsonable import from_json, read_versioned
-from liftnet.core.scores import MetricSummary, Protocol
+from liftnet.core.scores import NOT_NOTED, MetricSummary, Origin, Protocol, with_infinities
 
 __all__ = [
     "COMPARISON_VERSION",
@@ -98,6 +97,7 @@ class MethodComparison:
     warnings: tuple[str, ...]
     conclusions: tuple[str, ...]
     liftnet: str
+    made: Origin = field(default=NOT_NOTED, compare=False)
 
 
 def read_comparison(path: Path) -> MethodComparison:
@@ -108,14 +108,8 @@ def read_comparison(path: Path) -> MethodComparison:
     """
     remedy = "Make it again with liftnet_compare."
     data = read_versioned(path, COMPARISON_VERSION, what="The comparison has", remedy=remedy)
-    for result in data.get("results") or ():
-        for name, mean in result.get("means", {}).items():
-            result["means"][name] = {key: _finite(key, value) for key, value in mean.items()}
+    results = data.get("results")
+    for result in results if isinstance(results, list) else ():
+        if isinstance(result, dict) and isinstance(result.get("means"), dict):
+            result["means"] = with_infinities(result["means"])
     return from_json(MethodComparison, data, where=path.name)
-
-
-def _finite(key: str, value: Any) -> Any:
-    """The number that a null stands for: infinite, and no spread around it."""
-    if value is not None:
-        return value
-    return math.nan if key == "std" else math.inf

@@ -1,10 +1,20 @@
 """What was measured on a raw dataset."""
 
 from dataclasses import dataclass, field
+from statistics import median
+from typing import Annotated
 
-from liftnet.core.geometry import Shape, Triple
+from liftnet.core.geometry import Triple
+from liftnet.core.jsonable import Between
+from liftnet.core.ranges import Intensity, Share
 
 __all__ = ["CaseFingerprint", "ChannelStatistics", "Fingerprint", "IntensityRange"]
+
+# What a file may hold at all (ours: wider than any image).
+LONGEST = 2**13  # voxels: four times the largest scan of a whole body
+Voxels = Annotated[int, Between(1, 2**31)]
+Voxel = Annotated[int, Between(0, 2**31)]
+Length = Annotated[float, Between(1e-6, 1e6)]  # as in headers of images
 
 
 @dataclass(frozen=True)
@@ -15,13 +25,13 @@ class IntensityRange:
     save in CT.
     """
 
-    mean: float
-    std: float
-    low: float  # 0.1 percentile
-    median: float
-    high: float  # 99.9 percentile
-    minimum: float
-    maximum: float
+    mean: Intensity
+    std: Annotated[float, Between(0, 1e38)]
+    low: Intensity  # 0.1 percentile
+    median: Intensity
+    high: Intensity  # 99.9 percentile
+    minimum: Intensity
+    maximum: Intensity
 
 
 @dataclass(frozen=True)
@@ -36,30 +46,37 @@ class CaseFingerprint:
     posterior and 0.5 mm too far right. A pair that shares too little to tell is left out.
     """
 
-    shape: Shape
-    spacing_mm: Triple
+    shape: tuple[Voxels, Voxels, Voxels]
+    spacing_mm: tuple[Length, Length, Length]
     stored_axes: str  # where the stored array axes (D, H, W) point, such as "SPL"
-    box_start: Shape
-    box_stop: Shape
-    foreground_fraction: float
-    zero_fraction: float  # voxels that are zero in all channels; negatives count as zero in MR
+    box_start: tuple[Voxel, Voxel, Voxel]
+    box_stop: tuple[Voxel, Voxel, Voxel]
+    foreground_fraction: Share
+    zero_fraction: Share  # voxels that are zero in all channels; negatives count as zero in MR
     intensities: dict[str, IntensityRange]
     pair_quality: dict[str, float]  # "t1n-t2w" -> normalized mutual information, 1 to 2
     pair_shift_mm: dict[str, Triple] = field(default_factory=dict)  # "mr-ct" -> shift of ct
+
+    def flaw(self) -> str | None:
+        """What is impossible in a file that holds this, or None."""
+        boxes = zip(self.box_start, self.box_stop, self.shape, strict=True)
+        if not all(start < stop <= size for start, stop, size in boxes):
+            return f"the box {self.box_start} to {self.box_stop} is not one in {self.shape}"
+        return None if self.foreground_fraction > 0 else "foreground_fraction is 0"
 
 
 @dataclass(frozen=True)
 class ChannelStatistics:
     """One channel over all cases that have it: medians over cases, extremes over all."""
 
-    num_cases: int
-    mean: float
-    std: float
-    low: float
-    median: float
-    high: float
-    minimum: float
-    maximum: float
+    num_cases: Voxels
+    mean: Intensity
+    std: Annotated[float, Between(0, 1e38)]
+    low: Intensity
+    median: Intensity
+    high: Intensity
+    minimum: Intensity
+    maximum: Intensity
 
 
 @dataclass(frozen=True)
@@ -72,3 +89,14 @@ class Fingerprint:
     cases: dict[str, CaseFingerprint]
     channels: dict[str, ChannelStatistics]
     suspicious_pairs: list[str]  # "p2: ct looks shifted against mr by 3.9 mm (...)"
+
+    def flaw(self) -> str | None:
+        """What is impossible in a file that holds this, or None."""
+        if not self.cases:
+            return "there is no case"
+        for axis in range(3):
+            typical = median(case.spacing_mm[axis] for case in self.cases.values())
+            for name, case in self.cases.items():
+                if case.shape[axis] * case.spacing_mm[axis] / typical > LONGEST:
+                    return f"{name} is more than {LONGEST} voxels long in the typical spacing"
+        return None

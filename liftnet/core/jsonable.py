@@ -8,15 +8,20 @@ import dataclasses
 import difflib
 import json
 import math
-import os
+import sys
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from liftnet.core.errors import PlanError
+from liftnet.core.files import written_whole
+from liftnet.core.migration import NOTHING, Upgrade, brought_up_to_date
+from liftnet.core.strict_json import parse_json
 
 __all__ = [
+    "Between",
     "from_json",
     "read_json",
     "read_versioned",
@@ -27,6 +32,19 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+MAX_BYTES = 2**27  # ours: 128 MiB; the scores of 100 000 images take half of it
+MOST_SHOWN = 60  # letters of a value or a key in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class Between:
+    """The values that a number of a file may have, both ends included: Annotated[int, Between]."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
 
 
 def to_json(value: Any) -> Any:
@@ -49,19 +67,22 @@ def to_json(value: Any) -> Any:
     raise TypeError(f"expected a dataclass or a JSON type, got {type(value).__name__}")
 
 
-def read_versioned(path: Path, version: int, *, what: str, remedy: str) -> Any:
-    """The parsed JSON of a file that says which version of its format it has.
+def read_versioned(
+    path: Path,
+    version: int,
+    *,
+    what: str,
+    remedy: str,
+    upgrades: Mapping[int, Upgrade] = NOTHING,
+) -> Any:
+    """The parsed JSON of a file that says which version of its format it has, up to date.
 
     Raises:
-        PlanError: If it is missing, damaged or of another version; `what` begins the message.
+        PlanError: If it is missing, damaged, newer or too old; `what` begins the message.
     """
-    data = read_json(path)
-    found = data.get("version") if isinstance(data, dict) else None
-    if found != version:
-        raise PlanError(
-            f"{what} version {found}, this liftnet reads {version}", where=str(path), remedy=remedy
-        )
-    return data
+    return brought_up_to_date(
+        read_json(path), version, upgrades, what=what, where=path, remedy=remedy
+    )
 
 
 def from_json(kind: type[T], data: Any, *, where: str) -> T:
@@ -77,10 +98,12 @@ def _parse(kind: Any, data: Any, where: str) -> Any:
     origin = get_origin(kind)
     if kind is Any:
         return data
+    if origin is Annotated:
+        return _parse_between(kind, data, where)
     if origin in (Union, types.UnionType):
         return _parse_union(get_args(kind), data, where)
     if origin is Literal:
-        if data not in get_args(kind):
+        if not any(type(data) is type(known) and data == known for known in get_args(kind)):
             raise _wrong(where, f"one of {', '.join(map(repr, get_args(kind)))}", data)
         return data
     if dataclasses.is_dataclass(kind):
@@ -91,11 +114,25 @@ def _parse(kind: Any, data: Any, where: str) -> Any:
     return _parse_plain(kind, data, where)
 
 
+def _parse_between(kind: Any, data: Any, where: str) -> Any:
+    """A number, or several of one kind, that must lie in a range."""
+    inner, limits = get_args(kind)
+    value = _parse(inner, data, where)
+    for number in value if isinstance(value, tuple) else (value,):
+        if not limits.low <= number <= limits.high:
+            raise _wrong(where, f"a number from {limits}", data)
+    return value
+
+
 def _parse_plain(kind: Any, data: Any, where: str) -> Any:
     if kind is float and isinstance(data, int | float) and not isinstance(data, bool):
+        if isinstance(data, int) and abs(data) > sys.float_info.max:
+            raise _wrong(where, "a number", data)
         return float(data)
     if kind is type(None) and data is None:
         return None
+    if kind is int and type(data) is int and not -(2**63) <= data < 2**63:
+        raise _wrong(where, "a whole number of 64 bits", data)
     if kind in (int, str, bool) and type(data) is kind:
         return data
     names = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
@@ -111,7 +148,7 @@ def _parse_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
     }
     if classes and isinstance(data, dict) and len(kinds) > 1:
         name = data.get("kind")
-        if name not in classes:
+        if not isinstance(name, str) or name not in classes:
             raise _wrong(f"{where}.kind", f"one of {', '.join(classes)}", name)
         return _parse(classes[name], data, where)
     for kind in kinds[:-1]:
@@ -131,7 +168,7 @@ def _parse_list(kinds: tuple[Any, ...], data: Any, where: str) -> list[Any]:
 def _parse_dict(kinds: tuple[Any, ...], data: Any, where: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise _wrong(where, "an object", data)
-    return {key: _parse(kinds[1], item, f"{where}.{key}") for key, item in data.items()}
+    return {key: _parse(kinds[1], item, f"{where}.{_shown(key)}") for key, item in data.items()}
 
 
 def _parse_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]:
@@ -149,11 +186,11 @@ def _parse_dataclass(kind: type, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
         raise _wrong(where, f"an object ({kind.__name__})", data)
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     for key in data:
         if key not in fields and key != "kind":
             raise PlanError(
-                f"Unknown key '{key}' in {kind.__name__}",
+                f"Unknown key '{_shown(key)}' in {kind.__name__}",
                 where=where,
                 remedy=did_you_mean(key, list(fields)),
             )
@@ -169,19 +206,28 @@ def _parse_dataclass(kind: type, data: Any, where: str) -> Any:
                 where=where,
                 remedy=f"Add '{name}', or let liftnet write the file again.",
             )
-    return kind(**values)
+    value = kind(**values)
+    flaw = value.flaw() if hasattr(value, "flaw") else None  # of values that do not fit together
+    if flaw is not None:
+        raise PlanError(f"{kind.__name__}: {flaw}", where=where, remedy="Correct the values.")
+    return value
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
     """A sentence that names the nearest known word, or all of them."""
-    close = difflib.get_close_matches(word, known, n=1)
+    close = difflib.get_close_matches(word[:MOST_SHOWN], known, n=1)
     return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(sorted(known))}."
 
 
 def _wrong(where: str, expected: str, got: Any) -> PlanError:
-    shown = json.dumps(got, default=str)
-    shown = shown if len(shown) < 60 else shown[:57] + "..."
+    shown = _shown(json.dumps(got, default=str))
     return PlanError(f"Expected {expected}, got {shown}", where=where, remedy="Correct the value.")
+
+
+def _shown(text: str) -> str:
+    """A text as a message shows it: short, and nothing in it moves the cursor."""
+    short = text if len(text) < MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."
+    return "".join(letter if letter.isprintable() else "?" for letter in short)
 
 
 def replace_path(value: T, path: str, new: Any) -> T:
@@ -208,10 +254,10 @@ def replace_path(value: T, path: str, new: Any) -> T:
             if isinstance(node, list)
             else {}
         )
-        index: Any = int(key) if isinstance(node, list) and key.isdigit() else key
+        index: Any = int(key) if isinstance(node, list) and key in map(str, known) else key
         if index not in known or key == "kind":
             raise PlanError(
-                f"No setting '{path}'",
+                f"No setting '{_shown(path)}'",
                 where=".".join(walked) or type(value).__name__,
                 remedy=did_you_mean(key, [str(k) for k in known if k != "kind"]),
             )
@@ -227,13 +273,18 @@ def read_json(path: Path) -> Any:
     """The parsed content of a JSON file.
 
     Raises:
-        PlanError: If the file is missing or is not JSON.
+        PlanError: If the file is missing or is not JSON that `parse_json` takes.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES >> 20} MiB")
+        return parse_json(path.read_text(encoding="utf-8-sig"))  # some editors write a mark first
     except FileNotFoundError:
         raise PlanError(f"File not found: {path.name}", where=str(path)) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        problem = f"The file cannot be read: {error.strerror}"
+        raise PlanError(problem, where=str(path), remedy="Check the path.") from None
+    except ValueError as error:
         raise PlanError(
             f"Not a JSON file: {error}",
             where=str(path),
@@ -244,9 +295,8 @@ def read_json(path: Path) -> Any:
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,7 +1,10 @@
 """Every decision of a run, as data: what plan.json holds."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from liftnet.core.jsonable import Between
+from liftnet.core.ranges import Amount, Count, Intensity, Layers, Limits, Range, Share, Size, Widths
 
 __all__ = [
     "AugmentationSpec",
@@ -40,20 +43,25 @@ class PercentileScale:
     """
 
     region: Literal["foreground", "grid"]
-    lower: float
-    upper: float
-    typical_low: float
-    typical_high: float
-    limits: tuple[float, float] = (0.0, 1.0)  # what the two quantiles become
+    lower: Share
+    upper: Share
+    typical_low: Intensity
+    typical_high: Intensity
+    limits: Limits = (0.0, 1.0)  # what the two quantiles become
+
+    def flaw(self) -> str | None:
+        """What is impossible in a file that holds this, or None."""
+        right = self.lower < self.upper and self.typical_low < self.typical_high
+        return None if right else "low is not below high"
 
 
 @dataclass(frozen=True)
 class ClipAndScale:
     """CT: clip to [low, high] in file units (HU), scale to `limits`; inverts exactly."""
 
-    low: float
-    high: float
-    limits: tuple[float, float]  # what `low` and `high` become
+    low: Intensity
+    high: Intensity
+    limits: Limits  # what `low` and `high` become
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,8 @@ class ZScore:
     """
 
     region: Literal["foreground", "grid"]
-    typical_mean: float
-    typical_std: float
+    typical_mean: Intensity
+    typical_std: Annotated[float, Between(1e-30, 1e30)]
 
 
 Normalization = PercentileScale | ClipAndScale | ZScore
@@ -87,15 +95,19 @@ class Grid:
     """The grid that networks see. Axes (D, H, W); D is the slice axis."""
 
     slice_axis: Literal["axial", "coronal", "sagittal"]
-    spacing_mm: tuple[float, float, float]
-    in_plane: tuple[int, int]  # size of a training slice, a multiple of the U-Net's stride
-    num_slices: int  # median over cases; any number is accepted
+    spacing_mm: Annotated[tuple[float, float, float], Between(0, 1e6)]
+    in_plane: Annotated[
+        tuple[int, int], Between(0, 2**16)
+    ]  # size of a training slice, a multiple of the U-Net's stride
+    num_slices: Size  # median over cases; any number is accepted
     foreground: Literal["nonzero", "otsu"]
     crop_in_plane: bool  # to the foreground box; slices are never cropped
     resample_in_plane: bool
     resample_through_plane: bool
     mask: Literal["none", "body"]  # "body": a mask per case, from its file or from the sources
-    box: tuple[int, int, int] | None  # only a box of this size is used: about the mask's centre,
+    box: (
+        Annotated[tuple[int, int, int], Between(0, 2**16)] | None
+    )  # only a box of this size is used: about the mask's centre,
     # or, with `pad_to_box`, about that of the foreground and padded where the image ends
     pad_to_box: bool = False
 
@@ -104,11 +116,11 @@ class Grid:
 class TranslatorSpec:
     """The 2D U-Net."""
 
-    source_channels: int
-    target_channels: int
-    condition_size: int  # length of the availability code
-    widths: tuple[int, ...]  # feature maps per stage, finest first
-    convolutions_per_stage: int
+    source_channels: Size
+    target_channels: Size
+    condition_size: Size  # length of the availability code
+    widths: Widths  # feature maps per stage, finest first
+    convolutions_per_stage: Layers
     normalization: Literal["group", "instance", "none"]
 
 
@@ -118,29 +130,31 @@ class MixerSpec:
 
     descriptor: Literal["mean", "mean_std"]  # "mean": LiFT Sec. 4.2, global average pooling
     descriptor_stages: Literal["bottleneck", "all"]
-    hidden_size: int
-    num_layers: int
-    fourier_frequencies: int
+    hidden_size: Size
+    num_layers: Layers
+    fourier_frequencies: Layers
     inject: Literal["none", "bottleneck", "decoder"]  # "none": a residual head takes it instead
-    through_plane_kernel: int  # 0: none (the paper); 3: a depthwise convolution along slices
+    through_plane_kernel: Annotated[
+        int, Between(-99, 99)
+    ]  # 0: none (the paper); 3: a depthwise convolution along slices
 
 
 @dataclass(frozen=True)
 class ResidualSpec:
     """The head that corrects the frozen translator's slices, knowing their neighbours."""
 
-    width: int  # feature maps
-    convolutions: int
-    neighbours: int  # slices on each side that it sees
+    width: Size  # feature maps
+    convolutions: Layers
+    neighbours: Layers  # slices on each side that it sees
 
 
 @dataclass(frozen=True)
 class FeatureSpec:
     """The masked autoencoder of slices whose features the drift compares."""
 
-    widths: tuple[int, ...]  # feature maps per stage, finest first, at strides 2, 4, 8, ...
-    patch: int  # pixels along each side of what is hidden at once
-    masked: float  # share of patches hidden
+    widths: Widths  # feature maps per stage, finest first, at strides 2, 4, 8, ...
+    patch: Size  # pixels along each side of what is hidden at once
+    masked: Share  # share of patches hidden
 
 
 @dataclass(frozen=True)
@@ -155,9 +169,11 @@ class ResNetSpec:
 class GeneratorSpec:
     """The slice generator: principal components, and a U-Net that refines what they give."""
 
-    in_plane: tuple[int, int]  # rows and columns, multiples of `stride`; the grid's
-    code_size: int  # principal components
-    widths: tuple[int, ...]  # feature maps per stage, finest first, at strides 1, 2, 4, ...
+    in_plane: Annotated[
+        tuple[int, int], Between(0, 2**16)
+    ]  # rows and columns, multiples of `stride`; the grid's
+    code_size: Size  # principal components
+    widths: Widths  # feature maps per stage, finest first, at strides 1, 2, 4, ...
 
     @property
     def stride(self) -> int:
@@ -169,19 +185,19 @@ class GeneratorSpec:
 class CriticSpec:
     """The critic of slices against which the generator is trained."""
 
-    widths: tuple[int, ...]  # feature maps per layer, at strides 2, 4, 8, ...
+    widths: Widths  # feature maps per layer, at strides 2, 4, 8, ...
 
 
 @dataclass(frozen=True)
 class MapperSpec:
     """The depth mapper: one latent of a volume to the codes of all its slices."""
 
-    latent_size: int
-    code_size: int
-    hidden_size: int
-    num_blocks: int
-    fourier_frequencies: int
-    waves: int  # cosines of the smooth part
+    latent_size: Size
+    code_size: Size
+    hidden_size: Size
+    num_blocks: Layers
+    fourier_frequencies: Layers
+    waves: Annotated[int, Between(-1, 2**16)]  # cosines of the smooth part
 
 
 NetworkSpec = (
@@ -203,82 +219,84 @@ class DriftSpec:
     mode: Literal["attract_repel", "attract"]  # "attract": LiFT Eq. 5
     bank: Literal["matched", "pooled"]  # real slices of the same index, or of any (LiFT Eq. 4)
     start: Literal["real", "random"]  # the mapper begins at the codes of real volumes, or anywhere
-    positives: int  # real volumes per problem
-    slices_per_plane: int  # problems per plane and step
-    temperatures: tuple[float, ...]  # widths of the kernel, in spreads of the real distances
-    bandwidth: float  # R of "attract", in mean real distances
-    checked_volumes: int  # generated at each validation, for the monitors
+    positives: Count  # real volumes per problem
+    slices_per_plane: Count  # problems per plane and step
+    temperatures: Annotated[
+        tuple[float, ...], Between(0, 1e6)
+    ]  # widths of the kernel, in spreads of the real distances
+    bandwidth: Amount  # R of "attract", in mean real distances
+    checked_volumes: Count  # generated at each validation, for the monitors
 
 
 @dataclass(frozen=True)
 class AugmentationSpec:
     """Probabilities per item, and ranges. Geometry is shared by sources and targets."""
 
-    flip_probability: tuple[float, float, float]  # along D, H, W
-    rotation_probability: float
-    rotation_degrees: float
-    scale_probability: float
-    scale_range: tuple[float, float]
-    shear_probability: float
-    shear_range: float
-    elastic_probability: float
-    elastic_displacement: float  # fraction of the in-plane size
-    elastic_control_points: int
-    noise_probability: float
-    noise_std: float
-    blur_probability: float
-    blur_sigma: tuple[float, float]
-    brightness_probability: float
-    brightness_range: tuple[float, float]
-    contrast_probability: float
-    contrast_range: tuple[float, float]
-    gamma_probability: float
-    gamma_range: tuple[float, float]
-    low_resolution_probability: float
-    low_resolution_range: tuple[float, float]
-    bias_field_probability: float
-    bias_field_strength: float
+    flip_probability: Annotated[tuple[float, float, float], Between(0, 1)]  # along D, H, W
+    rotation_probability: Share
+    rotation_degrees: Amount
+    scale_probability: Share
+    scale_range: Range
+    shear_probability: Share
+    shear_range: Amount
+    elastic_probability: Share
+    elastic_displacement: Amount  # fraction of the in-plane size
+    elastic_control_points: Annotated[int, Between(2, 1000)]
+    noise_probability: Share
+    noise_std: Amount
+    blur_probability: Share
+    blur_sigma: Range
+    brightness_probability: Share
+    brightness_range: Range
+    contrast_probability: Share
+    contrast_range: Range
+    gamma_probability: Share
+    gamma_range: Range
+    low_resolution_probability: Share
+    low_resolution_range: Range
+    bias_field_probability: Share
+    bias_field_strength: Amount
 
 
 @dataclass(frozen=True)
 class Schedule:
     """One training stage. A submodule without a learning rate is frozen."""
 
-    num_steps: int
-    volumes_per_step: int
-    windows_per_volume: int  # slabs decoded and supervised per volume
-    decoded_slices: int  # contiguous slices of each
-    learning_rates: dict[str, float]
-    weight_decay: float
-    betas: tuple[float, float]
-    warmup_steps: int
-    final_rate: float  # cosine decay ends at this fraction of the learning rate
-    gradient_clip: float
-    ema_half_life: int  # steps
-    validate_every: int  # steps
-    validation_cases: int  # at most so many whole volumes per validation
-    checkpoint_minutes: float
-    loader_workers: int  # threads that read cases ahead
+    num_steps: Count
+    volumes_per_step: Count
+    windows_per_volume: Count  # slabs decoded and supervised per volume
+    decoded_slices: Count  # contiguous slices of each
+    learning_rates: dict[str, Annotated[float, Between(0, 1e3)]]
+    weight_decay: Amount
+    betas: Annotated[tuple[float, float], Between(0, 0.9999999)]
+    warmup_steps: Count
+    final_rate: Share  # cosine decay ends at this fraction of the learning rate
+    gradient_clip: Amount
+    ema_half_life: Annotated[int, Between(1, 1e9)]  # steps
+    validate_every: Count  # steps
+    validation_cases: Count  # at most so many whole volumes per validation
+    checkpoint_minutes: Amount
+    loader_workers: Layers  # threads that read cases ahead
 
 
 @dataclass(frozen=True)
 class Inference:
     """How whole volumes are synthesized."""
 
-    slice_batch: int
+    slice_batch: Count
     passes: Literal["one", "two"]  # one: keep the skips; two: LiFT Algorithm 2
-    temperature: float = 1.0  # by which the latent of a generated volume is multiplied
+    temperature: Amount = 1.0  # by which the latent of a generated volume is multiplied
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
     """Peak bytes of tensors, without the libraries themselves, in GiB."""
 
-    budget_gib: float
-    bytes_per_number: int  # 2: bfloat16, 4: float32
-    training_gib: float
-    prediction_gib: float
-    dataset_gib: float = 0.0  # all preprocessed training cases
+    budget_gib: Amount
+    bytes_per_number: Size  # 2: bfloat16, 4: float32
+    training_gib: Amount
+    prediction_gib: Amount
+    dataset_gib: Amount = 0.0  # all preprocessed training cases
 
 
 @dataclass(frozen=True)
@@ -295,7 +313,7 @@ class Plan:
     source_dropout: float  # probability that a training step hides more sources than it must
     grid: Grid
     networks: dict[str, NetworkSpec]
-    losses: dict[str, float]
+    losses: dict[str, Annotated[float, Between(-1e9, 1e9)]]
     augmentation: AugmentationSpec
     stages: dict[str, Schedule]
     inference: Inference

@@ -13,12 +13,14 @@ __all__ = [
     "CopyRule",
     "NearestVolume",
     "Probe",
+    "ProbeChannel",
+    "ProbeDistances",
     "ProbeGroup",
     "ProbeMeasure",
     "read_probe",
 ]
 
-PROBE_VERSION = 1
+PROBE_VERSION = 2  # 1: one channel only, and no distances among training volumes
 COPIES = "copies found"
 NO_COPY = "no copy found"
 TOO_FEW = "too few to conclude"
@@ -70,28 +72,49 @@ class CopyRule:
 
 
 @dataclass(frozen=True)
+class ProbeDistances:
+    """The distances of one channel's volumes, and what they were compared on."""
+
+    rule: CopyRule
+    predicted: ProbeGroup
+    held_out: ProbeGroup
+    training: ProbeGroup | None  # each to the nearest other one; None: not measured
+    ratio_of_means: float  # predicted by held-out; below 1: predicted volumes are nearer
+    ratio_of_minima: float
+    predicted_by_training: float | None  # of means; LiFT App. D, task B
+    held_out_by_training: float | None
+    grid: str  # the grid on which volumes were compared, in a sentence
+    shape: tuple[int, int, int]  # (D, H, W) of that grid
+    picture: str  # file of the closest pair, beside probe.json
+
+
+@dataclass(frozen=True)
+class ProbeChannel:
+    """What was found in one channel."""
+
+    channel: str
+    verdict: str  # "copies found", "no copy found" or "too few to conclude"
+    copies: tuple[str, ...]  # the predicted volumes that count as copies; if too few, suspects
+    num_predicted: int
+    num_held_out: int
+    num_training: int
+    measure: ProbeMeasure
+    distances: ProbeDistances | None  # None: there are fewer than 1 held-out or 2 training volumes
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Probe:
     """What probe.json holds."""
 
     version: int
-    verdict: str  # "copies found", "no copy found" or "too few to conclude"
-    copies: tuple[str, ...]  # the predicted volumes that count as copies
+    verdict: str  # of all channels: copies if any has some, else too few if any has
     task: str
     dataset: str  # "" if it is not known
-    channel: str
-    measure: ProbeMeasure
-    rule: CopyRule
-    predicted: ProbeGroup
-    held_out: ProbeGroup
-    num_training: int
-    ratio_of_means: float  # predicted by held-out; below 1: predicted volumes are nearer
-    ratio_of_minima: float
+    channels: tuple[ProbeChannel, ...]
     predicted_folder: str
     training_folder: str
     held_out_folder: str
-    grid: str  # the grid on which volumes were compared, in a sentence
-    shape: tuple[int, int, int]  # (D, H, W) of that grid
-    warnings: tuple[str, ...]
     liftnet: str
 
 

@@ -1,7 +1,7 @@
 """What an evaluation found: one row per case and contrast, and their summary."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,40 @@ from liftnet.core.jsonable import from_json, read_versioned
 __all__ = [
     "AVERAGE",
     "COHORT_SCORES_VERSION",
+    "NOT_NOTED",
     "SCORES_VERSION",
     "CaseScore",
     "ClosestPair",
     "CohortRow",
     "CohortScores",
+    "Compared",
     "Comparison",
     "MetricSummary",
+    "Origin",
     "Protocol",
     "ScoreFailure",
     "Scores",
     "read_cohort_scores",
     "read_scores",
+    "with_infinities",
 ]
 
 SCORES_VERSION = 1
 COHORT_SCORES_VERSION = 1
 AVERAGE = "average"  # the key of the summary over all contrasts
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a result was made: the command without folders above the last, machine, time."""
+
+    command: str = ""  # "" from Python
+    hardware: str = ""
+    seconds: float = 0.0
+    date: str = ""  # ISO 8601, UTC
+
+
+NOT_NOTED = Origin()
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,19 @@ class Comparison:
     source: np.ndarray | None = None  # the case's first source, where the protocol needs it
     source_name: str = ""
     mask: np.ndarray | None = None  # bool: the case's mask file, where the protocol needs it
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Both images as a protocol compares them (D, H, W), on the whole grid.
+
+    `unit` is that of their difference, HU or "" for the range [0, 1].
+    """
+
+    predicted: np.ndarray
+    reference: np.ndarray
+    unit: str
+    notes: dict[str, str]  # how they came about, as in the rows of the scores
 
 
 @dataclass(frozen=True)
@@ -118,6 +148,7 @@ class Scores:
     without_reference: tuple[str, ...]  # predicted files that were not scored
     failures: tuple[ScoreFailure, ...]
     liftnet: str
+    made: Origin = field(default=NOT_NOTED, compare=False)
 
 
 def read_scores(path: Path) -> Scores:
@@ -128,7 +159,7 @@ def read_scores(path: Path) -> Scores:
     """
     remedy = "Make them again with liftnet_evaluate."
     data = read_versioned(path, SCORES_VERSION, what="The scores have", remedy=remedy)
-    return from_json(Scores, _with_infinities(data), where=path.name)
+    return from_json(Scores, with_infinities(data), where=path.name)
 
 
 @dataclass(frozen=True)
@@ -175,6 +206,7 @@ class CohortScores:
     notes: tuple[str, ...]  # what the numbers rest on
     warnings: tuple[str, ...]
     liftnet: str
+    made: Origin = field(default=NOT_NOTED, compare=False)
 
 
 def read_cohort_scores(path: Path) -> CohortScores:
@@ -188,12 +220,12 @@ def read_cohort_scores(path: Path) -> CohortScores:
     return from_json(CohortScores, data, where=path.name)
 
 
-def _with_infinities(node: Any, key: str = "") -> Any:
+def with_infinities(node: Any, key: str = "") -> Any:
     """JSON in which null is the number that it stands for: infinite, and no spread around it."""
     if node is None:
         return math.nan if key == "std" else math.inf
     if isinstance(node, dict):
-        return {k: _with_infinities(v, k) for k, v in node.items()}
+        return {k: with_infinities(v, k) for k, v in node.items()}
     if isinstance(node, list):
-        return [_with_infinities(v) for v in node]
+        return [with_infinities(v) for v in node]
     return node

@@ -43,7 +43,7 @@ class Workspace:
         wanted = names
         if dataset is not None:
             text = str(dataset)
-            prefix = f"Dataset{int(text):03d}_" if text.isdigit() else None
+            prefix = f"Dataset{int(text):03d}_" if re.fullmatch("[0-9]{1,9}", text) else None
             wanted = [n for n in names if (n.startswith(prefix) if prefix else n == text)]
         if len(wanted) == 1:
             return wanted[0]

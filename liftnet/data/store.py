@@ -1,24 +1,35 @@
 """Preprocessed cases on disk: one memory-mapped array and one JSON file each."""
 
-import os
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.lib.format import open_memmap
 from torch import Tensor
 
+from liftnet.core.checksum import as_text, crc32
 from liftnet.core.errors import CheckpointError, DatasetError, PlanError
+from liftnet.core.files import written_whole
 from liftnet.core.geometry import Placement
 from liftnet.core.jsonable import from_json, read_json, write_json
+from liftnet.core.migration import brought_up_to_date
 
-__all__ = ["MASK_ENDING", "Store", "StoredCase", "write_array", "write_case"]
+__all__ = ["MASK_ENDING", "UNREADABLE", "Store", "StoredCase", "write_array", "write_case"]
 
+STORE_VERSION = 1
 MASK_ENDING = ".mask.npy"
+# What numpy raises for a damaged header, which it takes apart as a piece of Python.
+UNREADABLE = (OSError, ValueError, EOFError, TypeError, KeyError, SyntaxError, TokenError,
+              OverflowError, MemoryError, RecursionError)  # fmt: skip
 LARGEST = float(np.finfo(np.float16).max)
+BLOCK_BYTES = 2**20  # ours: stays in the processor's cache between reading and the checksum
+AGAIN = "Run liftnet_preprocess again: it makes this case anew and keeps the others."
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,8 @@ class StoredCase:
     shape: tuple[int, int, int]
     ranges: dict[str, tuple[float, float]]  # channel -> intensities that became 0 and 1
     placement: Placement
+    checksums: dict[str, str] = field(default_factory=dict)  # file ending -> crc32; older: none
+    version: int = STORE_VERSION  # of this file and the arrays beside it
 
 
 @dataclass(frozen=True)
@@ -39,10 +52,12 @@ class Store:
 
     CASE.npy holds (C, D, H, W) float16 in network units, CASE.mask.npy bool (D, H, W) where the
     plan uses masks, and CASE.json the rest. Cases that a device holds (`hold`) are not read again.
+    A file is compared with its checksum when it is read first, and again if it has changed.
     """
 
     folder: Path
     held: Mapping[str, Tensor] = field(default_factory=dict, repr=False)  # file name -> array
+    first_seen: dict[str, str] = field(default_factory=dict, repr=False)  # file name -> checksum
 
     def identifiers(self) -> tuple[str, ...]:
         """The cases that are complete, in order of their names."""
@@ -117,17 +132,54 @@ class Store:
     def _array(self, name: str, mode: Literal["r", "c"] = "r") -> np.ndarray:
         path = self.folder / name
         try:
-            array: np.ndarray = np.load(path, mmap_mode=mode, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            self._check(name)
+            array: np.ndarray = open_memmap(path, mode=mode)
+            wanted = np.dtype(bool if name.endswith(MASK_ENDING) else np.float16)
+            if array.dtype != wanted or array.ndim != (3 if name.endswith(MASK_ENDING) else 4):
+                raise ValueError(f"it holds {array.dtype} of shape {array.shape}")
+        except UNREADABLE as error:
             raise DatasetError(
-                f"A preprocessed case cannot be read: {error}",
-                where=str(path),
-                remedy="Delete it and run liftnet_preprocess again.",
+                f"A preprocessed case cannot be read: {error}", where=str(path), remedy=AGAIN
             ) from None
         return array
 
-    def is_current(self, identifier: str, key: str, *, mask: bool = False) -> bool:
-        """Whether the case (with a mask) is complete and was made from these files by this plan."""
+    def _check(self, name: str) -> None:
+        """Refuse a file that is not what was written, or another one than at first."""
+        path, ending = self.folder / name, MASK_ENDING if name.endswith(MASK_ENDING) else ".npy"
+        expected = self.describe(name.removesuffix(ending)).checksums.get(ending)
+        if expected is None:
+            return
+        stat = path.stat()
+        if _checksum(path, stat.st_mtime_ns, stat.st_size) != expected:
+            raise DatasetError(
+                "A preprocessed case cannot be read: it is damaged, its checksum differs",
+                where=str(path),
+                remedy=AGAIN,
+            )
+        if self.first_seen.setdefault(name, expected) != expected:
+            raise DatasetError(
+                "A preprocessed case has become another one during the run",
+                where=str(path),
+                remedy="Give every plan a name of its own (-p), and begin this run anew.",
+            )
+
+    def is_current(
+        self, identifier: str, key: str, *, mask: bool = False, read: bool = True
+    ) -> bool:
+        """Whether the case (with a mask) is complete and was made from these files by this plan.
+
+        Args:
+            identifier: of the case.
+            key: of its files and the plan's preparation.
+            mask: whether it needs a mask.
+            read: whether the files are read, to see that they are not damaged.
+        """
+        if not read:
+            present = (self.folder / f"{identifier}.npy").is_file()
+            try:
+                return present and self.describe(identifier).key == key
+            except PlanError:
+                return False
         try:
             described = self.describe(identifier)
             shapes = [self.voxels(identifier).shape[1:]]
@@ -141,7 +193,11 @@ class Store:
 @lru_cache(maxsize=4096)
 def _described(path: Path, changed: int) -> StoredCase:
     """The JSON part of a case; every training step asks for some."""
-    return from_json(StoredCase, read_json(path), where=str(path))
+    data = read_json(path)
+    found = {"version": 1, **data} if isinstance(data, dict) else data  # the first had none
+    what = "The preprocessed case has"
+    found = brought_up_to_date(found, STORE_VERSION, what=what, where=path, remedy=AGAIN)
+    return from_json(StoredCase, found, where=str(path))
 
 
 def write_case(
@@ -152,15 +208,34 @@ def write_case(
     (folder / f"{case.identifier}.json").unlink(missing_ok=True)
     (folder / (case.identifier + MASK_ENDING)).unlink(missing_ok=True)
     limited = np.clip(voxels, -LARGEST, LARGEST)  # a z-score may be beyond float16
-    write_array(folder / f"{case.identifier}.npy", limited.astype(np.float16, copy=False))
+    arrays = {".npy": limited.astype(np.float16, copy=False)}
     if mask is not None:
-        write_array(folder / (case.identifier + MASK_ENDING), mask.astype(bool, copy=False))
-    write_json(folder / f"{case.identifier}.json", case)
+        arrays[MASK_ENDING] = mask.astype(bool, copy=False)
+    # Not flushed: what a power cut leaves of them does not have these checksums.
+    checksums = {
+        ending: write_array(folder / (case.identifier + ending), array, durable=False)
+        for ending, array in arrays.items()
+    }
+    write_json(folder / f"{case.identifier}.json", replace(case, checksums=checksums))
 
 
-def write_array(final: Path, array: np.ndarray) -> None:
-    """Write an array whole or not at all."""
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-    temporary.replace(final)
+def write_array(final: Path, array: np.ndarray, *, durable: bool = True) -> str:
+    """The checksum of an array's file, which is written whole or not at all."""
+    values = np.ascontiguousarray(array)
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(values))
+    content = values.reshape(-1).view(np.uint8)
+    with written_whole(final, durable=durable) as temporary, temporary.open("wb") as file:
+        file.write(head.getvalue())
+        file.write(content.data)
+    return as_text(crc32(content.data, crc32(head.getvalue())))
+
+
+@lru_cache(maxsize=8192)
+def _checksum(path: Path, changed: int, size: int) -> str:
+    """The checksum of a file; worked out again only if it has changed."""
+    checksum, block = 0, bytearray(BLOCK_BYTES)
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            checksum = crc32(memoryview(block)[:count], checksum)
+    return as_text(checksum)

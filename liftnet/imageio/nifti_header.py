@@ -13,14 +13,15 @@ import numpy as np
 
 from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.core.geometry import Geometry
+from liftnet.imageio.limits import LARGEST_MM, SMALLEST_MM, dimension_error, kind_error
 
-__all__ = ["HEADER_BYTES", "NiftiHeader", "kind_error", "parse_header"]
+__all__ = ["HEADER_BYTES", "NiftiHeader", "parse_header"]
 
 HEADER_BYTES = 540  # the longer of the two headers, NIfTI-2
 DAMAGED = "The file is damaged or is something else: copy it again, or leave it out."
 RESAVE = "Save it again as a plain 3D NIfTI-1 image."
+LAST_FORM_CODE = 5  # nifti2.h: NIFTI_XFORM_TEMPLATE_OTHER
 SHEAR_TOLERANCE_VOXELS = 0.1  # ours: the same share of a voxel as Geometry.differs allows
-SMALLEST_MM, LARGEST_MM = 1e-6, 1e6  # ours: no voxel is smaller, no scanner is larger
 
 _FIELDS: dict[int, dict[str, tuple[str, int]]] = {  # size of the header -> field: type, offset
     348: {  # nifti1.h
@@ -145,16 +146,6 @@ def _size_and_order(start: bytes, path: Path) -> tuple[int, Literal["little", "b
     )
 
 
-def kind_error(kind: str, path: Path) -> DatasetError:
-    """The refusal of an image that does not hold one real number per voxel."""
-    if "complex" in kind:
-        problem, remedy = "The image is complex-valued", "Store its magnitude as a 3D image."
-    else:
-        problem = f"The image has several values per voxel ({kind})"
-        remedy = "Store one scalar 3D image per channel."
-    return DatasetError(problem, where=str(path), remedy=remedy)
-
-
 def _voxel_type(code: int, path: Path) -> np.dtype:
     if code in _TYPES:
         return np.dtype(_TYPES[code])
@@ -175,13 +166,7 @@ def _shape(dim: list[int], path: Path) -> tuple[int, int, int]:
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
     if len(sizes) != 3:
-        raise DatasetError(
-            f"The image is {len(sizes)}D ({' x '.join(map(str, sizes))}), expected 3D",
-            where=str(path),
-            remedy="Split it: one 3D file per channel or time point."
-            if len(sizes) > 3
-            else "Stack the slices to one 3D file.",
-        )
+        raise dimension_error(sizes, path)
     return (sizes[0], sizes[1], sizes[2])
 
 
@@ -192,6 +177,13 @@ def _affine(header: Any, shape: tuple[int, int, int], path: Path) -> tuple[np.nd
     qform where the sform is sheared (CT with a tilted gantry), and so moves the voxels. With
     neither, axes and centre are those of ANALYZE, as in nibabel.
     """
+    for name in ("sform_code", "qform_code"):
+        if not 0 <= int(header[name]) <= LAST_FORM_CODE:  # readers differ in what they make of it
+            raise DatasetError(
+                f"The header is damaged: {name} is {int(header[name])}",
+                where=str(path),
+                remedy=DAMAGED,
+            )
     units = _UNITS_MM.get(int(header["units"]) & 7, 1.0)
     spacing = np.asarray(header["pixdim"], dtype=np.float64)[1:4]
     if header["sform_code"] > 0:

@@ -3,21 +3,25 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
 from liftnet.core.dataset import FILE_ENDINGS
 from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.core.geometry import Geometry, Volume
-from liftnet.imageio.nifti_header import HEADER_BYTES, kind_error, parse_header
+from liftnet.imageio.limits import CUT_OFF, MAX_DEFLATE_RATIO, refuse_too_many, too_short
+from liftnet.imageio.mha import read_mha
+from liftnet.imageio.nifti_header import HEADER_BYTES, parse_header
+from liftnet.imageio.nrrd import read_nrrd
 
 __all__ = ["ImageInfo", "read_case", "read_image"]
 
-MAX_DEFLATE_RATIO = 1032  # zlib: no compressed byte can hold more than 1032 bytes
 GZIP_MARK = b"\x1f\x8b"  # RFC 1952
 GZIP_WINDOW = 31  # zlib: largest window, gzip wrapping
-CUT_OFF = "The file is cut off or damaged: copy it again."
+CHUNK_BYTES = 2**17  # ours: what is behind a member is copied once for each, so not too much
+MAX_MEMBERS = 100_000  # ours: of 64 KiB each in files by bgzip; more of them take minutes
+MAX_TRAILING = 2**26  # ours: bytes behind the voxels that are decompressed for the checksum
 
 
 @dataclass(frozen=True)
@@ -48,24 +52,32 @@ def read_image(path: Path) -> tuple[np.ndarray, ImageInfo]:
             where=str(path),
             remedy=f"Save it as one of {', '.join(FILE_ENDINGS)}.",
         )
-    return _read_nifti(path) if name.endswith((".nii", ".nii.gz")) else _read_with_itk(path)
+    try:
+        if name.endswith((".nii", ".nii.gz")):
+            return _read_nifti(path)
+        array, geometry, dtype = (read_mha if name.endswith(".mha") else read_nrrd)(path)
+        return array, ImageInfo(geometry, dtype)
+    except MemoryError:
+        raise DatasetError(
+            f"There is not enough memory for the image ({path.stat().st_size} bytes in its file)",
+            where=str(path),
+            remedy="Give the machine more memory, work on fewer files at a time (-np 1), or leave "
+            "the image out.",
+        ) from None
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, ImageInfo]:
-    data = path.read_bytes()
-    header = parse_header(_unpack(data, HEADER_BYTES, path), path)
+    header = parse_header(_content(path, HEADER_BYTES).tobytes(), path)
     shape = header.geometry.shape
+    refuse_too_many(shape, path)
     end = header.offset + math.prod(shape) * header.dtype.itemsize
-    held = len(data) * (MAX_DEFLATE_RATIO if data.startswith(GZIP_MARK) else 1)
-    content = _unpack(data, end, path) if end <= held else b""
+    if end <= path.stat().st_size * _most_expansion(path):  # before memory is taken for it
+        content = _content(path, end, checked=True)
+    else:
+        content = np.empty(0, np.uint8)
     if len(content) < end:
-        raise DatasetError(
-            f"The file is shorter than its header says: {' x '.join(map(str, shape[::-1]))} voxels "
-            f"need {end} bytes",
-            where=str(path),
-            remedy=CUT_OFF,
-        )
-    voxels = np.frombuffer(content, header.dtype, count=math.prod(shape), offset=header.offset)
+        raise too_short(shape, end, path)
+    voxels = np.frombuffer(content.data, header.dtype, offset=header.offset)
     with np.errstate(over="ignore", invalid="ignore"):  # inf and NaN are for the checks to report
         if header.scale:
             slope, intercept = header.scale
@@ -77,104 +89,59 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, ImageInfo]:
     return array, ImageInfo(geometry=header.geometry, dtype=dtype, oriented=header.oriented)
 
 
-def _unpack(data: bytes, limit: int, path: Path) -> bytes:
-    """The first `limit` bytes of a file's content, decompressed if it is gzip."""
+def _most_expansion(path: Path) -> int:
+    """How many bytes one byte of the file can hold at most."""
+    with path.open("rb") as file:
+        return MAX_DEFLATE_RATIO if file.read(2) == GZIP_MARK else 1
+
+
+def _content(path: Path, limit: int, *, checked: bool = False) -> np.ndarray:
+    """The first `limit` bytes of a file's content, or all there are; decompressed if it is gzip.
+
+    `checked` compares the checksum of what is compressed too; the file is read to its end for it.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(GZIP_MARK))
+        file.seek(0)
+        if start != GZIP_MARK:
+            return np.fromfile(file, np.uint8, count=limit)
+        return _unpacked(file, limit, path, checked=checked)
+
+
+def _unpacked(file: BinaryIO, limit: int, path: Path, *, checked: bool) -> np.ndarray:
+    """The first `limit` bytes that a gzip file holds; it may have several members."""
     from zlib_ng import zlib_ng  # three times as fast as zlib; not needed to train
 
-    if not data.startswith(GZIP_MARK):
-        return data
-    parts: list[bytes] = []
-    left = limit
+    content = np.empty(limit, np.uint8)  # takes memory only where it is written
+    filled = members = 0
+    data, member = b"", None
     try:
-        while left > 0 and data.startswith(GZIP_MARK):  # a gzip file may have several members
-            member = zlib_ng.decompressobj(GZIP_WINDOW)
-            parts.append(member.decompress(data, left))
-            left -= len(parts[-1])
-            data = member.unused_data
+        while filled < limit and (data := data or file.read(CHUNK_BYTES)):
+            if member is None:
+                data += file.read(1) if len(data) < len(GZIP_MARK) else b""
+                members += 1
+                if not data.startswith(GZIP_MARK) or members > MAX_MEMBERS:
+                    break
+                member = zlib_ng.decompressobj(GZIP_WINDOW)
+            part = member.decompress(data, limit - filled)
+            content[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
+            filled += len(part)
+            data = member.unconsumed_tail
+            if member.eof:
+                data, member = member.unused_data, None
+        left = MAX_TRAILING if checked and filled == limit and member is not None else 0
+        while left > 0 and member is not None and not member.eof:
+            if not (data := data or file.read(CHUNK_BYTES)):
+                raise _damaged(path)
+            left -= len(member.decompress(data, left))
+            data = member.unconsumed_tail
     except zlib_ng.error:  # type: ignore[misc]
-        raise DatasetError(
-            "The compressed content is damaged", where=str(path), remedy=CUT_OFF
-        ) from None
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        raise _damaged(path) from None
+    return content[:filled]
 
 
-def _read_with_itk(path: Path) -> tuple[np.ndarray, ImageInfo]:
-    import SimpleITK as sitk
-
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        raise DatasetError(
-            "Not an MHA or NRRD image, or its header is damaged",
-            where=str(path),
-            remedy="Copy it again, or save it again as a plain 3D image.",
-        ) from None
-    _check_kind(reader, path, sitk)
-    geometry = _itk_geometry(reader, path)
-    claimed, held = math.prod(geometry.shape), path.stat().st_size
-    if claimed > held * MAX_DEFLATE_RATIO:  # refused before memory is taken for it
-        raise DatasetError(
-            f"The header claims {claimed:.3g} voxels, the file holds {held} bytes",
-            where=str(path),
-            remedy=CUT_OFF,
-        )
-    try:
-        image = reader.Execute()
-    except RuntimeError:
-        raise DatasetError(
-            "The voxels cannot be read: fewer than the header says, or damaged",
-            where=str(path),
-            remedy=CUT_OFF,
-        ) from None
-    array = sitk.GetArrayViewFromImage(image)
-    return np.array(array, dtype=np.float32), ImageInfo(geometry, array.dtype.name)
-
-
-def _check_kind(reader: Any, path: Path, sitk: Any) -> None:
-    kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
-    if "complex" in kind:
-        raise kind_error("complex", path)
-    if reader.GetNumberOfComponents() != 1 or "vector" in kind:
-        raise kind_error(f"{reader.GetNumberOfComponents()} of them", path)
-    size = reader.GetSize()
-    if len(size) != 3:
-        raise DatasetError(
-            f"The image is {len(size)}D ({' x '.join(map(str, size))}), expected 3D",
-            where=str(path),
-            remedy="Split it: one 3D file per channel or time point."
-            if len(size) > 3
-            else "Stack the slices to one 3D file.",
-        )
-
-
-def _itk_geometry(reader: Any, path: Path) -> Geometry:
-    i, j, k = reader.GetSize()
-    sx, sy, sz = reader.GetSpacing()
-    x, y, z = reader.GetOrigin()
-    d = reader.GetDirection()
-    if not all(math.isfinite(n) for n in (sx, sy, sz, x, y, z, *d)) or min(sx, sy, sz) <= 0:
-        raise GeometryError(
-            f"The header gives no usable grid: spacing ({sx:g}, {sy:g}, {sz:g}) mm",
-            where=str(path),
-            remedy="Correct the header (spacing must be positive, the directions finite).",
-        )
-    axes = np.reshape(d, (3, 3))
-    if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-3):  # as Geometry.differs
-        raise GeometryError(
-            "The axes are sheared",
-            where=str(path),
-            remedy="Resample it onto a grid without shear.",
-        )
-    columns = [(d[axis], d[axis + 3], d[axis + 6]) for axis in (2, 1, 0)]
-    return Geometry(
-        shape=(k, j, i),
-        spacing_mm=(sz, sy, sx),
-        origin_mm=(x, y, z),
-        direction=(columns[0], columns[1], columns[2]),
-    )
+def _damaged(path: Path) -> DatasetError:
+    return DatasetError("The compressed content is damaged", where=str(path), remedy=CUT_OFF)
 
 
 def read_case(images: dict[str, Path], *, where: str) -> tuple[Volume, dict[str, str]]:

@@ -7,7 +7,7 @@ import torch
 
 from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.core.geometry import SLICE_AXES
-from liftnet.core.scores import CaseScore, Comparison, Protocol
+from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.metrics import regions
 from liftnet.metrics.coherence import plane_ssim
 from liftnet.metrics.similarity import mae, ncc, psnr
@@ -15,7 +15,7 @@ from liftnet.metrics.synthrad import masked_ms_ssim, masked_ssim
 from liftnet.ops.depth import delta_z
 from liftnet.ops.ssim import SMALLEST_WINDOW, WINDOW_SIZE, fit_window, ssim_map
 
-__all__ = ["PROTOCOLS", "score_case"]
+__all__ = ["PROTOCOLS", "as_compared", "score_case"]
 
 LIMITS_HU = (-1000.0, 2000.0)  # LiFT App. B.5, Sec. 5.3
 SYNTHRAD_LIMITS_HU = MappingProxyType(
@@ -52,6 +52,25 @@ PROTOCOLS = MappingProxyType(
 )
 
 
+def as_compared(comparison: Comparison, protocol: str) -> Compared:
+    """Both images in HU, clipped as the protocol clips them, on the whole grid.
+
+    Raises:
+        DatasetError: If the protocol is for MR.
+    """
+    if protocol not in PROTOCOLS:
+        raise DatasetError(
+            f"Channel {comparison.channel} is CT, protocol {protocol} is for MR",
+            remedy=f"Use one of {', '.join(PROTOCOLS)}.",
+        )
+    limits = SYNTHRAD_LIMITS_HU.get(protocol, LIMITS_HU)
+    predicted, reference = (
+        np.clip(image.astype(np.float32), *limits)
+        for image in (comparison.predicted, comparison.reference)
+    )
+    return Compared(predicted, reference, "HU", {})
+
+
 def score_case(comparison: Comparison, protocol: str) -> CaseScore:
     """The metrics of one synthesized CT under a protocol, errors in HU.
 
@@ -63,17 +82,10 @@ def score_case(comparison: Comparison, protocol: str) -> CaseScore:
         DatasetError: If the protocol is for MR, or a mask or body is missing.
         GeometryError: If the grid is too small for SSIM.
     """
-    if protocol not in PROTOCOLS:
-        raise DatasetError(
-            f"Channel {comparison.channel} is CT, protocol {protocol} is for MR",
-            remedy=f"Use one of {', '.join(PROTOCOLS)}.",
-        )
+    images = as_compared(comparison, protocol)
     if protocol in SYNTHRAD_LIMITS_HU:
-        return _score_in_mask(comparison, protocol)
-    predicted, reference = (
-        np.clip(image.astype(np.float32), *LIMITS_HU)
-        for image in (comparison.predicted, comparison.reference)
-    )
+        return _score_in_mask(comparison, protocol, images)
+    predicted, reference = images.predicted, images.reference
     if min(reference.shape) < SMALLEST_WINDOW:
         raise GeometryError(
             f"SSIM needs at least {SMALLEST_WINDOW} voxels per axis, got {reference.shape}",
@@ -147,17 +159,18 @@ def _steps_inside(region: np.ndarray, axis: int) -> np.ndarray:
     return np.moveaxis(along[1:] & along[:-1], 0, axis)
 
 
-def _score_in_mask(comparison: Comparison, protocol: str) -> CaseScore:
+def _score_in_mask(comparison: Comparison, protocol: str, clipped: Compared) -> CaseScore:
     """The metrics of a SynthRAD challenge."""
     predicted, reference, mask = comparison.predicted, comparison.reference, comparison.mask
     assert mask is not None  # Protocol.needs_mask
     if not mask.any():
         raise DatasetError("The mask is empty", remedy="Check the case's mask file.")
     limits = SYNTHRAD_LIMITS_HU[protocol]
-    clipped = [np.clip(image.astype(np.float32), *limits) for image in (predicted, reference)]
     metrics = {
         "mae": mae(predicted, reference, mask),  # SynthRAD: of unclipped HU
-        "psnr": psnr(*clipped, data_range=limits[1] - limits[0], mask=mask),
+        "psnr": psnr(
+            clipped.predicted, clipped.reference, data_range=limits[1] - limits[0], mask=mask
+        ),
     }
     if protocol == "synthrad2023":
         name, similarity = "ssim", masked_ssim(predicted, reference, mask, limits=limits)

@@ -25,6 +25,7 @@ __all__ = [
     "copy_rule",
     "descriptor",
     "held_out_outliers",
+    "nearest_others",
     "nearest_two",
     "pooled_distances",
     "probe_measure",
@@ -115,6 +116,21 @@ def nearest_two(distances: np.ndarray) -> Neighbours:
     return Neighbours(order[:, 0], found[:, 0], order[:, 1], found[:, 1])
 
 
+def nearest_others(distances: np.ndarray) -> Neighbours:
+    """The two nearest others of each of M >= 3 volumes, of their distances (M, M).
+
+    Source: LiFT App. D, task B: the distances among training volumes.
+
+    Raises:
+        ValueError: If there are fewer, or the distances are not among one set.
+    """
+    if distances.ndim != 2 or len(distances) < 3 or distances.shape[0] != distances.shape[1]:
+        raise ValueError(f"expected distances (M, M), M >= 3, got shape {distances.shape}")
+    others = distances.astype(np.float64)
+    np.fill_diagonal(others, np.inf)
+    return nearest_two(others)
+
+
 def root_ratios(found: Neighbours, power: int) -> np.ndarray:
     """The error of the nearest by that of the second nearest (N,), at most 1.
 
@@ -151,8 +167,9 @@ def copy_rule(held_out: Neighbours, *, num_predicted: int, power: int) -> CopyRu
         ratio_limit=ratio_limit,
         description=(
             f"a copy: nearest distance below {limit:.4g} (half the least error of {k} held-out "
-            f"volumes), or nearest by second nearest error below {ratio_limit:.3f} (gap "
-            f"{factor:.1f} times the mean of held-out ones: by chance in 1 of 100 probes)"
+            f"volume{'' if k == 1 else 's'}), or nearest by second nearest error below "
+            f"{ratio_limit:.3f} (gap {factor:.1f} times the mean of held-out ones: by chance in 1 "
+            "of 100 probes)"
         ),
     )
 

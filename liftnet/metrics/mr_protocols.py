@@ -8,13 +8,13 @@ import numpy as np
 
 from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.core.geometry import SLICE_AXES
-from liftnet.core.scores import CaseScore, Comparison, Protocol
+from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.metrics.coherence import delta_z_correlation, delta_z_mae, plane_ssim
 from liftnet.metrics.similarity import mae, psnr, rmse, ssim_3d
 from liftnet.ops import normalize
 from liftnet.ops.ssim import SMALLEST_WINDOW, WINDOW_SIZE, Border, fit_window
 
-__all__ = ["PROTOCOLS", "RECIPES", "Recipe", "score_case"]
+__all__ = ["PROTOCOLS", "RECIPES", "Recipe", "as_compared", "score_case"]
 
 PAPER_QUANTILES = (0.001, 0.999)  # LiFT Sec. 5.2, cWDM bratsloader.py
 BRASYN_QUANTILES = (0.005, 0.995)  # BraSyn challenge, ssim.py
@@ -85,14 +85,13 @@ PROTOCOLS = MappingProxyType(
 )
 
 
-def score_case(comparison: Comparison, protocol: str) -> CaseScore:
-    """The metrics of one contrast under a protocol; all errors in units of the [0, 1] range.
+def as_compared(comparison: Comparison, protocol: str) -> Compared:
+    """Both images in [0, 1], as the protocol compares them, not yet cropped.
 
-    Source: LiFT App. B.1 to B.3.
+    Source: LiFT App. B.1.
 
     Raises:
         DatasetError: If the reference is empty or is CT.
-        GeometryError: If the grid is not the protocol's, or too small for SSIM.
     """
     recipe = RECIPES[protocol]
     if comparison.modality == "CT":
@@ -105,7 +104,6 @@ def score_case(comparison: Comparison, protocol: str) -> CaseScore:
     )
     predicted, note = _to_range(comparison, recipe)
     notes = {"predicted_range": note, "brain": comparison.subject_note}
-    brain = comparison.subject
     if recipe.zeros == "reference":
         predicted = np.where(comparison.reference > 0, predicted, np.float32(0))
         notes["mask"] = "zeros of the reference"
@@ -113,6 +111,22 @@ def score_case(comparison: Comparison, protocol: str) -> CaseScore:
         assert comparison.source is not None  # Protocol.needs_source
         predicted = np.where(comparison.source > 0, predicted, np.float32(0))
         notes["mask"] = f"zeros of {comparison.source_name}"
+    return Compared(predicted, reference, "", notes)
+
+
+def score_case(comparison: Comparison, protocol: str) -> CaseScore:
+    """The metrics of one contrast under a protocol; all errors in units of the [0, 1] range.
+
+    Source: LiFT App. B.1 to B.3.
+
+    Raises:
+        DatasetError: If the reference is empty or is CT.
+        GeometryError: If the grid is not the protocol's, or too small for SSIM.
+    """
+    recipe = RECIPES[protocol]
+    images = as_compared(comparison, protocol)
+    predicted, reference, notes = images.predicted, images.reference, images.notes
+    brain = comparison.subject
     if recipe.crop:
         predicted, reference, brain = (_crop(v) for v in (predicted, reference, brain))
     if min(reference.shape) < SMALLEST_WINDOW:

@@ -1,8 +1,10 @@
 """Frozen feature extractors of slices: weights from files, ResNet-18, pooled features."""
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from struct import error as StructError
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,21 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 RESNET18_WIDTHS = (64, 128, 256, 512)  # He et al. 2016, Tab. 1
 NORM_EPSILON = 1e-5  # He et al. 2016 as torchvision trained it
 VARIANCE_FLOOR = 1e-6  # ours: the root of a variance of 0 has no gradient
+UNREADABLE = (  # what torch raises for a damaged file, or refuses to load
+    SafetensorError,
+    OSError,
+    EOFError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    StructError,
+    torch.serialization.pickle.UnpicklingError,
+)
 LEAST_SIDE = 2  # ours: pixels; the spread within one pixel is 0
 
 
@@ -195,19 +212,15 @@ def read_weights(path: Path, *, sha256: str | None = None) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        SafetensorError,
-        OSError,
-        EOFError,
-        RuntimeError,
-        torch.serialization.pickle.UnpicklingError,  # what torch refuses to load
-    ) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd protocols, in damaged files
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
         raise _unreadable(path) from error
     if isinstance(content, Mapping):
         content = content.get("state_dict", content)
     if not isinstance(content, Mapping) or not all(
-        isinstance(value, Tensor) for value in content.values()
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
     ):
         raise _unreadable(path)
     wrapped = all(name.startswith("module.") for name in content)

@@ -40,5 +40,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the device's or the host's memory does not suffice."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    words = ("DefaultCPUAllocator", "out of memory")  # of the host; of a device, such as mps
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    # Of the host (torch, threads, C++, files, libraries); of a device, such as mps.
+    words = (
+        *("DefaultCPUAllocator", "could not create a primitive", "can't start new thread"),
+        *("bad_alloc", "out of memory", "Cannot allocate memory", "failed to map segment"),
+    )
+    return isinstance(error, RuntimeError | ImportError) and any(
+        word in str(error) for word in words
+    )

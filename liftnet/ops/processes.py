@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from liftnet.core.errors import LiftnetError
+
 __all__ = [
     "alone",
     "anywhere",
@@ -45,8 +47,26 @@ def together() -> Iterator[None]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
+    except RuntimeError as error:
+        if not _is_lost_process(error):
+            raise
+        raise LiftnetError(
+            "Another process of this run has ended, so that this one cannot go on",
+            where=f"process {os.environ.get('RANK')} of {os.environ.get('WORLD_SIZE')}",
+            remedy="See what the other says, then give the same command again: it continues from "
+            "the last checkpoint.",
+        ) from None
     finally:
         dist.destroy_process_group()
+
+
+def _is_lost_process(error: RuntimeError) -> bool:
+    """Whether an error says that another process no longer answers (gloo, nccl, store)."""
+    if isinstance(error, dist.DistBackendError | dist.DistNetworkError):
+        return True
+    text = str(error)
+    words = ("closed by peer", "Connection reset", "Broken pipe", "Timed out waiting")
+    return any(word in text for word in (*words, "Socket closed", "Connection refused"))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from liftnet.pipeline.cohort_setting import CohortFiles, CohortSetting
 from liftnet.pipeline.parallel import in_parallel
 from liftnet.pipeline.preprocess import prepare
 
-__all__ = ["Volumes", "network_limits", "read_cohort", "store_cohort"]
+__all__ = ["Volumes", "network_limits", "read_cohort", "read_onto_grid", "store_cohort"]
 
 STORED = np.float16  # as preprocessed cases; errs by at most 2.4e-4 in [0, 1]
 SMALLEST_SIDE = 3  # of a window of SSIM
@@ -103,12 +103,9 @@ def read_cohort(
     Raises:
         LiftnetError: If a file cannot be used or has another size, or the disk is too small.
     """
-
-    def place(path: Path) -> np.ndarray:
-        volume, _ = read_case({setting.target or "image": path}, where=path.name)
-        return _onto_grid(volume, setting)
-
-    return store_cohort(cohort, place, folder, workers, advance, shape)
+    return store_cohort(
+        cohort, lambda path: read_onto_grid(path, setting), folder, workers, advance, shape
+    )
 
 
 def store_cohort(
@@ -157,6 +154,16 @@ def store_cohort(
         advance()
     assert stored is not None  # a cohort has a file at least
     return Volumes(tuple(cohort.files), stored)
+
+
+def read_onto_grid(path: Path, setting: CohortSetting) -> np.ndarray:
+    """The volume of a file as it is compared: (D, H, W) in [0, 1], D the plan's slice axis.
+
+    Raises:
+        LiftnetError: If the file cannot be used.
+    """
+    volume, _ = read_case({setting.target or "image": path}, where=path.name)
+    return _onto_grid(volume, setting)
 
 
 def _onto_grid(volume: Volume, setting: CohortSetting) -> np.ndarray:

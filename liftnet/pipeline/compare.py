@@ -1,5 +1,6 @@
 """Methods beside each other: the scores of each on the same images, and paired differences."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from liftnet.pipeline.compare_checks import (
     refuse_same,
     refuse_unknown,
     same_files,
+    shared_dataset,
     version_warnings,
 )
 from liftnet.pipeline.compare_results import (
@@ -21,8 +23,10 @@ from liftnet.pipeline.compare_results import (
     main_metrics,
     row_warnings,
 )
+from liftnet.pipeline.compare_reuse import Asked, earlier_scores, newer_file, stale_warnings
 from liftnet.pipeline.compare_table import as_csv, conclude, report
 from liftnet.pipeline.evaluate import DEFAULT_PROTOCOL, evaluate_pairs
+from liftnet.pipeline.origin import origin_since
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.score_table import metric_names
 from liftnet.pipeline.scoring import find_images
@@ -47,8 +51,9 @@ def compare(
 ) -> MethodComparison:
     """Two or more methods compared on the images that all have; the first is the baseline.
 
-    Also written as comparison.json and comparison.csv. A folder whose scores.json is missing, or
-    of another protocol or reference, is evaluated first if a reference folder is given.
+    Also written as comparison.json and comparison.csv. A folder whose scores.json is missing,
+    older than its files, or of another protocol or reference, is evaluated first if a reference
+    folder is given. What an earlier comparison made of it under `output` is used if it still fits.
 
     Args:
         folders: of predictions or of scores, one per method.
@@ -59,7 +64,7 @@ def compare(
         reference_folder: for folders that are to be evaluated.
         sources: as for `evaluate`.
         masks: as for `evaluate`.
-        dataset: as for `evaluate`.
+        dataset: as for `evaluate`; by default the one that the JSON files of any method name.
         num_processes: cases worked on at the same time.
         workspace: the workspace folder.
 
@@ -67,6 +72,7 @@ def compare(
         LiftnetError: If folders or names are the same, scores are missing or of different
             conventions, or the methods have no image in common.
     """
+    start = time.perf_counter()
     places, output = [Path(folder) for folder in folders], Path(output)
     methods = dict(zip(_names(places, names), places, strict=True))
     refuse_same({name: place.resolve() for name, place in methods.items()}, "folders")
@@ -97,7 +103,12 @@ def compare(
             where="--metrics",
             remedy=f"There are {', '.join(metric_names(first))}.",
         )
-    warnings = [*version_warnings(scores), *same_files(images), *row_warnings(rows, main)]
+    warnings = [
+        *stale_warnings(methods, scores),
+        *version_warnings(scores),
+        *same_files(images),
+        *row_warnings(rows, main),
+    ]
     baseline = scores[next(iter(scores))]
     comparison = MethodComparison(
         version=COMPARISON_VERSION,
@@ -118,6 +129,7 @@ def compare(
         warnings=tuple(warnings),
         conclusions=tuple(conclude(main, next(iter(scores)))),
         liftnet=__version__,
+        made=origin_since(start),
     )
     write_text(output / "comparison.csv", as_csv(rows))
     write_json(output / "comparison.json", comparison)  # comes last: where it is new, both are
@@ -135,20 +147,31 @@ def _find_scores(
 ) -> dict[str, Scores]:
     """The scores of each method, made under `output` where they are not there as asked for.
 
-    `methods` then names the folders of those that were made.
+    `methods` then names the folders of those that were made, now or by an earlier comparison.
 
     Raises:
         LiftnetError: If scores do not fit and cannot be made, or would be written over.
     """
+    if reference is not None and not reference.is_dir():
+        raise DatasetError(
+            "The folder of references does not exist", where=str(reference), remedy="Check -r."
+        )
     present = {name: _read(place, reference) for name, place in methods.items()}
+    if reference is not None and options["dataset"] is None:
+        found_scores = [found for found in present.values() if found is not None]
+        options["dataset"] = shared_dataset(methods.values(), found_scores, options["workspace"])
     taken = {(place / "scores.json").resolve() for place in methods.values()}
     own = [found.protocol.name for found in present.values() if found is not None]
     wanted = protocol or next(iter(own), DEFAULT_PROTOCOL)
     scores: dict[str, Scores] = {}
     for name, found in present.items():
+        stale = None
         if found is not None and _fits(found, wanted, reference):
-            scores[name] = found
-            continue
+            # Without references nothing better can be made; a warning tells of it.
+            stale = reference and newer_file(methods[name] / "scores.json", found)
+            if stale is None:
+                scores[name] = found
+                continue
         if reference is None:
             raise _other_protocol(name, methods[name], found, wanted)
         path = output / name / "scores.json"
@@ -158,8 +181,18 @@ def _find_scores(
                 where=str(path),
                 remedy="Name another folder with -o, or another name with --names.",
             )
-        say(f"Evaluate {name}: {methods[name]}")
         predicted, methods[name] = _predicted(methods[name], found), output / name
+        asked = Asked(
+            wanted, reference, options["sources"], options["dataset"], options["workspace"]
+        )
+        earlier, reason = earlier_scores(path, predicted, asked)
+        if earlier is not None:
+            say(f"{name}: the scores made of it earlier are used: {path}")
+            scores[name] = earlier
+            continue
+        if stale is not None:
+            reason = reason or f"{stale.name} is newer than its scores"
+        say(f"Evaluate {name}: {predicted}" + (f" (again: {reason})" if reason else ""))
         scores[name] = evaluate_pairs(
             predicted, reference, protocol=wanted, output=methods[name], **options
         )

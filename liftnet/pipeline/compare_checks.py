@@ -1,13 +1,16 @@
 """What must be alike, and what must not be, for methods to be compared."""
 
 import filecmp
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
 from liftnet.core.jsonable import did_you_mean
 from liftnet.core.scores import CaseScore, Scores
+from liftnet.core.workspace import find_workspace
+from liftnet.pipeline.plan import DEFAULT_PLAN
+from liftnet.pipeline.score_setting import read_facts
 from liftnet.pipeline.score_table import metric_names
 from liftnet.pipeline.scoring import find_images
 
@@ -16,6 +19,7 @@ __all__ = [
     "refuse_same",
     "refuse_unknown",
     "same_files",
+    "shared_dataset",
     "version_warnings",
 ]
 
@@ -100,3 +104,33 @@ def same_files(folders: Mapping[str, Path]) -> Iterator[str]:
         same = sum(filecmp.cmp(first[key], second[key], shallow=False) for key in shared)
         if same:
             yield f"{same} of {len(shared)} predicted files of {one} and {other} are the same"
+
+
+def shared_dataset(
+    folders: Iterable[Path], scores: Iterable[Scores], workspace: Path | str | None
+) -> str | None:
+    """The only dataset that JSON files or scores of the methods name, if the workspace has it.
+
+    It names the channels of those images too that another program made, without JSON files.
+    """
+    names = {found.dataset for found in scores} | {_named_dataset(folder) for folder in folders}
+    names -= {""}
+    if len(names) != 1:
+        return None
+    (name,) = names
+    space = find_workspace(workspace)
+    files = (space.plan_file(name, DEFAULT_PLAN), space.raw / name / "dataset.json")
+    return name if any(path.is_file() for path in files) else None
+
+
+def _named_dataset(folder: Path) -> str:
+    """The dataset that the first JSON file of a folder names, or ""."""
+    for images in find_images(folder, "predicted")[0].values():
+        for path in images.values():
+            try:
+                facts = read_facts(path)
+            except PlanError:
+                continue  # evaluation tells of it
+            if facts is not None:
+                return facts.dataset
+    return ""

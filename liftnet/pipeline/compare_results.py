@@ -68,7 +68,8 @@ def common_rows(
         raise DatasetError(
             "The methods have no image in common",
             where="; ".join(f"{name}: {_some(own)}" for name, own in images.items()),
-            remedy="Compare predictions of the same cases and channels.",
+            remedy="Compare predictions of the same cases and channels; where one has numbers "
+            "for names of channels, name the dataset with -d.",
         )
     return kept, left_out
 
@@ -172,7 +173,9 @@ def row_warnings(
     rows: Mapping[str, Sequence[CaseScore]], results: Sequence[MetricComparison]
 ) -> Iterator[str]:
     """What weakens the numbers: few cases, unequal treatment of the methods, infinite values."""
-    least = min((d.n for result in results for d in result.differences.values()), default=0)
+    # Where there is an average over contrasts, sentences are about it.
+    averages = [result for result in results if result.contrast == AVERAGE] or list(results)
+    least = min((d.n for result in averages for d in result.differences.values()), default=0)
     if least < FEW_CASES:
         yield (
             f"n = {least} cases: with fewer than {FEW_CASES}, intervals are too narrow and tests "

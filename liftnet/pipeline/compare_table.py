@@ -20,7 +20,17 @@ from liftnet.metrics.paired import LEVEL_OF_SIGNIFICANCE, differ, direction, is_
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.score_table import FINE_BELOW, TABLE_WIDTH
 
-__all__ = ["as_csv", "conclude", "encode_p", "report", "table"]
+__all__ = [
+    "as_csv",
+    "change_digits",
+    "change_text",
+    "conclude",
+    "digits_of",
+    "encode_p",
+    "mean_text",
+    "report",
+    "table",
+]
 
 HIGHLY = 1e-4  # LiFT App. B.4: *** for p < 0.0001, * for p < 0.05
 MOST_DIGITS = 6  # ours: a difference is shown with two digits that count, up to this many places
@@ -111,7 +121,7 @@ def _means(block: Sequence[MetricComparison], *, intervals: bool) -> list[list[s
     for result in block:
         values = [abs(found.mean) for found in result.means.values()]
         cells = [
-            _mean(found, _digits(result.metric, values), intervals)
+            mean_text(found, digits_of(result.metric, values), intervals)
             for found in result.means.values()
         ]
         lines.append([f"  {result.contrast}", str(_count(result)), *cells])
@@ -122,14 +132,16 @@ def _count(result: MetricComparison) -> int:
     return next(iter(result.means.values())).n
 
 
-def _mean(found: MetricSummary, digits: int, interval: bool) -> str:
+def mean_text(found: MetricSummary, digits: int, interval: bool) -> str:
+    """A mean, with its interval if that is wanted and there are several cases."""
     text = f"{found.mean:.{digits}f}"
     if interval and found.n > 1:
         text += f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
     return text
 
 
-def _digits(metric: str, values: Sequence[float]) -> int:
+def digits_of(metric: str, values: Sequence[float]) -> int:
+    """The places after the point of a metric whose means have these sizes."""
     finite = [value for value in values if math.isfinite(value)]
     return 2 if metric.startswith("psnr") or max(finite, default=0) >= FINE_BELOW else 4
 
@@ -138,7 +150,7 @@ def _changes(block: Sequence[MetricComparison]) -> list[list[str]]:
     heads = ["  contrast", "method", "difference", "p", "Holm", "r", "d_z", "W/T/L"]
     lines = [heads]
     pairs = [(result, found) for result in block for found in result.differences.values()]
-    digits = max((_change_digits(result, found) for result, found in pairs), default=0)
+    digits = max((change_digits(result, found) for result, found in pairs), default=0)
     for result in block:
         for name, found in result.differences.items():
             wins = "-" if found.wins is None else f"{found.wins}/{found.ties}/{found.losses}"
@@ -147,7 +159,7 @@ def _changes(block: Sequence[MetricComparison]) -> list[list[str]]:
                 [
                     f"  {result.contrast}",
                     name,
-                    _change(found, digits, sign="+"),
+                    change_text(found, digits, sign="+"),
                     encode_p(found.p),
                     encode_p(found.p_holm),
                     f"{found.rank_biserial:+z.2f}",
@@ -163,7 +175,7 @@ def _without(lines: Sequence[Sequence[str]], head: str) -> list[list[str]]:
     return [[line[i] for i in kept] for line in lines]
 
 
-def _change(found: PairedDifference, digits: int, *, sign: str = "", factor: float = 1) -> str:
+def change_text(found: PairedDifference, digits: int, *, sign: str = "", factor: float = 1) -> str:
     """A difference with its interval; times -1 the bounds change places."""
     if found.mean is None or found.low is None or found.high is None:
         return "infinite"
@@ -174,9 +186,9 @@ def _change(found: PairedDifference, digits: int, *, sign: str = "", factor: flo
     return text
 
 
-def _change_digits(result: MetricComparison, found: PairedDifference) -> int:
+def change_digits(result: MetricComparison, found: PairedDifference) -> int:
     """As many places as the means have, and more where the difference would show as 0.0."""
-    digits = _digits(result.metric, [abs(mean.mean) for mean in result.means.values()])
+    digits = digits_of(result.metric, [abs(mean.mean) for mean in result.means.values()])
     size = max((abs(v) for v in (found.mean, found.low, found.high) if v is not None), default=0)
     while 0 < size < 10 ** (1 - digits) and digits < MOST_DIGITS:
         digits += 1
@@ -219,16 +231,16 @@ def _sentence(
     where: str,
     p: str,
 ) -> str:
-    digits, unit = _change_digits(result, found), f" {result.unit}" if result.unit else ""
+    digits, unit = change_digits(result, found), f" {result.unit}" if result.unit else ""
     if not is_shown(found):
-        change = _change(found, digits, sign="+").replace(" [", f"{unit} [", 1)
+        change = change_text(found, digits, sign="+").replace(" [", f"{unit} [", 1)
         change = change if " [" in change else change + unit
         return (
             f"no difference is shown between {name} and {baseline} in {where}: {change} on "
             f"{found.n} cases ({p})"
         )
     above = found.rank_biserial > 0
-    change = _change(found, digits, factor=1 if above else -1).replace(" [", f"{unit} [", 1)
+    change = change_text(found, digits, factor=1 if above else -1).replace(" [", f"{unit} [", 1)
     verb, count = _verb(result.better, found, above)
     return f"{name} is {verb} {baseline} in {where} by {change}{count} ({p})"
 

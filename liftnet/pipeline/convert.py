@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from liftnet.core.errors import DatasetError
-from liftnet.core.jsonable import did_you_mean, write_json, write_text
+from liftnet.core.jsonable import did_you_mean, read_json, write_json, write_text
 from liftnet.core.workspace import Workspace, find_workspace
+from liftnet.pipeline.lock import hold
+from liftnet.pipeline.progress import say
 from liftnet.pipeline.source_layouts import Found, common_ending, counted, find_brats
 from liftnet.pipeline.source_layouts_folders import find_folders
 from liftnet.pipeline.source_layouts_synthrad import find_synthrad
@@ -75,19 +77,23 @@ def convert(
     clean = re.sub(r"[^A-Za-z0-9]+", "-", name or default).strip("-") or "Images"
     space = find_workspace(workspace)
     full_name = f"Dataset{dataset:03d}_{clean}"
-    _check_free(space, dataset)
-    space.raw.mkdir(parents=True, exist_ok=True)
+    final = space.raw / full_name
     building = space.raw / f".{full_name}.unfinished"
-    shutil.rmtree(building, ignore_errors=True)  # left by a run that was killed
-    building.mkdir()
-    try:
-        counts = Counter(_place_all(found, building, ending, copy=copy))
-        write_json(building / "dataset.json", _description(clean, task, found, ending))
-        write_text(building / NOTES_FILE, _notes(layout, [*sources, *targets], found, counts))
-        building.rename(space.raw / full_name)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)  # there only if something failed
-    return space.raw / full_name
+    with hold(space.raw, "liftnet_convert", part=f"Dataset{dataset:03d}"):
+        if _is_made(final, _description(clean, task, found, ending), found, ending):
+            say(f"Converted already: {final}")
+            return final
+        _check_free(space, dataset)
+        shutil.rmtree(building, ignore_errors=True)  # left by a run that was killed
+        building.mkdir()
+        try:
+            counts = Counter(_place_all(found, building, ending, copy=copy))
+            write_json(building / "dataset.json", _description(clean, task, found, ending))
+            write_text(building / NOTES_FILE, _notes(layout, [*sources, *targets], found, counts))
+            building.rename(final)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)  # there only if something failed
+    return final
 
 
 def _find(
@@ -128,8 +134,27 @@ def _check_free(space: Workspace, dataset: int) -> None:
             )
 
 
+def _is_made(folder: Path, description: dict[str, object], found: Found, ending: str) -> bool:
+    """Whether the same command has made this dataset: as much of each file, and nothing else."""
+    if not (folder / NOTES_FILE).is_file() or read_json(folder / "dataset.json") != description:
+        return False
+    wanted = {folder / name: path for name, path in _files(found, ending)}
+    there = {path for path in folder.glob("*/*") if not path.name.startswith(".")}
+    return there == wanted.keys() and all(
+        path.exists() and path.stat().st_size == source.stat().st_size
+        for path, source in wanted.items()
+    )
+
+
 def _place_all(found: Found, folder: Path, ending: str, *, copy: bool) -> Iterator[str]:
     """Put every image and mask in its place; yields how, once per file."""
+    for name, path in _files(found, ending):
+        (folder / name).parent.mkdir(exist_ok=True)
+        yield _place(path, folder / name, copy=copy)
+
+
+def _files(found: Found, ending: str) -> Iterator[tuple[str, Path]]:
+    """Every file of the dataset, and where it comes from."""
     for suffix, cases, masks in (
         ("Tr", found.train, found.train_masks),
         ("Ts", found.test, found.test_masks),
@@ -141,9 +166,7 @@ def _place_all(found: Found, folder: Path, ending: str, *, copy: bool) -> Iterat
                     if channel in images:
                         name = f"{part}{suffix}/{case}_{number:04d}{ending}"
                         files[name] = images[channel]
-        for name, path in sorted(files.items()):
-            (folder / name).parent.mkdir(exist_ok=True)
-            yield _place(path, folder / name, copy=copy)
+        yield from sorted(files.items())
 
 
 def _place(source: Path, target: Path, *, copy: bool) -> str:

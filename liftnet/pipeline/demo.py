@@ -16,13 +16,15 @@ from liftnet.core.scores import AVERAGE, Scores
 from liftnet.data.phantom import make_phantom
 from liftnet.imageio import read_image, write_image
 from liftnet.ops import normalize
+from liftnet.pipeline.compare import compare
 from liftnet.pipeline.evaluate import evaluate_pairs
 from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
 from liftnet.pipeline.predict import predict
 from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.regression import predict_by_regression
+from liftnet.pipeline.report import report
 from liftnet.pipeline.train import train
-from liftnet.report.figures import MontageRow, montage
+from liftnet.visual.figures import MontageRow, montage
 
 __all__ = ["DEFAULT_FOLDER", "Size", "demo"]
 
@@ -33,7 +35,7 @@ CONTRASTS = ("t1n", "t1c", "t2w", "t2f")
 SPACING_RANGES_MM = ((4.6, 5.6), (3.0, 3.6), (3.0, 3.6))
 SHOWN_METRICS = {"psnr": ("PSNR [dB]", 2), "ssim": ("SSIM", 3), "delta_z_mae": ("delta-z MAE", 4)}
 SPACING_SEED = 1  # ours: another stream than the anatomy's
-TOTAL_STEPS = 6
+TOTAL_STEPS = 7
 # ours: in a few hundred steps a small U-Net gets further with twice the plan's highest rate.
 SETTINGS = ["stages.slice_translation.learning_rates.translator=0.002"]
 # Voxel axes (D, H, W) of a phantom point to superior, posterior, left; world is LPS.
@@ -62,7 +64,7 @@ def demo(
     The same call again keeps what is finished and goes on.
 
     Args:
-        output_folder: receives the workspace, the predicted images and montage.png.
+        output_folder: receives the workspace, the predicted images, montage.png and a report.
         device: "cuda", "cpu" or "mps"; by default the best there is.
         size: how much to do; by default two minutes' worth on two CPU cores.
 
@@ -127,6 +129,17 @@ def demo(
     picture = root / "montage.png"
     draw_montage(raw / "imagesTs", references, predicted, picture)
     say(f"\nPicture of every test head: {picture}")
+
+    compared = root / "comparison"
+    names = ["--names", "regression", "LiFT-C"]
+    command = ["liftnet_compare", "-i", str(baseline), str(predicted), "-o", str(compared)]
+    _announce(7, "Make a page of the comparison, to look at", [*command, *names, *where])
+    with redirect_stdout(StringIO()):  # what it prints is on the page
+        compare([baseline, predicted], compared, names=names[1:], workspace=workspace)
+    sources = str(raw / "imagesTs")
+    say(f"$ {shlex.join(['liftnet_report', '-i', str(compared), '-s', sources, *where])}")
+    page = report(compared, sources=sources, workspace=workspace)
+    say(f"\nOpen {page} in a browser; it needs no network.")
     say("Your own images: liftnet_raw_layout.md, and the same commands.")
     return ours, trivial
 

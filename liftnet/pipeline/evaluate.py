@@ -1,7 +1,9 @@
 """Step 6: score predicted images against references, under a named protocol."""
 
 import re
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from liftnet.core.errors import DatasetError, LiftnetError
@@ -9,15 +11,23 @@ from liftnet.core.scores import CohortScores, Scores
 from liftnet.pipeline.cohort_setting import find_generation
 from liftnet.pipeline.evaluate_cohort import evaluate_cohort
 from liftnet.pipeline.inputs import part_of
+from liftnet.pipeline.lock import hold, part_name
+from liftnet.pipeline.origin import origin_since
 from liftnet.pipeline.parallel import worker_count
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.score_parts import evaluate_part
 from liftnet.pipeline.score_setting import Facts, find_setting, has_own_numbers
 from liftnet.pipeline.score_table import report
-from liftnet.pipeline.score_whole import Evaluation, gather, require_scores, write_scores
+from liftnet.pipeline.score_whole import (
+    Evaluation,
+    gather,
+    remove_half_scored,
+    require_scores,
+    write_scores,
+)
 from liftnet.pipeline.scoring import find_files, score_all
 
-__all__ = ["evaluate", "evaluate_pairs"]
+__all__ = ["beside", "evaluate", "evaluate_pairs"]
 
 DEFAULT_PROTOCOL = "liftnet"  # ours: the paper's range and grid, without the target's zeros
 
@@ -166,11 +176,12 @@ def evaluate_pairs(
             is no folder of them, or no image could be scored.
         PlanError: If there is no such protocol.
     """
+    start = time.perf_counter()
     part_of(num_parts, part_id)  # refuses one that does not exist
     predicted, reference = Path(predicted_folder), Path(reference_folder)
-    apart = _beside(reference, "images") if has_own_numbers(reference) else None
+    apart = beside(reference, "images") if has_own_numbers(reference) else None
     source = (apart or reference) if sources is None else Path(sources)
-    mask = _beside(reference, "masks") if masks is None else Path(masks)
+    mask = beside(reference, "masks") if masks is None else Path(masks)
     files, alone, broken = find_files(predicted, reference, source, mask)
     facts: dict[str, list[Facts]] = {}
     for pair in (pair for case in files for pair in case.pairs):
@@ -197,16 +208,19 @@ def evaluate_pairs(
         output=predicted if output is None else Path(output),
     )
     workers = worker_count(num_processes)
-    if num_parts > 1:
-        return evaluate_part(whole, num_parts, part_id, workers)
-    scores = gather(whole, *score_all(whole.files, setting, workers))
-    require_scores(scores)
-    write_scores(whole.output, scores)
+    with hold(whole.output, "liftnet_evaluate", part=part_name(num_parts, part_id)):
+        remove_half_scored(whole.output, part_name(num_parts, part_id))
+        if num_parts > 1:
+            return evaluate_part(whole, num_parts, part_id, workers)
+        scores = gather(whole, *score_all(whole.files, setting, workers))
+        scores = replace(scores, made=origin_since(start))
+        require_scores(scores)
+        write_scores(whole.output, scores)
     report(scores, whole.output / "scores.json")
     return scores
 
 
-def _beside(reference: Path, kind: str) -> Path | None:
+def beside(reference: Path, kind: str) -> Path | None:
     """The folder of sources or masks of the raw dataset in which the references lie, if any."""
     match = re.fullmatch(r"(images|targets)(Tr|Ts)", reference.absolute().name)
     if match is None:

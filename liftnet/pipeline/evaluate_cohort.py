@@ -1,6 +1,7 @@
 """Step 6 of a task that makes volumes from nothing: one cohort against another."""
 
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,9 +26,12 @@ from liftnet.pipeline.cohort_measures import (
 from liftnet.pipeline.cohort_setting import CohortFiles, CohortSetting, find_cohorts, find_setting
 from liftnet.pipeline.cohort_table import cohort_table, explanation, notes, warnings
 from liftnet.pipeline.cohort_volumes import Volumes, network_limits, read_cohort
+from liftnet.pipeline.lock import hold
+from liftnet.pipeline.origin import origin_since
 from liftnet.pipeline.parallel import threads_shared_by, worker_count
 from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.runs import find_device
+from liftnet.pipeline.score_whole import remove_half_scored
 from liftnet.tasks import load_generation
 from liftnet.version import __version__
 
@@ -76,6 +80,7 @@ def evaluate_cohort(
     Raises:
         LiftnetError: If the cohorts cannot be compared.
     """
+    start = time.perf_counter()
     generated, target = Path(generated_folder), Path(output or generated_folder)
     pairs = DEFAULT_PAIRS if pairs is None else pairs
     if pairs < 1:
@@ -100,7 +105,11 @@ def evaluate_cohort(
         missing = "protocol wdm takes those of MedicalNet, whose weights --medicalnet names"
     say(f"Protocol {setting.protocol.name}: {setting.protocol.description}")
     workers = worker_count(num_processes)
-    with tempfile.TemporaryDirectory(prefix="liftnet_cohorts_") as scratch:
+    with (
+        hold(target, "liftnet_evaluate"),
+        tempfile.TemporaryDirectory(prefix="liftnet_cohorts_") as scratch,
+    ):
+        remove_half_scored(target)
         cohorts = _read(files, setting, Path(scratch), workers)
         control = choose_control(*cohorts.sizes)
         rows: list[CohortRow] = []
@@ -138,6 +147,7 @@ def evaluate_cohort(
         notes=tuple(notes(cohorts, control, neighbours, pairs, probe)),
         warnings=tuple(warnings(cohorts, files, lengths, missing, rows)),
         liftnet=__version__,
+        made=origin_since(start, _where(setting, medicalnet, device)),
     )
     write_json(target / "cohort_scores.json", scores)
     say(cohort_table(scores))
@@ -175,6 +185,13 @@ def _encoders(
         grid = "protocol wdm" if setting.protocol.name == "wdm" else "[0, 1] on the plan's grid"
         found[f"{MEDICALNET}, {grid}"] = by_medicalnet
     return found
+
+
+def _where(setting: CohortSetting, medicalnet: Path | str | None, device: str | None) -> str:
+    """The device that features were computed on."""
+    if setting.model is not None:
+        return str(setting.model.device)
+    return "cpu" if medicalnet is None else str(find_device(device))
 
 
 def _read(files: list[CohortFiles], setting: CohortSetting, scratch: Path, workers: int) -> Cohorts:

@@ -9,8 +9,8 @@ import numpy as np
 
 from liftnet.ops.processes import is_first
 from liftnet.pipeline.progress import say
-from liftnet.report.panels import row_numbers
-from liftnet.report.planes import Spacing, grey_planes, shared_windows
+from liftnet.visual.panels import row_numbers
+from liftnet.visual.planes import Spacing, grey_planes, shared_windows
 
 __all__ = ["EVENTS", "Events", "open_events", "write_images", "write_row"]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from liftnet.core.dataset import Case, Dataset, DatasetDescription, channel_list, load_dataset
 from liftnet.core.errors import PlanError
+from liftnet.core.files import remove_drafts
 from liftnet.core.fingerprint import (
     CaseFingerprint,
     ChannelStatistics,
@@ -30,6 +31,7 @@ from liftnet.pipeline.integrity import (
     problem_table,
     raise_on_errors,
 )
+from liftnet.pipeline.lock import hold
 from liftnet.pipeline.pair_check import pair_problems, pair_shifts
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.progress import progress, say
@@ -69,26 +71,28 @@ def extract_fingerprint(
     say(f"{name}: {space.describe()}")
     raw = load_dataset(space.raw / name)
     least = load_task(raw.description.task).least_images
-    problems = check_names(raw.folder, raw.description, min_channels=least) if check else []
-    cases: dict[str, CaseFingerprint] = {}
-    with progress("Fingerprint", len(raw.cases)) as advance:
-        work = partial(_inspect_and_measure, raw.description)
-        results = in_parallel(work, raw.cases, worker_count(num_processes))
-        for case, (measured, found) in results:
-            problems += found
-            if measured is not None:
-                cases[case.identifier] = measured
-            advance()
-    cases = dict(sorted(cases.items()))
-    files = {case.identifier: case.images for case in raw.cases}
-    suspicious = pair_problems(cases, files)
-    problems += [replace(row, severity="error") for row in suspicious] if strict else suspicious
-    raise_on_errors(problems)
-    if problems:
-        say(problem_table(problems))
-    fingerprint = summarize(raw, cases)
     path = space.fingerprint_file(name)
-    write_json(path, fingerprint)
+    with hold(path.parent, "liftnet_extract_fingerprint"):
+        remove_drafts(path)
+        problems = check_names(raw.folder, raw.description, min_channels=least) if check else []
+        cases: dict[str, CaseFingerprint] = {}
+        with progress("Fingerprint", len(raw.cases)) as advance:
+            work = partial(_inspect_and_measure, raw.description)
+            results = in_parallel(work, raw.cases, worker_count(num_processes))
+            for case, (measured, found) in results:
+                problems += found
+                if measured is not None:
+                    cases[case.identifier] = measured
+                advance()
+        cases = dict(sorted(cases.items()))
+        files = {case.identifier: case.images for case in raw.cases}
+        suspicious = pair_problems(cases, files)
+        problems += [replace(row, severity="error") for row in suspicious] if strict else suspicious
+        raise_on_errors(problems)
+        if problems:
+            say(problem_table(problems))
+        fingerprint = summarize(raw, cases)
+        write_json(path, fingerprint)
     say(f"Fingerprint of {len(cases)} cases: {path}")
     return fingerprint
 

@@ -1,13 +1,21 @@
-"""Problems of one case or volume that come from outside: files, disk, memory of the device."""
+"""Problems that come from outside: files, disk, memory of the device or of the host."""
 
+import errno
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from liftnet.core.errors import LiftnetError
+from liftnet.ops.host_memory import is_out_of_memory
 
-__all__ = ["explained"]
+__all__ = ["explained", "file_problem", "memory_problem"]
+
+GIB = 2**30
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+GONE = (errno.ENOENT, errno.ESTALE)
 
 
 @contextmanager
@@ -15,20 +23,70 @@ def explained(what: str, name: str) -> Iterator[None]:
     """A context in which a full disk, a closed folder or too little memory is a LiftnetError.
 
     Args:
-        what: "case" or "volume".
+        what: "case", "volume", "folder" or "picture".
         name: which one.
     """
     try:
         yield
     except OSError as error:
-        raise LiftnetError(
-            error.strerror or str(error),
-            where=str(error.filename or name),
-            remedy="Check the path, its permissions and the free space.",
-        ) from None
+        raise file_problem(error, name) from None
     except torch.OutOfMemoryError:
         raise LiftnetError(
             f"The device's memory is too small for this {what}",
             where=f"{what} {name}",
             remedy="Use a smaller inference.slice_batch in plan.json, or -device cpu.",
         ) from None
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise memory_problem(f"{what} {name}") from None
+
+
+def memory_problem(where: str | None = None) -> LiftnetError:
+    """What to say when the host has no more memory."""
+    return LiftnetError(
+        "The memory that this process may use is too small",
+        where=where,
+        remedy="Work on fewer files at the same time (-np 1), end other programs, or use a machine "
+        "with more memory; what is finished is kept, and the same command continues.",
+    )
+
+
+def file_problem(error: OSError, name: str | None = None) -> LiftnetError:
+    """What to say of a file or folder that cannot be read or written.
+
+    Args:
+        error: what the system said.
+        name: what was worked on, if the error names no file.
+    """
+    where = error.filename if error.filename is not None else name
+    shown = None if where is None else str(where)
+    if error.errno in FULL:
+        return _full(error, shown)
+    problem = error.strerror or str(error)
+    remedy = "Check the path, its permissions and the free space."
+    if error.errno == errno.EROFS:
+        remedy = "Name a folder that can be written to."
+    elif error.errno in GONE:
+        remedy = "If it was there when the run began, put it back, and run the same command again."
+    elif error.errno == errno.EIO:
+        remedy = "The disk or the network failed: check it, then run the same command again."
+    return LiftnetError(problem, where=shown, remedy=remedy)
+
+
+def _full(error: OSError, name: str | None) -> LiftnetError:
+    remedy = "Make room, then run the same command again: what is finished is kept."
+    if error.errno == errno.EFBIG:
+        return LiftnetError("The file is larger than the limit", where=name, remedy=remedy)
+    free = _free_gib(name)
+    said = "" if free is None else f": {free:.3f} GiB are free there"
+    problem = "The disk is full" if error.errno == errno.ENOSPC else "The disk quota is used up"
+    return LiftnetError(problem + said, where=name, remedy=remedy)
+
+
+def _free_gib(name: str | None) -> float | None:
+    """The free space where a file lies or would lie."""
+    for folder in (Path(name), *Path(name).absolute().parents) if name else ():
+        if folder.is_dir():
+            return shutil.disk_usage(folder).free / GIB
+    return None

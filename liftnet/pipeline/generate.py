@@ -14,6 +14,7 @@ from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.inputs import part_of
+from liftnet.pipeline.lock import hold, part_name
 from liftnet.pipeline.model import Model, load_model, trained_folds
 from liftnet.pipeline.outputs import remove_half_written
 from liftnet.pipeline.parallel import worker_count
@@ -35,8 +36,8 @@ from liftnet.pipeline.trajectories import (
     sample_trajectory,
     write_trajectory,
 )
-from liftnet.report.figures import sample_sheet
 from liftnet.tasks import load_generation
+from liftnet.visual.figures import sample_sheet
 
 __all__ = ["generate"]
 
@@ -110,22 +111,21 @@ def generate(
         temperature = model.plan.inference.temperature
     samples = list_samples(num_volumes, seed, first, temperature, interpolate)
     mine, output = samples[part], Path(output_folder)
-    with explained("volume", str(output)):
-        output.mkdir(parents=True, exist_ok=True)
-        remove_half_written(output, {sample.name for sample in mine})
-        remove_half_saved(output, {sample.name for sample in mine})
 
     def is_done(sample: Sample) -> bool:
         if save_trajectory and not has_trajectory(output, sample.name, model, sample.facts):
             return False
         return is_written(sample, model, output, normalized)
 
-    todo = [sample for sample in mine if not (continue_prediction and is_done(sample))]
-    kept = len(mine) - len(todo)
     workers = worker_count(num_processes)
     if num_processes is None and model.device.type == "cpu":
         workers = 1  # ours: a volume is written faster than it is made there, and memory counts
-    seconds = _make(todo, model, output, normalized, save_trajectory, workers, kept=kept)
+    with hold(output, "liftnet_generate", part=part_name(num_parts, part_id)):
+        remove_half_written(output, {sample.name for sample in mine})
+        remove_half_saved(output, {sample.name for sample in mine})
+        todo = [sample for sample in mine if not (continue_prediction and is_done(sample))]
+        kept = len(mine) - len(todo)
+        seconds = _make(todo, model, output, normalized, save_trajectory, workers, kept=kept)
     _draw(samples, model, output, normalized)
     draw_trajectories(save_trajectory, output, model)
     there = f" ({kept} were there)" if kept else ""

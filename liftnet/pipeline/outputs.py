@@ -14,9 +14,12 @@ from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.plan import ClipAndScale, Plan
 from liftnet.imageio import write_image
 from liftnet.ops import normalize
+from liftnet.ops.machine import describe_machine
 from liftnet.pipeline.model import Model
+from liftnet.pipeline.origin import shown_command
 from liftnet.pipeline.plausibility import examine
 from liftnet.pipeline.preprocess import restore
+from liftnet.pipeline.pretrained import pretrained_origins
 from liftnet.tasks.base import Request
 from liftnet.version import __version__
 
@@ -48,6 +51,7 @@ class Prepared:
     ranges: dict[str, tuple[float, float]]
     dtypes: dict[str, str]
     ending: str
+    inputs: dict[str, list[int]]  # size and time of change of its files before they were read
 
 
 def remove_half_written(output: Path, cases: set[str]) -> None:
@@ -148,7 +152,7 @@ def write_case(
             "source_ranges": {k: list(v) for k, v in prepared.ranges.items()},
             "intensity": {"low": low, "high": high, "dtype": dtype},
             "variant": model.variant,
-            "inputs": input_facts(case, request),
+            "inputs": prepared.inputs,
             "plausibility": plausibility,
             **made_by(model, seconds),
         }
@@ -157,14 +161,18 @@ def write_case(
 
 def made_by(model: Model, seconds: float) -> dict[str, Any]:
     """What the JSON of every image says of the networks that made it."""
+    begun_with = pretrained_origins(model.folders)
     return {
         "task": model.plan.task,
         "dataset": model.plan.dataset,
         "plan": model.plan.name,
         "folds": [folder.name for folder in model.folders],
         "model": model.digest,
+        **({"pretrained": begun_with} if begun_with else {}),
         "seconds": round(seconds, 3),
         "device": model.device.type,
+        "hardware": describe_machine(str(model.device)),
+        "command": shown_command(),
         "liftnet": __version__,
     }
 

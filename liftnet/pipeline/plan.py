@@ -7,6 +7,7 @@ from typing import Any
 
 from liftnet.core.dataset import load_dataset
 from liftnet.core.errors import PlanError
+from liftnet.core.files import remove_drafts
 from liftnet.core.jsonable import (
     from_json,
     read_versioned,
@@ -14,9 +15,12 @@ from liftnet.core.jsonable import (
     to_json,
     write_json,
 )
+from liftnet.core.migration import PLAN_UPGRADES
 from liftnet.core.plan import PLAN_VERSION, Plan
+from liftnet.core.strict_json import parse_json
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.pipeline.extract_fingerprint import read_fingerprint
+from liftnet.pipeline.lock import hold
 from liftnet.pipeline.progress import say
 from liftnet.planning.feeding import plan_feeding
 from liftnet.tasks import load_task
@@ -73,7 +77,9 @@ def plan(
         decided = apply_setting(decided, setting)
     decided = task.refresh(decided)
     target = space.plan_file(name, plan_name)
-    write_json(target, decided)
+    with hold(target.parent, "liftnet_plan"):
+        remove_drafts(target)
+        write_json(target, decided)
     if explain_plan:
         say(explain(decided))
     memory = decided.memory
@@ -108,8 +114,8 @@ def apply_setting(decided: Plan, setting: str) -> Plan:
     if not separator:
         raise PlanError(f"'{setting}' is not key=value", remedy="For example --set seed=1")
     try:
-        value: Any = json.loads(text, parse_constant=str)  # NaN and Infinity are words
-    except json.JSONDecodeError:
+        value: Any = parse_json(text)
+    except ValueError:
         value = text
     parts = key.split(".")
     if parts[0] == "channels" and parts[1:2] and parts[1] in decided.channel_names:
@@ -132,13 +138,15 @@ def load_plan(space: Workspace, dataset_name: str, plan_name: str) -> Plan:
 
 
 def read_plan(path: Path) -> Plan:
-    """A plan file, checked.
+    """A plan file, checked; one of an earlier version as this version would have written it.
 
     Raises:
-        PlanError: If it is damaged, of another version, or contradicts itself.
+        PlanError: If it is damaged, newer, too old, or contradicts itself.
     """
     remedy = "Make the plan again with liftnet_plan."
-    data = read_versioned(path, PLAN_VERSION, what="The plan has", remedy=remedy)
+    data = read_versioned(
+        path, PLAN_VERSION, what="The plan has", remedy=remedy, upgrades=PLAN_UPGRADES
+    )
     decided = from_json(Plan, data, where=path.name)
     return load_task(decided.task).refresh(decided, estimate=False)
 
@@ -152,7 +160,9 @@ def explain(decided: Plan) -> str:
     for key, reason in decided.reasons.items():
         node: Any = {**data, "channels": channels}
         for part in key.split("."):
-            node = node[int(part)] if isinstance(node, list) else node[part]
+            if isinstance(node, list):
+                node = dict(zip(map(str, range(len(node))), node, strict=True))
+            node = node.get(part) if isinstance(node, dict) else None
         lines.append(f"{key} = {json.dumps(_without_kind(node))}\n    {reason}")
     return "\n".join(lines)
 

@@ -32,6 +32,7 @@ from liftnet.pipeline.runs import plan_digest
 __all__ = ["Known", "examine", "load_known", "note_known", "report_flags"]
 
 FILE = "plausibility.json"
+NUMBERS_VERSION = 1
 MAX_CASES = 50  # ours: enough to know a range, and quick
 MIN_CASES = 3  # ours: with fewer there is no range
 
@@ -45,6 +46,7 @@ class TrainingNumbers:
 
     plan: str  # digest; another plan has other network units
     cases: dict[str, dict[str, Numbers]]  # case -> target -> number -> value
+    version: int = NUMBERS_VERSION
 
 
 def note_known(store: Store, plan: Plan, training: Sequence[str], folder: Path) -> None:
@@ -190,11 +192,12 @@ def _subject(plan: Plan, sources: np.ndarray) -> np.ndarray:
 
 
 def _read(path: Path) -> TrainingNumbers | None:
-    """The file of a fold, or None if it is not there or damaged."""
+    """The file of a fold, or None if it is not there, damaged or of another version."""
     try:
-        return from_json(TrainingNumbers, read_json(path), where=str(path))
+        found = from_json(TrainingNumbers, read_json(path), where=str(path))
     except PlanError:
         return None
+    return found if found.version == NUMBERS_VERSION else None
 
 
 def _short(value: float) -> str:

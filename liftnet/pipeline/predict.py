@@ -19,6 +19,7 @@ from liftnet.ops import normalize
 from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.inputs import check_targets, find_inputs, part_of, refuse_one_folder
+from liftnet.pipeline.lock import hold, part_name
 from liftnet.pipeline.model import Model, load_model
 from liftnet.pipeline.outputs import Prepared, remove_half_written, write_case
 from liftnet.pipeline.parallel import worker_count
@@ -116,8 +117,6 @@ def predict(
     cases = find_inputs(source, model.plan, mask_folder)[part]
     wanted = check_targets(target, model.plan)
     identifiers = {case.identifier for case in cases}
-    remove_half_written(output, identifiers)
-    remove_half_saved(output, identifiers)
     failures: list[Failure] = []
     made: dict[str, float] = {}  # case -> seconds
 
@@ -140,10 +139,13 @@ def predict(
     # Cases are read ahead and written behind while one is synthesized; at most `workers` of
     # each are held in memory.
     with (
+        hold(output, "liftnet_predict", part=part_name(num_parts, part_id)),
         progress("Predict", len(cases)) as advance,
         ThreadPoolExecutor(workers) as readers,
         ThreadPoolExecutor(workers) as writers,
     ):
+        remove_half_written(output, identifiers)
+        remove_half_saved(output, identifiers)
         ahead: list[tuple[Case, Future[Prepared | None]]] = []
         behind: list[tuple[Case, Future[None]]] = []
         waiting = iter(cases)

@@ -43,14 +43,15 @@ def prepare_case(
         raise
     first = case.images[request.sources[0]]
     ending = next(e for e in FILE_ENDINGS if first.name.lower().endswith(e))
-    inputs = {"inputs": input_facts(case, request)}
-    traced = not save_trajectory or has_trajectory(output, case.identifier, model, inputs)
+    inputs = input_facts(case, request)
+    facts = {"inputs": inputs}
+    traced = not save_trajectory or has_trajectory(output, case.identifier, model, facts)
     if (keep_finished and traced) and all(
         is_finished(
             output_path(output, plan, case.identifier, target, ending),
             {
                 "model": model.digest,
-                **inputs,
+                **facts,
                 "range": list(output_range(plan, target, normalized)),
             },
         )
@@ -58,6 +59,12 @@ def prepare_case(
     ):
         return None
     volume, mask, dtypes = read_with_mask(case, request.sources, plan, where=where)
+    if input_facts(case, request) != inputs:
+        raise DatasetError(
+            "A file of this case was replaced while it was read",
+            where=where,
+            remedy="Run the same command again when the files no longer change.",
+        )
     if not (volume.voxels > 0).any():
         raise DatasetError(
             "All source images are empty", where=where, remedy="Check the files of this case."
@@ -79,4 +86,5 @@ def prepare_case(
         ranges=done.ranges,
         dtypes=dtypes,
         ending=ending,
+        inputs=inputs,
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from liftnet.core.dataset import Case, load_dataset
-from liftnet.core.errors import LiftnetError
+from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Geometry, Placement, Shape, Volume, axis_order, turn
 from liftnet.core.jsonable import to_json
 from liftnet.core.plan import Plan, ZScore
@@ -20,7 +20,9 @@ from liftnet.ops import normalize
 from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.ops.mask import body, bounding_box, foreground
 from liftnet.ops.resample import resample
+from liftnet.pipeline.failures import explained
 from liftnet.pipeline.inputs import part_of
+from liftnet.pipeline.lock import hold, part_name
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.preprocess_parts import remove_strangers
@@ -227,31 +229,41 @@ def preprocess(
     cases = raw.cases[part]
     store = Store(space.store(name, plan_name))
     own = {case.identifier for case in cases}
-    remove_strangers(store.folder, {case.identifier for case in raw.cases}, own, clean=clean)
 
-    def is_done(case: Case) -> bool:
-        return store.is_current(
-            case.identifier, case_key(case, plan), mask=plan.grid.mask != "none"
-        )
+    def is_done(case: Case, *, read: bool = True) -> bool:
+        with explained("case", case.identifier):
+            key = case_key(case, plan)
+        return store.is_current(case.identifier, key, mask=plan.grid.mask != "none", read=read)
 
     def work(case: Case) -> None:
         try:
-            _store_case(case, case_key(case, plan), plan, store)
+            with explained("case", case.identifier):
+                _store_case(case, case_key(case, plan), plan, store)
         except LiftnetError as error:
             error.where = error.where or f"case {case.identifier}"
             raise
 
-    todo = [case for case in cases if not is_done(case)]
-    done = len(cases) - len(todo)
-    with progress("Preprocess", len(cases), done=done) as advance:
-        for _ in in_parallel(work, todo, worker_count(num_processes)):
-            advance()
+    with hold(store.folder.parent, "liftnet_preprocess", part=part_name(num_parts, part_id)):
+        known = {case.identifier for case in raw.cases}
+        remove_strangers(store.folder, known, own, clean=clean)
+        workers = worker_count(num_processes)
+        there = [case for case in cases if is_done(case, read=False)]
+        finished = set()
+        with progress("Check", len(there)) as advance:
+            for case, whole in in_parallel(is_done, there, workers):
+                finished |= {case.identifier} if whole else set()
+                advance()
+        todo = [case for case in cases if case.identifier not in finished]
+        done = len(cases) - len(todo)
+        with progress("Preprocess", len(cases), done=done) as advance:
+            for _ in in_parallel(work, todo, workers):
+                advance()
     kept = f" ({done} were there)" if done else ""
     if num_parts == 1:
         say(f"Preprocessed {len(cases)} cases{kept}: {store.folder}")
         return store.folder
     say(f"Preprocessed part {part_id} of {num_parts}, {len(cases)} cases{kept}: {store.folder}")
-    complete = sum(case.identifier in own or is_done(case) for case in raw.cases)
+    complete = sum(case.identifier in own or is_done(case, read=False) for case in raw.cases)
     say(f"{complete} of {len(raw.cases)} cases of the dataset are complete")
     return store.folder
 
@@ -272,6 +284,11 @@ def case_key(case: Case, plan: Plan) -> str:
 def _store_case(case: Case, key: str, plan: Plan, store: Store) -> None:
     names = tuple(name for name in plan.channel_names if name in case.images)
     volume, mask, _ = read_with_mask(case, names, plan, where=f"case {case.identifier}")
+    if case_key(case, plan) != key:
+        raise DatasetError(
+            "A file of this case was replaced while it was read",
+            remedy="Run the same command again when the files no longer change.",
+        )
     done = prepare(volume, names, plan, mask)
     full = done.voxels  # float32, since arithmetic on float16 is slow on a CPU
     if names != plan.channel_names:

@@ -1,62 +1,125 @@
-"""A memorization probe for reading: a table, the verdict and what it rests on."""
+"""A memorization probe for reading: a table per channel, the verdict and what it rests on."""
 
+import shutil
+import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
-from liftnet.core.probe import COPIES, NO_COPY, Probe, ProbeGroup
+from liftnet.core.probe import COPIES, NO_COPY, Probe, ProbeChannel, ProbeDistances
 from liftnet.metrics.memorization import ENOUGH
+from liftnet.pipeline.progress import say
+from liftnet.pipeline.score_table import TABLE_WIDTH
 
-__all__ = ["probe_lines", "probe_table"]
+__all__ = ["probe_lines", "probe_table", "report", "verdict"]
 
 SHOWN = 5  # ours: predicted volumes nearest to training; all are in probe.json
+SHOWN_OF_SEVERAL = 2  # ours: the same, of each of several channels
 
 
-def probe_table(probe: Probe) -> str:
-    """Distances to the nearest training volume, predicted beside held out."""
-    one, other = probe.predicted, probe.held_out
-    rows = [("", "predicted", "held out", "ratio"), ("volumes", f"{one.n}", f"{other.n}", "")]
-    ratios = {"mean": probe.ratio_of_means, "minimum": probe.ratio_of_minima}
-    for label, name in (("mean", "mean"), ("minimum", "minimum"), ("5th perc.", "percentile_5")):
-        ratio = f"{ratios[name]:.3f}" if name in ratios else ""
-        rows.append((label, _value(one, name), _value(other, name), ratio))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+def report(probe: Probe, path: Path) -> None:
+    """Print the table of each channel with what it rests on, and the verdicts last."""
+    width = shutil.get_terminal_size((TABLE_WIDTH, 24)).columns
+    several = len(probe.channels) > 1
+    for text in dict.fromkeys(_distance(own) for own in probe.channels):
+        _wrapped(text, width)
+    for channel in probe.channels:
+        say("")
+        say(
+            f"Channel {channel.channel}: {channel.num_predicted} predicted, "
+            f"{channel.num_held_out} held-out, {channel.num_training} training volumes"
+        )
+        if channel.distances is not None:
+            say(probe_table(channel.distances))
+        for line in probe_lines(channel, brief=several):
+            _wrapped(line, width)
+    say("")
+    pictures = [own.distances.picture for own in probe.channels if own.distances is not None]
+    what = "closest pairs" if len(pictures) > 1 else "closest pair"
+    _wrapped(f"All distances: {path}; {what}: {', '.join(pictures)}", width)
+    for channel in probe.channels:
+        name = f", {channel.channel}" if several else ""
+        _wrapped(f"Verdict{name}: {verdict(channel)}", width)
+
+
+def probe_table(found: ProbeDistances) -> str:
+    """Distances to the nearest training volume: of predicted, held-out and training volumes."""
+    groups = [found.predicted, found.held_out, *([found.training] if found.training else [])]
+    rows = [["", "predicted", "held out", "training"][: len(groups) + 1]]
+    for label, name in (
+        ("mean", "mean"),
+        ("minimum", "minimum"),
+        ("5th percentile", "percentile_5"),
+    ):
+        rows.append([label, *(f"{getattr(group, name):.4g}" for group in groups)])
+    rows.append(["mean / that of held out", f"{found.ratio_of_means:.3f}"])
+    rows.append(["minimum / that of held out", f"{found.ratio_of_minima:.3f}"])
+    if found.predicted_by_training is not None and found.held_out_by_training is not None:
+        ratios = (found.predicted_by_training, found.held_out_by_training)
+        rows.append(["mean / that of training", *(f"{ratio:.3f}" for ratio in ratios)])
+    rows = [row + [""] * (len(groups) + 1 - len(row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
 
 
-def probe_lines(probe: Probe) -> Iterator[str]:
-    """The nearest volumes, what the numbers rest on, and the verdict last."""
-    yield f"distance: {probe.measure.description}, to the nearest of {probe.num_training} training"
-    yield f"grid: {probe.grid}"
-    yield probe.rule.description
-    for found in probe.predicted.volumes[:SHOWN]:
-        yield (
-            f"{found.volume}: {found.distance:.4g} from {found.nearest}, then "
-            f"{found.second_distance:.4g} from {found.second} (ratio {found.ratio:.3f})"
-        )
-    for warning in probe.warnings:
+def probe_lines(channel: ProbeChannel, *, brief: bool = False) -> Iterator[str]:
+    """What a channel's numbers rest on, its nearest volumes, and warnings.
+
+    Brief is for several channels: the sentences are in probe.json.
+    """
+    found = channel.distances
+    if found is not None:
+        if brief:
+            yield (
+                f"a copy: nearest distance below {found.rule.distance_limit:.4g}, or ratio below "
+                f"{found.rule.ratio_limit:.3f}; grid: {'x'.join(map(str, found.shape))} voxels"
+            )
+        else:
+            yield f"grid: {found.grid}"
+            yield found.rule.description
+        for one in found.predicted.volumes[: SHOWN_OF_SEVERAL if brief else SHOWN]:
+            yield (
+                f"{one.volume}: {one.distance:.4g} from {one.nearest}, then "
+                f"{one.second_distance:.4g} from {one.second} (ratio {one.ratio:.3f})"
+            )
+    for warning in channel.warnings:
         yield f"warning: {warning}"
-    yield f"Verdict: {verdict(probe)}"
 
 
-def verdict(probe: Probe) -> str:
-    """The verdict in a sentence."""
-    nearest = {found.volume: found.nearest for found in probe.predicted.volumes}
-    listed = ", ".join(f"{name} (of {nearest[name]})" for name in probe.copies)
-    if probe.verdict == COPIES:
-        return f"{COPIES}: {listed}. Look at closest_pair.png"
-    if probe.verdict == NO_COPY:
+def _distance(channel: ProbeChannel) -> str:
+    """What the table of a channel shows, in a sentence."""
+    text = f"Distance to the nearest training volume: {channel.measure.description}"
+    if channel.distances is not None and channel.distances.training is not None:
+        text += "; of a training volume, to the nearest other one"
+    return text
+
+
+def verdict(channel: ProbeChannel) -> str:
+    """The verdict of a channel in a sentence."""
+    found = channel.distances
+    volumes = found.predicted.volumes if found is not None else ()
+    nearest = {one.volume: one.nearest for one in volumes}
+    listed = ", ".join(f"{name} (of {nearest[name]})" for name in channel.copies)
+    if channel.verdict == COPIES and found is not None:
+        return f"{COPIES}: {listed}. Look at {found.picture}"
+    if channel.verdict == NO_COPY:
         return (
-            f"{NO_COPY} among {probe.predicted.n} predicted volumes. That rules out neither "
-            "copies of parts nor other leaks"
+            f"{NO_COPY} among {_volumes(channel.num_predicted, 'predicted')}. That rules out "
+            "neither copies of parts nor other leaks"
         )
     looks = f"; suspect: {listed}" if listed else ""
     return (
-        f"{probe.verdict}: {probe.held_out.n} held-out and {probe.num_training} training volumes, "
-        f"{ENOUGH} of each are the least{looks}"
+        f"{channel.verdict}: {channel.num_held_out} held-out and "
+        f"{_volumes(channel.num_training, 'training')}, {ENOUGH} of each are the least{looks}"
     )
 
 
-def _value(group: ProbeGroup, name: str) -> str:
-    return f"{getattr(group, name):.4g}"
+def _volumes(count: int, what: str) -> str:
+    return f"{count} {what} volume{'' if count == 1 else 's'}"
+
+
+def _wrapped(text: str, width: int) -> None:
+    for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False):
+        say(line)

@@ -13,6 +13,7 @@ from liftnet.core.jsonable import to_json, write_json
 from liftnet.core.plan import Plan
 from liftnet.ops.precision import pick_device
 from liftnet.ops.processes import local_rank, world_size
+from liftnet.pipeline.model_file import IMPORTED, MANIFEST
 from liftnet.pipeline.plan import read_plan
 from liftnet.tasks import load_task
 
@@ -63,12 +64,23 @@ def plan_digest(plan: Plan) -> str:
 def prepare_run(folder: Path, plan: Plan, *, continue_training: bool, restart: bool) -> None:
     """Store the plan beside the weights; refuse to go on with another one.
 
+    The run's folder is locked: what is half-written there is of no run that goes on.
+
     Raises:
-        CheckpointError: If the run was begun under another plan, or there is nothing to continue.
+        CheckpointError: If the run was begun under another plan, its weights were imported, or
+            there is nothing to continue.
     """
     path = folder / "plan.json"
-    for temporary in [*folder.glob(".*"), *folder.glob("*/.*")]:
-        temporary.unlink()  # half-written when an earlier run was killed
+    if (folder.parents[1] / IMPORTED / MANIFEST).is_file():
+        raise CheckpointError(
+            "The weights of this plan were imported; training would replace them",
+            where=str(folder),
+            remedy="Make a plan of another name (liftnet_plan -p NAME), and train that; with "
+            "--pretrained it begins from these weights.",
+        )
+    for pattern in (".*.tmp", ".tmp*"):  # the second are of safetensors
+        for temporary in [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]:
+            temporary.unlink()  # half-written when an earlier run was killed; it alone works here
     begun = any(folder.glob(f"*/{LATEST}*"))
     if continue_training and not begun:
         raise CheckpointError(

@@ -4,14 +4,16 @@ import hashlib
 import json
 import math
 import re
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from liftnet.core.errors import PlanError
 from liftnet.core.jsonable import from_json, read_json, to_json, write_json
 from liftnet.core.scores import CaseScore, ScoreFailure, Scores
 from liftnet.pipeline.inputs import part_of
+from liftnet.pipeline.origin import origin_since
 from liftnet.pipeline.outputs import sidecar
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.score_table import report
@@ -58,6 +60,7 @@ def evaluate_part(whole: Evaluation, num_parts: int, part_id: int, workers: int)
     Raises:
         DatasetError: If no image of any part could be scored.
     """
+    start = time.perf_counter()
     own = part_of_evaluation(whole, part_of(num_parts, part_id))
     setting, name = describe(whole), f"part {part_id} of {num_parts}"
     path = part_file(whole.output, num_parts, part_id)
@@ -78,8 +81,9 @@ def evaluate_part(whole: Evaluation, num_parts: int, part_id: int, workers: int)
         rows = [_from_file(row) for one in parts for row in one.rows]
         scores = gather(whole, rows, [failure for one in parts for failure in one.failures])
         require_scores(scores)
+        scores = replace(scores, made=origin_since(start))
         write_scores(whole.output, scores, label=f"part_{part_id}_of_{num_parts}")
-        for number in range(num_parts):
+        for number in reversed(range(num_parts)):  # if killed here: the later ones score anew
             part_file(whole.output, num_parts, number).unlink(missing_ok=True)
         say(f"Scores of all {num_parts} parts:")
         report(scores, whole.output / "scores.json")

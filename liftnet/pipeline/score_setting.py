@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from liftnet.core.dataset import (
     FILE_ENDINGS,
@@ -12,7 +13,7 @@ from liftnet.core.dataset import (
     load_description,
 )
 from liftnet.core.errors import DatasetError, PlanError
-from liftnet.core.jsonable import read_json
+from liftnet.core.jsonable import from_json, read_json
 from liftnet.core.plan import Plan
 from liftnet.core.scores import Protocol
 from liftnet.core.workspace import find_workspace
@@ -103,26 +104,29 @@ def read_facts(image: Path) -> Facts | None:
     data = read_json(path)
     if not isinstance(data, dict) or "intensity" not in data or "target" not in data:
         return None  # another program's
+    known: Any = Modality | None
+    wrong = "Predict this case again, or delete the JSON file to use the image's own range."
     try:
-        low, high = (float(data["intensity"][key]) for key in ("low", "high"))
-    except (KeyError, TypeError, ValueError):
-        low = high = 0.0
-    if not low < high:
+        limits = from_json(dict[str, Any], data["intensity"], where="intensity")
+        low, high = (from_json(float, limits.get(key), where=key) for key in ("low", "high"))
+        sources = from_json(list[str], data.get("sources", []), where="sources")
+        named = {
+            key: from_json(str, data.get(key, ""), where=key)
+            for key in ("target", "task", "dataset", "plan")
+        }
+        modality = from_json(known, data.get("modality"), where="modality")
+    except PlanError as error:
+        raise PlanError(error.problem, where=f"{path}: {error.where}", remedy=wrong) from None
+    folders = [named["dataset"], named["plan"]]
+    if not low < high or any(set(name) & set("/\\") or name in (".", "..") for name in folders):
         raise PlanError(
-            "The intensity range is damaged",
-            where=f"{path}: intensity",
-            remedy="Predict this case again, or delete the JSON file to use the image's own range.",
+            "The intensity range is damaged"
+            if not low < high
+            else "A name of a dataset or plan leads to another folder",
+            where=f"{path}: {'intensity' if not low < high else 'dataset, plan'}",
+            remedy=wrong,
         )
-    modalities: dict[str, Modality] = {"MR": "MR", "CT": "CT"}
-    return Facts(
-        target=str(data["target"]),
-        sources=tuple(str(name) for name in data.get("sources", ())),
-        written_range=(low, high),
-        task=str(data.get("task", "")),
-        dataset=str(data.get("dataset", "")),
-        plan=str(data.get("plan", "")),
-        modality=modalities.get(str(data.get("modality", ""))),
-    )
+    return Facts(sources=tuple(sources), written_range=(low, high), modality=modality, **named)
 
 
 def has_own_numbers(reference: Path) -> bool:

@@ -1,6 +1,7 @@
 """All that an evaluation is about: its files and setting; and its scores, gathered and written."""
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,14 @@ from liftnet.pipeline.score_table import as_csv, report_failures, summarize
 from liftnet.pipeline.scoring import CaseFiles
 from liftnet.version import __version__
 
-__all__ = ["Evaluation", "gather", "part_of_evaluation", "require_scores", "write_scores"]
+__all__ = [
+    "Evaluation",
+    "gather",
+    "part_of_evaluation",
+    "remove_half_scored",
+    "require_scores",
+    "write_scores",
+]
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,14 @@ def require_scores(scores: Scores) -> None:
             where=scores.predicted_folder,
             remedy="The lines above say why, case by case.",
         )
+
+
+def remove_half_scored(folder: Path, part: str = "") -> None:
+    """Delete what killed evaluations left half-written: this part's, or all for the whole."""
+    pattern = re.compile(rf"\.{{1,2}}(cohort_)?scores\.{re.escape(part)}.*")
+    for path in folder.glob(".*") if folder.is_dir() else ():
+        if pattern.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_scores(folder: Path, scores: Scores, *, label: str = "whole") -> None:

@@ -16,7 +16,18 @@ from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.score_setting import Facts, Setting, read_facts
 from liftnet.tasks import load_synthesis
 
-__all__ = ["CaseFiles", "Pair", "find_files", "find_images", "read_turned", "score_all"]
+__all__ = [
+    "CaseFiles",
+    "OpenCase",
+    "Pair",
+    "find_files",
+    "find_images",
+    "open_case",
+    "read_on",
+    "read_turned",
+    "score_all",
+    "target_name",
+]
 
 SHOWN_NAMES = 4  # ours: enough of each folder's names to see what is different
 CANONICAL = "axial"  # the order (z, y, x) in which images are compared
@@ -122,50 +133,75 @@ def score_files(
 ) -> tuple[tuple[CaseScore, ...], tuple[ScoreFailure, ...]]:
     """The scores of every predicted image of a case; one that cannot be scored is a failure."""
     try:
-        references, geometry = _read_references(files)
+        opened = open_case(files)
     except LiftnetError as error:
         return (), (ScoreFailure(files.case, _message(error, files.case)),)
-    subject = np.any([image > 0 for image in references.values()], axis=0)
     scores, failures = [], []
     for pair in files.pairs:
-        name = pair.facts.target if pair.facts else setting.name(pair.channel)
         try:
-            source, source_name = _read_source(files, pair, setting, geometry)
-            comparison = Comparison(
-                case=files.case,
-                channel=name,
-                predicted=_read_on(geometry, pair.predicted, "Predicted and reference"),
-                reference=references[pair.channel],
-                subject=subject,
-                subject_note="above 0 in any of " + ", ".join(map(setting.name, references)),
-                slice_axis=setting.slice_axis,
-                modality=setting.modalities.get(pair.channel),
-                written_range=pair.facts.written_range if pair.facts else None,
-                source=source,
-                source_name=source_name,
-                mask=_read_mask(files, setting, geometry),
-            )
+            comparison = opened.read(pair, setting)
             task = load_synthesis(setting.task)
             scores.append(task.score_case(comparison, setting.protocol.name))
         except LiftnetError as error:
-            failures.append(ScoreFailure(files.case, _message(error, f"{files.case}, {name}")))
+            where = f"{files.case}, {target_name(pair, setting)}"
+            failures.append(ScoreFailure(files.case, _message(error, where)))
     return tuple(scores), tuple(failures)
 
 
-def _message(error: LiftnetError, case: str) -> str:
-    error.where = f"case {case}" + (f": {error.where}" if error.where else "")
-    return str(error)
+def target_name(pair: Pair, setting: Setting) -> str:
+    """The name of the channel of a predicted image, or its digits."""
+    return pair.facts.target if pair.facts else setting.name(pair.channel)
 
 
-def _read_references(files: CaseFiles) -> tuple[dict[str, np.ndarray], Geometry]:
-    """Every reference image of the case, which must share one grid."""
+@dataclass(frozen=True)
+class OpenCase:
+    """The references of a case, on the grid that all its images must have."""
+
+    files: CaseFiles
+    references: dict[str, np.ndarray]  # channel digits -> (D, H, W)
+    geometry: Geometry
+
+    def read(self, pair: Pair, setting: Setting) -> Comparison:
+        """A predicted image beside its reference.
+
+        Raises:
+            LiftnetError: If an image cannot be read, lies on another grid, or is missing.
+        """
+        source, source_name = _read_source(self.files, pair, setting, self.geometry)
+        return Comparison(
+            case=self.files.case,
+            channel=target_name(pair, setting),
+            predicted=read_on(self.geometry, pair.predicted, "Predicted and reference"),
+            reference=self.references[pair.channel],
+            subject=np.any([image > 0 for image in self.references.values()], axis=0),
+            subject_note="above 0 in any of " + ", ".join(map(setting.name, self.references)),
+            slice_axis=setting.slice_axis,
+            modality=setting.modalities.get(pair.channel),
+            written_range=pair.facts.written_range if pair.facts else None,
+            source=source,
+            source_name=source_name,
+            mask=_read_mask(self.files, setting, self.geometry),
+        )
+
+
+def open_case(files: CaseFiles) -> OpenCase:
+    """A case with its reference images, which must share one grid.
+
+    Raises:
+        LiftnetError: If one cannot be read, or lies on another grid.
+    """
     digits = files.pairs[0].channel
     first, geometry = read_turned(files.references[digits])
     images = {digits: first}
     for other, path in files.references.items():
         if other != digits:
-            images[other] = _read_on(geometry, path, f"The references {digits} and {other}")
-    return dict(sorted(images.items())), geometry
+            images[other] = read_on(geometry, path, f"The references {digits} and {other}")
+    return OpenCase(files, dict(sorted(images.items())), geometry)
+
+
+def _message(error: LiftnetError, case: str) -> str:
+    error.where = f"case {case}" + (f": {error.where}" if error.where else "")
+    return str(error)
 
 
 def _read_source(
@@ -188,7 +224,7 @@ def _read_source(
         predicted = set() if setting.own_numbers else {p.channel for p in files.pairs}
         # Where the sources' numbers are not known, what was predicted is the least likely one.
         digits = used[0] if used else min(set(others) - predicted or others)
-    return _read_on(geometry, others[digits], "Source and reference"), setting.source_name(digits)
+    return read_on(geometry, others[digits], "Source and reference"), setting.source_name(digits)
 
 
 def _read_mask(files: CaseFiles, setting: Setting, geometry: Geometry) -> np.ndarray | None:
@@ -200,11 +236,15 @@ def _read_mask(files: CaseFiles, setting: Setting, geometry: Geometry) -> np.nda
             f"Protocol {setting.protocol.name} scores inside a mask, and this case has none",
             remedy=f"Put {files.case}.nii.gz into the folder of masks.",
         )
-    return _read_on(geometry, files.mask, "Mask and reference") > 0
+    return read_on(geometry, files.mask, "Mask and reference") > 0
 
 
-def _read_on(geometry: Geometry, path: Path, pair: str) -> np.ndarray:
-    """An image that must lie on this grid, whatever the order of its stored axes."""
+def read_on(geometry: Geometry, path: Path, pair: str) -> np.ndarray:
+    """An image (D, H, W) that must lie on this grid, whatever the order of its stored axes.
+
+    Raises:
+        GeometryError: If it does not.
+    """
     image, own = read_turned(path)
     if difference := geometry.differs(own):
         raise GeometryError(

@@ -36,6 +36,12 @@ def load_splits(path: Path, cases: Sequence[str]) -> list[dict[str, list[str]]]:
     if not path.is_file():
         write_json(path, make_splits(cases))
     splits = from_json(list[dict[str, list[str]]], read_json(path), where=path.name)
+    if not splits:
+        raise PlanError(
+            "There is no fold",
+            where=str(path),
+            remedy="Delete splits.json to have it made again.",
+        )
     for i, fold in enumerate(splits):
         if set(fold) != {"train", "validation"} or not fold["train"] or not fold["validation"]:
             raise PlanError(
@@ -69,7 +75,7 @@ def pick_fold(
     """
     if fold == "all":
         return list(cases), list(cases)
-    if not (fold.isascii() and fold.isdigit()) or int(fold) >= len(splits):
+    if fold not in map(str, range(len(splits))):
         raise PlanError(
             f"There is no fold '{fold}'",
             where="splits.json",

@@ -2,8 +2,8 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from copy import deepcopy
 from pathlib import Path
 from types import FrameType
@@ -21,22 +21,21 @@ from liftnet.networks.compiled import compile_blocks
 from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.ops.precision import place
 from liftnet.ops.processes import (
-    alone,
     anywhere,
-    copy_from_first_,
     is_first,
     together,
     wait_for_all,
-    world_size,
 )
-from liftnet.pipeline.checkpoint import finished_steps
 from liftnet.pipeline.events import EVENTS, open_events, write_row
+from liftnet.pipeline.lock import hold
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import note_known
+from liftnet.pipeline.pretrained import Fitting, begin_from
 from liftnet.pipeline.progress import keep_quiet, progress, say
-from liftnet.pipeline.runs import LATEST, find_device, fold_folder, prepare_run
+from liftnet.pipeline.runs import find_device, fold_folder, prepare_run
 from liftnet.pipeline.splits import load_splits, pick_fold
 from liftnet.pipeline.training_feed import hold_cases, make_feed
+from liftnet.pipeline.training_start import check_shares, prepare_
 from liftnet.pipeline.training_state import (
     Run,
     append_log,
@@ -66,6 +65,7 @@ def train(
     device: str | None = None,
     continue_training: bool = False,
     restart: bool = False,
+    pretrained: Path | str | None = None,
     compiled: bool | None = None,
     workspace: Path | str | None = None,
 ) -> list[Path]:
@@ -79,14 +79,17 @@ def train(
         device: "cuda", "cpu" or "mps"; by default the best there is.
         continue_training: insist that there is a run to continue.
         restart: throw away what was trained before.
+        pretrained: weights to begin with: a zip of `liftnet_export`, the folder of a trained fold,
+            or a checkpoint in it. A run that has begun goes on with its own.
         compiled: whether torch.compile makes the networks faster first; by default on CUDA.
         workspace: the workspace folder.
 
     Returns:
         The folder of each fold.
     """
-    with together(), keep_quiet(not is_first()):
+    with together(), keep_quiet(not is_first()), ExitStack() as locks:
         return _train_folds(
+            locks,
             find_workspace(workspace),
             dataset,
             fold,
@@ -95,11 +98,13 @@ def train(
             device=find_device(device),
             continue_training=continue_training,
             restart=restart,
+            pretrained=Path(pretrained) if pretrained is not None else None,
             compiled=compiled,
         )
 
 
 def _train_folds(
+    locks: ExitStack,
     space: Workspace,
     dataset: int | str | None,
     folds: Sequence[int | str],
@@ -109,6 +114,7 @@ def _train_folds(
     device: torch.device,
     continue_training: bool,
     restart: bool,
+    pretrained: Path | None,
     compiled: bool | None,
 ) -> list[Path]:
     name = space.dataset_name(dataset)
@@ -128,13 +134,19 @@ def _train_folds(
     for one, (training, validation) in chosen.items():
         folder = fold_folder(space.run_folder(name, plan_name), plan.task, one, mapper=mapper)
         if is_first():
+            locks.close()  # of the fold before
+            locks.enter_context(hold(folder, "liftnet_train"))
+        stages = task.stages(plan, mapper=mapper)
+        begin = begin_from(pretrained, plan, stages, folder, restart=restart)
+        wait_for_all()  # every process has seen what there is
+        if is_first():
             prepare_run(folder, plan, continue_training=continue_training, restart=restart)
             if isinstance(task, SynthesisTask):  # first: a run that is stopped predicts too
                 note_known(store, plan, training, folder)
         wait_for_all()
         held = hold_cases(store, plan, training, device)
         network = None
-        for stage in task.stages(plan, mapper=mapper):
+        for stage in stages:
             network = train_stage(
                 stage,
                 network,
@@ -146,6 +158,7 @@ def _train_folds(
                 device=device,
                 compiled=device.type == "cuda" if compiled is None else compiled,
                 recompute=plan.recompute,
+                pretrained=begin,
             )
         folders.append(folder)
     return folders
@@ -181,8 +194,12 @@ def train_stage(
     device: torch.device,
     compiled: bool = False,
     recompute: bool = False,
+    pretrained: Fitting | None = None,
 ) -> nn.Module:
     """Train one stage, from what the stage before it has trained; returns the averaged network.
+
+    Pretrained weights go into what no stage before has trained. Such a stage is validated before
+    its first step, so that the log shows what the training adds.
 
     Every random choice derives from (seed, step) or (seed, volume), so a run that was stopped and
     continued ends with the weights of an unbroken one (on the CPU, bit for bit), and several
@@ -195,9 +212,7 @@ def train_stage(
     check_shares(stage)
     torch.manual_seed(seed)
     network = place(stage.build(previous), device)
-    if finished_steps(folder / LATEST) < schedule.num_steps:
-        in_turn(lambda: stage.survey(network, store, training, folder))
-        copy_from_first_(network.state_dict().values())
+    prepare_(stage, network, previous, store, training, folder, pretrained)
     run = Run(
         network,
         deepcopy(network).requires_grad_(False),
@@ -224,6 +239,8 @@ def train_stage(
         _stop_signals() as signals,
         progress(label, schedule.num_steps, done=run.step, unit="step") as advance,
     ):
+        if pretrained is not None and run.step == 0:
+            validate(run, stage, store, validation, folder, log, events)
         while run.step < schedule.num_steps:
             started = time.monotonic()
             batches = next(feed)
@@ -268,31 +285,6 @@ def train_stage(
     best = f"best validation {run.best:.4g} at step {run.best_step}"
     say(f"Trained {run.step} steps, {best}: {folder}")
     return run.average
-
-
-def check_shares(stage: Stage[Any]) -> None:
-    """Refuse a number of processes that cannot share the volumes of a step.
-
-    Raises:
-        LiftnetError: If they cannot.
-    """
-    volumes, processes = stage.schedule.volumes_per_step, world_size()
-    if volumes % processes:
-        raise LiftnetError(
-            f"{volumes} volumes per step cannot be shared by {processes} processes",
-            where=f"stages.{stage.name}.volumes_per_step",
-            remedy="Make a plan with a multiple of the number of processes: liftnet_plan --set "
-            f"stages.{stage.name}.volumes_per_step={-(-volumes // processes) * processes}",
-        )
-
-
-def in_turn(work: Callable[[], None]) -> None:
-    """Work that leaves files for later: the first process does it, then the others."""
-    for first in (True, False):
-        if is_first() == first:
-            with alone():
-                work()
-        wait_for_all()
 
 
 def _mix(seed: int, step: int) -> int:

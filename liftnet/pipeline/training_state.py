@@ -14,7 +14,12 @@ from liftnet.core.errors import PlanError
 from liftnet.core.jsonable import write_text
 from liftnet.core.plan import Schedule
 from liftnet.ops.processes import is_first, wait_for_all
-from liftnet.pipeline.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from liftnet.pipeline.checkpoint import (
+    has_checkpoint,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
 from liftnet.pipeline.runs import LATEST
 
 __all__ = [
@@ -115,7 +120,7 @@ def load_run(run: Run, folder: Path, device: torch.device) -> list[dict[str, Any
     """Continue from the checkpoint in `folder`, if there is one; returns the log up to there."""
     path = folder / LATEST
     log_path = folder / "log.jsonl"
-    if not path.exists() and not path.with_name(path.name + ".previous").exists():
+    if not has_checkpoint(path):
         if is_first():
             log_path.unlink(missing_ok=True)
         return []
@@ -178,8 +183,13 @@ def append_log(folder: Path, log: list[dict[str, Any]], row: dict[str, Any]) -> 
     if not is_first():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    path = folder / "log.jsonl"
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def status(log: list[dict[str, Any]], run: Run) -> str:

@@ -1,7 +1,6 @@
 """What `--save_trajectory` writes: the vectors of every slice of a case, and one figure of all."""
 
 import json
-import os
 import re
 import zipfile
 import zlib
@@ -15,16 +14,18 @@ import torch
 from torch import Tensor
 
 from liftnet.core.errors import LiftnetError
+from liftnet.core.files import written_whole
 from liftnet.core.geometry import Placement
 from liftnet.core.plan import Inference
+from liftnet.data.store import UNREADABLE
 from liftnet.ops import normalize
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.model import Model
-from liftnet.pipeline.outputs import Prepared, input_facts
+from liftnet.pipeline.outputs import Prepared
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.samples import Sample, sample_latent
-from liftnet.report.trajectory_figure import SlicePath, plot_trajectories
 from liftnet.tasks import load_generation, load_synthesis
+from liftnet.visual.trajectory_figure import SlicePath, plot_trajectories
 
 __all__ = [
     "Trajectory",
@@ -75,7 +76,7 @@ def case_trajectory(model: Model, prepared: Prepared, inference: Inference) -> T
     task = load_synthesis(plan.task)
     vectors = task.trajectory(plan, model.networks[0], source, prepared.request, background)
     step = slice_step_mm(prepared.placement)
-    facts = {"inputs": input_facts(prepared.case, prepared.request)}
+    facts = {"inputs": prepared.inputs}
     return _trajectory(prepared.case.identifier, vectors, step, facts)
 
 
@@ -105,8 +106,7 @@ def write_trajectory(trajectory: Trajectory, model: Model, output: Path) -> None
     """Write trajectories/CASE.npz, whole or not at all."""
     path = _file(output, trajectory.case)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as handle:
+    with written_whole(path) as temporary, temporary.open("wb") as handle:
         np.savez_compressed(
             handle,
             vectors=trajectory.vectors,
@@ -114,7 +114,6 @@ def write_trajectory(trajectory: Trajectory, model: Model, output: Path) -> None
             model=np.array(model.digest),
             facts=np.array(_text(trajectory.facts)),
         )
-    temporary.replace(path)
 
 
 def has_trajectory(output: Path, case: str, model: Model, facts: Mapping[str, Any]) -> bool:
@@ -183,5 +182,5 @@ def _read(path: Path, *names: str) -> dict[str, np.ndarray] | None:
         # np.load closes no damaged file that it opens itself.
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
             return {name: stored[name] for name in names or ARRAYS}
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (*UNREADABLE, zipfile.BadZipFile, zlib.error, NotImplementedError):
         return None

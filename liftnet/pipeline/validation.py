@@ -32,7 +32,7 @@ def validate(
 
     Done by the first process; the others wait for its result, which they get without images.
     """
-    from liftnet.report.figures import Thumbnail, plot_progress
+    from liftnet.visual.figures import Thumbnail, plot_progress
 
     if not is_first():
         received: Validation = from_first(None)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from liftnet.core.dataset import Dataset
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Inference, Plan, Schedule
-from liftnet.core.scores import CaseScore, Comparison, Protocol
+from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.data.store import Store, StoredCase
 
 __all__ = [
@@ -245,6 +245,14 @@ class SynthesisTask(Task):
 
         Raises:
             ValueError: If the network was trained without a mixer.
+        """
+
+    @abstractmethod
+    def as_compared(self, comparison: Comparison, protocol: str) -> Compared:
+        """Both images as one of `protocols` compares them, for pictures and profiles.
+
+        Raises:
+            DatasetError: If the reference cannot be scored.
         """
 
     @abstractmethod

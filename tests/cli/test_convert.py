@@ -44,6 +44,9 @@ def test_brats(source, monkeypatch, capsys):
     assert "2 training cases, 0 test cases; channels t1n, t2w, t2f." in printed
     assert "1 training cases lack t2f: head-2." in printed
     assert f"  liftnet_plan_and_preprocess -d 3 --workspace '{space}'" in printed
+    assert call(monkeypatch, "brats", source / "brats", *options) == 0
+    assert f"Converted already: {folder}" in capsys.readouterr().out
+    options = ("-d", 3, "--name", "Others", "--workspace", space)
     assert call(monkeypatch, "brats", source / "brats", *options) == 1
     assert "error: Dataset number 3 is taken" in capsys.readouterr().err
 

@@ -89,9 +89,9 @@ def test_wrong_options(monkeypatch, capsys):
         (KeyboardInterrupt("Stopped at step 3"), 130, "Stopped at step 3\n"),
         (KeyboardInterrupt(), 130, "Interrupted; the same command continues.\n"),
         (
-            OSError(errno.ENOSPC, "No space left on device", "/disk/x"),
+            OSError(errno.EACCES, "Permission denied", "/disk/x"),
             1,
-            "error: No space left on device\n  where: /disk/x\n"
+            "error: Permission denied\n  where: /disk/x\n"
             "  do:    Check the path, its permissions and the free space.\n",
         ),
     ],

@@ -1,5 +1,6 @@
 """Preprocessed cases on disk."""
 
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +27,10 @@ def test_round_trip(tmp_path):
     store = Store(tmp_path / "s")
     assert store.identifiers() == ("x.1",)
     described = store.describe("x.1")
-    assert described == replace(CASE, placement=described.placement)
+    assert described == replace(CASE, placement=described.placement, checksums=described.checksums)
+    assert described.checksums == {
+        ".npy": f"{zlib.crc32((store.folder / 'x.1.npy').read_bytes()):08x}"
+    }
     assert described.placement.box == PLACEMENT.box
     voxels = store.voxels("x.1")
     assert isinstance(voxels, np.memmap)
@@ -62,7 +66,7 @@ def test_current_means_whole_and_of_this_key(tmp_path):
 def test_the_json_comes_last(tmp_path, monkeypatch):
     """A case whose array could not be written is not there, also if it was there before."""
     write_case(tmp_path, VOXELS, CASE)
-    monkeypatch.setattr(np, "save", lambda *args, **options: 1 / 0)
+    monkeypatch.setattr("liftnet.data.store.write_array", lambda *args, **options: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_case(tmp_path, VOXELS, CASE)
     assert Store(tmp_path).identifiers() == ()

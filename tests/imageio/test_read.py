@@ -213,7 +213,8 @@ def patched(tmp_path: Path, offset: int, value: bytes) -> Path:
         (40, struct.pack("<h", 0), "header is damaged: dimensions"),
         (40, struct.pack("<h", 9), "header is damaged: dimensions"),
         (42, struct.pack("<h", -5), "header is damaged: dimensions"),
-        (42, struct.pack("<hhh", 30000, 30000, 30000), "shorter than its header says"),
+        (42, struct.pack("<hhh", 30000, 30000, 30000), "claims 30000 x 30000 x 30000 voxels"),
+        (42, struct.pack("<hhh", 500, 500, 500), "shorter than its header says"),
         (40, struct.pack("<h", 2), "2D .5 x 6., expected 3D"),
         (40, struct.pack("<hhhhh", 4, 5, 6, 1, 7), "4D .5 x 6 x 1 x 7., expected 3D"),
         (70, struct.pack("<h", 32), "complex"),
@@ -295,10 +296,10 @@ def test_mha_and_nrrd(tmp_path, ending):
     assert info.dtype == "int16"
     assert info.geometry.differs(read_image(tmp_path / "x.nii")[1].geometry) is None
     path.write_bytes(path.read_bytes()[:-90])
-    with pytest.raises(DatasetError, match="voxels cannot be read"):
+    with pytest.raises(DatasetError, match=r"voxels cannot be read|shorter than its header says"):
         read_image(path)
     path.write_bytes(b"hello" * 99)
-    with pytest.raises(DatasetError, match="Not an MHA or NRRD image"):
+    with pytest.raises(DatasetError, match=f"Not an {ending[1:].upper()} image"):
         read_image(path)
     colour = sitk.GetImageFromArray(np.zeros((3, 4, 5, 3), np.uint8), isVector=True)
     sitk.WriteImage(colour, str(path))

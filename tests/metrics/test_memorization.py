@@ -12,6 +12,7 @@ from liftnet.metrics.memorization import (
     copy_rule,
     descriptor,
     held_out_outliers,
+    nearest_others,
     nearest_two,
     pooled_distances,
     probe_measure,
@@ -58,6 +59,24 @@ def test_nearest_two_by_sorting():
         nearest_two(np.ones((3, 1)))
 
 
+def test_nearest_others_by_sorting():
+    """No volume is its own neighbour, also where another one is equal to it."""
+    points = np.random.default_rng(4).random((6, 3))
+    points[4] = points[1]
+    distances = pooled_distances(points, points)
+    kept = distances.copy()
+    found = nearest_others(distances)
+    np.testing.assert_array_equal(distances, kept)  # the caller's distances stay
+    assert (found.nearest[1], found.distance[1]) == (4, 0)
+    assert (found.nearest[4], found.distance[4]) == (1, 0)
+    for i, own in enumerate(zip(*found, strict=True)):
+        ranked = sorted((value, j) for j, value in enumerate(distances[i]) if j != i)
+        assert own == (ranked[0][1], ranked[0][0], ranked[1][1], ranked[1][0])
+    for shape in ((2, 2), (4, 5)):
+        with pytest.raises(ValueError, match=r"expected distances \(M, M\), M >= 3, got shape"):
+            nearest_others(np.ones(shape))
+
+
 def test_ratio_is_of_errors():
     """A squared distance gives the ratio of roots; two zeros give 1."""
     found = neighbours([1.0, 4.0, 0.0, 0.0], [4.0, 4.0, 2.0, 0.0])
@@ -76,6 +95,8 @@ def test_limits_by_hand():
     assert rule.ratio_limit == pytest.approx(1 - factor * np.mean(gaps))
     assert "below 4.5 (half the least error of 3 held-out" in rule.description
     assert copy_rule(held_out, num_predicted=4, power=2).distance_limit == 9 / 4  # (3 / 2)^2
+    one = copy_rule(neighbours([9.0], [9.2]), num_predicted=4, power=1)
+    assert "of 1 held-out volume)" in one.description
     wide = neighbours([1.0, 1.0], [2.0, 2.0])
     assert copy_rule(wide, num_predicted=4, power=1).ratio_limit == 0  # never below
 

@@ -156,11 +156,17 @@ def test_never_overwritten(tmp_path, space):
     source = make_brats(tmp_path / "S")
     first = convert("brats", [source], 1, workspace=space)
     before = content(first)
-    for name in (None, "Other"):
-        with pytest.raises(DatasetError, match="Dataset number 1 is taken") as caught:
-            convert("brats", [source], 1, name=name, workspace=space)
-        assert caught.value.where == str(first)
+    with pytest.raises(DatasetError, match="Dataset number 1 is taken") as caught:
+        convert("brats", [source], 1, name="Other", workspace=space)
+    assert caught.value.where == str(first)
+    assert convert("brats", [source], 1, workspace=space) == first  # the same, done already
     assert content(first) == before
+    image = next(source.rglob("*.nii*"))
+    image.write_bytes(image.read_bytes() + b"more")
+    shutil.copy(image, first / "imagesTr" / "extra.nii.gz")
+    with pytest.raises(DatasetError, match="Dataset number 1 is taken"):
+        convert("brats", [source], 1, workspace=space)
+    (first / "imagesTr" / "extra.nii.gz").unlink()
     (space / "results" / "Dataset004_Old").mkdir(parents=True)
     with pytest.raises(DatasetError, match="Dataset number 4 is taken"):
         convert("brats", [source], 4, workspace=space)

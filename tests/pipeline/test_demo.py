@@ -40,7 +40,7 @@ def test_the_same_call_again(finished, capsys):
         assert sorted(row.contrast for row in scores.cases) == sorted(CONTRASTS)
         assert not scores.failures
     printed = capsys.readouterr().out
-    assert "[1/6]" in printed and "[6/6]" in printed and "[7/" not in printed
+    assert "[1/7]" in printed and "[7/7]" in printed and "[8/" not in printed
     assert re.search(r"^PSNR \[dB\] +LiFT-C +\d", printed, flags=re.MULTILINE)
     assert re.search(r"^ +regression +\d", printed, flags=re.MULTILINE)
     assert str(finished / "montage.png") in printed
@@ -48,11 +48,16 @@ def test_the_same_call_again(finished, capsys):
     assert "Already trained" in printed
     lines = [shlex.split(x[2:]) for x in printed.splitlines() if x.startswith("$ ")]
     names = [line[0].removeprefix("liftnet_") for line in lines]
-    assert names == ["plan_and_preprocess", "train", "predict", "evaluate"]
+    steps = ["plan_and_preprocess", "train", "predict", "evaluate", "compare", "report"]
+    assert names == steps
+    page = (finished / "comparison" / "report.html").read_text(encoding="utf-8")
+    assert "Comparison of regression and LiFT-C" in page and '"role": "source"' in page
     for name, line in zip(names, lines, strict=True):
         app = typer.Typer(add_completion=False)
         app.command()(getattr(import_module(f"liftnet.cli.{name}"), name))
-        typer.main.get_command(app).make_context(name, spread_values(line[1:], ("--set",)))
+        typer.main.get_command(app).make_context(
+            name, spread_values(line[1:], ("--set", "-i", "--names"))
+        )
 
 
 def test_dataset(tmp_path):

@@ -57,7 +57,7 @@ class StubWriter:
 @pytest.fixture(autouse=True)
 def _no_picture(monkeypatch):
     """Leave out the picture, which takes longer than the training here."""
-    monkeypatch.setattr("liftnet.report.figures.plot_progress", lambda *args: None)
+    monkeypatch.setattr("liftnet.visual.figures.plot_progress", lambda *args: None)
 
 
 @pytest.fixture

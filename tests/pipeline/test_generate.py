@@ -38,8 +38,8 @@ from liftnet.pipeline.generate import generate
 from liftnet.pipeline.model import load_model
 from liftnet.pipeline.predict import predict
 from liftnet.pipeline.runs import BEST
-from liftnet.report.figures import sample_sheet
 from liftnet.tasks import load_task
+from liftnet.visual.figures import sample_sheet
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -99,7 +99,7 @@ def test_files_and_facts(trained, capsys):
     found = facts(output, 3)
     digest = found.pop("model")
     assert len(digest) == 16 and facts(output, 4)["model"] == digest
-    assert found.pop("seconds") >= 0
+    assert found.pop("seconds") >= 0 and found.pop("hardware") and found.pop("command") == ""
     assert found.pop("liftnet")
     assert found == {
         "case": "sample_0003",
@@ -302,7 +302,7 @@ def test_a_full_disk_ends_the_run(trained, monkeypatch):
         write(path, *arguments, **options)
 
     monkeypatch.setattr(outputs, "write_image", fill)
-    with pytest.raises(LiftnetError, match="No space left on device") as caught:
+    with pytest.raises(LiftnetError, match=r"The disk is full: .* are free there") as caught:
         run(trained, 6, num_processes=1)
     assert caught.value.where == "/disk/x"
     output = trained / "out"

@@ -1,6 +1,5 @@
 """The memorization probe on folders: planted copies are found, held-out volumes are not."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 from cohort_folders import CANONICAL, save
 from matplotlib import image as images
-from scipy import ndimage
+from probe_folders import SIZE, fill, head, only, out_of, run
 from scipy.spatial.distance import cdist
 from tiny_generation import DATASET, SPACING
 from tiny_generation import tiny_plan as boxed_plan
@@ -18,22 +17,11 @@ from liftnet.cli.probe import main
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.geometry import Geometry
 from liftnet.core.jsonable import write_json
-from liftnet.core.probe import COPIES, NO_COPY, TOO_FEW, Probe, read_probe
+from liftnet.core.probe import COPIES, NO_COPY, TOO_FEW, read_probe
 from liftnet.imageio import write_image
 from liftnet.pipeline.probe_volumes import find_frame, find_grid, on_grid
 
-SIZE = (12, 20, 16)
 FACTS = {"task": "missing_modality", "dataset": "Dataset001_X", "plan": "default"}
-
-
-def head(seed: int) -> np.ndarray:
-    """An ellipsoid with a smooth texture of its own, on zeros."""
-    rng = np.random.default_rng(seed)
-    z, y, x = np.meshgrid(*(np.linspace(-1.3, 1.3, n) for n in SIZE), indexing="ij")
-    a, b, c = rng.uniform(0.9, 1.1, 3)
-    inside = (z / a) ** 2 + (y / b) ** 2 + (x / c) ** 2 < 1
-    texture = ndimage.gaussian_filter(rng.standard_normal(SIZE), 1.5)
-    return np.where(inside, 100 + 40 * texture / texture.std(), 0).clip(0).astype(np.float32)
 
 
 def ct(seed: int) -> np.ndarray:
@@ -42,40 +30,32 @@ def ct(seed: int) -> np.ndarray:
 
 
 @pytest.fixture
-def space(tmp_path: Path) -> Iterator[Path]:
-    """12 training and 10 held-out volumes of MR, and 4 new ones of "query"."""
-    for folder, first, count in (("training", 0, 12), ("held", 20, 10), ("query", 40, 4)):
-        for i in range(count):
-            save(tmp_path / folder, f"{folder}-{i:02d}", head(first + i))
-    yield tmp_path
-
-
-def run(space: Path, **options: object) -> Probe:
-    """The probe of the folders."""
-    options = {"task": "unconditional", "num_processes": 1, "workspace": space / "w"} | options
-    return liftnet.probe(
-        space / "query", space / "training", space / "held", space / "out", **options
-    )
+def space(tmp_path: Path) -> Path:
+    """The folders of `probe_folders`."""
+    return fill(tmp_path)
 
 
 @pytest.mark.parametrize("task", ["unconditional", "missing_modality"])
 def test_planted_copy_is_found_and_no_other(space, task, capsys):
     """A copy with noise, gain and shift is named; with it gone, nothing is."""
     assert run(space, task=task).verdict == NO_COPY
-    assert "no copy found among 4 predicted volumes" in capsys.readouterr().out
+    assert "no copy found among 4 predicted volumes" in out_of(capsys)
     rng = np.random.default_rng(0)
     copy = np.roll(1.4 * (head(3) + rng.normal(0, 4, SIZE)), (1, -1, 0), axis=(0, 1, 2))
     save(space / "query", "planted", copy.astype(np.float32))
     found = run(space, task=task)
-    assert (found.verdict, found.copies) == (COPIES, ("planted",))
-    first = found.predicted.volumes[0]
+    channel, distances = only(found)
+    assert (channel.verdict, channel.copies) == (COPIES, ("planted",))
+    first = distances.predicted.volumes[0]
     assert (first.volume, first.nearest, first.suspect) == ("planted", "training-03", True)
-    assert found.warnings == ("the channel's modality is not known; taken for MR, as in LiFT",)
+    assert channel.warnings == ("the channel's modality is not known; taken for MR, as in LiFT",)
+    assert (channel.num_predicted, channel.num_held_out, channel.num_training) == (5, 10, 12)
     assert read_probe(space / "out" / "probe.json") == found
     assert images.imread(space / "out" / "closest_pair.png").shape[1] > 400
     assert {p.name for p in (space / "out").iterdir()} == {"probe.json", "closest_pair.png"}
-    printed = capsys.readouterr().out
-    assert "Verdict: copies found: planted (of training-03)" in printed
+    printed = out_of(capsys)
+    assert "Channel 0000: 5 predicted, 10 held-out, 12 training volumes" in printed
+    assert "Verdict: copies found: planted (of training-03). Look at closest_pair.png" in printed
 
 
 def test_held_out_volumes_are_no_copies(space):
@@ -84,9 +64,11 @@ def test_held_out_volumes_are_no_copies(space):
         space / "held", space / "training", space / "held", space / "out", task="unconditional",
         num_processes=1,
     )  # fmt: skip
-    assert (found.verdict, found.copies) == (NO_COPY, ())
-    assert found.ratio_of_means == found.ratio_of_minima == 1
-    assert not any(one.suspect for one in found.held_out.volumes)
+    channel, distances = only(found)
+    assert (channel.verdict, channel.copies) == (NO_COPY, ())
+    assert distances.ratio_of_means == distances.ratio_of_minima == 1
+    assert not any(one.suspect for one in distances.held_out.volumes)
+    assert distances.training is distances.predicted_by_training is None  # by voxels: it costs
 
 
 def test_hu_distances_by_hand(tmp_path):
@@ -98,9 +80,9 @@ def test_hu_distances_by_hand(tmp_path):
             made[f"{folder}-{i:02d}"] = np.where(mask, ct(first + i).clip(-100), -1024).astype("f4")
             # the same foreground in every volume: tissue from -100 HU on
             save(tmp_path / folder, f"{folder}-{i:02d}", made[f"{folder}-{i:02d}"])
-    found = run(tmp_path, task="translation")
-    assert (found.measure.unit, found.num_training) == ("HU", 12)
-    assert "taken for CT" in found.warnings[0]
+    channel, found = only(run(tmp_path, task="translation"))
+    assert (channel.measure.unit, channel.num_training) == ("HU", 12)
+    assert "taken for CT" in channel.warnings[0]
     frames = {name: find_frame(image, SPACING, "CT") for name, image in made.items()}
     grid = find_grid(
         [f for n, f in frames.items() if n.startswith("training")],
@@ -131,27 +113,28 @@ def test_too_few_is_no_verdict(space, capsys):
     (space / "held" / "held-09_0000.nii.gz").unlink()
     save(space / "query", "planted", head(3))
     found = run(space)
-    assert (found.verdict, found.copies) == (TOO_FEW, ("planted",))
-    printed = capsys.readouterr().out
+    assert (found.verdict, only(found)[0].copies) == (TOO_FEW, ("planted",))
+    printed = out_of(capsys)
     assert "9 held-out and 12 training volumes, 10 of each are the least; suspect: pla" in printed
 
 
 def test_task_channel_and_dataset_come_from_the_json(space):
-    """The JSON beside predictions says whose distance; of several channels one is named."""
+    """The JSON beside predictions says whose distance; one of several channels can be named."""
     for i in range(3):
         save(space / "query", f"json-{i}", head(50 + i), **FACTS)
     (space / "query" / "other_0003.nii.gz").write_bytes(b"")
-    with pytest.raises(DatasetError, match=r"2 channels: t1n, 0003(.|\n)*--channel"):
-        run(space, task=None)
     with pytest.raises(DatasetError, match=r"No predicted volume of channel 't2'(.|\n)*t1n, 0003"):
         run(space, task=None, channel="t2")
     for name in ("t1n", "0", "0000"):
         found = run(space, task=None, channel=name)
-        assert (found.task, found.channel) == ("missing_modality", "t1n")
+        channel, _ = only(found)
+        assert (found.task, channel.channel) == ("missing_modality", "t1n")
         assert found.dataset == "Dataset001_X"
-        assert found.measure.name == "pooled_mse"
-        assert found.warnings == ()
-    assert run(space, channel="t1n").measure.name == "voxel_l1"  # --task wins
+        assert channel.measure.name == "pooled_mse"
+        assert channel.warnings == ()
+    assert only(run(space, channel="t1n"))[0].measure.name == "voxel_l1"  # --task wins
+    # Nothing is read of a channel that cannot be compared.
+    assert [own.verdict for own in run(space, task=None).channels] == [NO_COPY, TOO_FEW]
 
 
 def test_generated_volumes_are_compared_on_the_grid_of_their_plan(tmp_path):
@@ -170,8 +153,9 @@ def test_generated_volumes_are_compared_on_the_grid_of_their_plan(tmp_path):
             write_image(path, head(first + i), cubes, dtype="float32")
             if folder == "query":
                 write_json(path.with_name(f"{folder}-{i:02d}_0000.json"), facts)
-    found = run(tmp_path, task=None)
-    assert (found.task, found.dataset) == ("unconditional", DATASET)
+    made = run(tmp_path, task=None)
+    assert (made.task, made.dataset) == ("unconditional", DATASET)
+    found = only(made)[1]
     assert found.shape == SIZE
     assert found.grid == "that of plan default, prepared as for training: 12x20x16 voxels"
 
@@ -206,10 +190,10 @@ def test_leak_into_held_out_is_warned_of(space):
     """A noisy copy of a training volume among the held-out ones is named."""
     rng = np.random.default_rng(0)
     save(space / "held", "leak", (head(2) + rng.normal(0, 3, SIZE)).astype(np.float32))
-    found = run(space)
-    assert [one.volume for one in found.held_out.volumes if one.suspect] == ["leak"]
+    channel, distances = only(run(space))
+    assert [one.volume for one in distances.held_out.volumes if one.suspect] == ["leak"]
     assert "held-out volume leak is unusually near to training volume training-02" in str(
-        found.warnings
+        channel.warnings
     )
 
 
@@ -224,6 +208,14 @@ def test_what_cannot_be_compared_is_explained(space):
         liftnet.probe(
             space / "query", space / "alone", space / "held", space / "out", task="unconditional"
         )
+    for folder in ("training", "held"):
+        for path in (space / folder).iterdir():
+            path.rename(path.with_name(path.name.replace("_0000", "_0001")))
+    with pytest.raises(DatasetError, match=r"CASE_0000 as (.|\n)*0000: 0 training, 0 held out"):
+        run(space)
+    for folder in ("training", "held"):
+        for path in (space / folder).iterdir():
+            path.rename(path.with_name(path.name.replace("_0001", "_0000")))
     save(space / "query", "empty", np.zeros(SIZE, dtype=np.float32))
     with pytest.raises(DatasetError, match=r"The image is empty(.|\n)*empty_0000.nii.gz"):
         run(space)

@@ -36,7 +36,7 @@ STAGE = "context_translation"
 def _no_picture(request, monkeypatch):
     """Leave out the picture, which takes longer than the training here."""
     if "picture" not in request.node.name:
-        monkeypatch.setattr("liftnet.report.figures.plot_progress", lambda *args: None)
+        monkeypatch.setattr("liftnet.visual.figures.plot_progress", lambda *args: None)
 
 
 def run_folder(workspace: Path, variant: str = "lift_c", fold: str = "fold_0") -> Path:
@@ -147,7 +147,7 @@ def test_an_error_after_a_checkpoint_and_continued(workspace, unbroken, monkeypa
 CALL = """
 import sys, torch
 torch.set_num_threads(1)
-import liftnet.report.figures as figures
+import liftnet.visual.figures as figures
 figures.plot_progress = lambda *args: None
 from liftnet.pipeline import train
 train.train(workspace=sys.argv[1], device="cpu")
@@ -375,7 +375,7 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 import torch
 torch.set_num_threads(1)
-import liftnet.report.figures as figures
+import liftnet.visual.figures as figures
 figures.plot_progress = lambda *args: None
 from liftnet.pipeline.train import train
 train(workspace=sys.argv[1], device="cpu")

@@ -12,7 +12,7 @@ from liftnet.core.errors import LiftnetError
 from liftnet.core.geometry import Geometry
 from liftnet.imageio import write_image
 from liftnet.ops import precision
-from liftnet.pipeline import train as step
+from liftnet.pipeline import training_start
 from liftnet.pipeline.checkpoint import load_checkpoint
 from liftnet.pipeline.convert import convert
 from liftnet.pipeline.plan import plan
@@ -23,7 +23,7 @@ from liftnet.pipeline.train import train
 CODE = """
 import sys, torch
 import liftnet.ops.precision as precision
-import liftnet.report.figures as figures
+import liftnet.visual.figures as figures
 precision.supports_bfloat16 = lambda device: False
 figures.plot_progress = lambda *args: None
 torch.set_num_threads(1)
@@ -52,7 +52,7 @@ VOLUMES = [
 def _float32(monkeypatch):
     """In bfloat16 the order of sums would be seen."""
     monkeypatch.setattr(precision, "supports_bfloat16", lambda device: False)
-    monkeypatch.setattr("liftnet.report.figures.plot_progress", lambda *args: None)
+    monkeypatch.setattr("liftnet.visual.figures.plot_progress", lambda *args: None)
 
 
 @pytest.fixture(params=["missing_modality", "translation", "unconditional"])
@@ -123,7 +123,7 @@ def test_uneven_shares_are_refused(_prepared, tmp_path, monkeypatch):
     """The message names the setting that would do."""
     folder = tmp_path / "space"
     shutil.copytree(_prepared, folder)
-    monkeypatch.setattr(step, "world_size", lambda: 3)
+    monkeypatch.setattr(training_start, "world_size", lambda: 3)
     with pytest.raises(LiftnetError, match="2 volumes per step cannot be shared by 3") as caught:
         train(workspace=folder, device="cpu")
     assert "volumes_per_step=3" in str(caught.value)

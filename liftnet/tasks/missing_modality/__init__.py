@@ -9,7 +9,7 @@ from liftnet.core.dataset import Dataset, require_channel
 from liftnet.core.errors import DatasetError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Inference, Plan
-from liftnet.core.scores import CaseScore, Comparison
+from liftnet.core.scores import CaseScore, Compared, Comparison
 from liftnet.metrics import mr_protocols
 from liftnet.tasks import context_path
 from liftnet.tasks.base import Budget, Request, Stage, SynthesisTask
@@ -92,6 +92,10 @@ class MissingModality(SynthesisTask):
     ) -> Tensor:
         """The context vector of every slice (D, 2 hidden)."""
         return context_path.trajectory(plan, network, source, request, background)
+
+    def as_compared(self, comparison: Comparison, protocol: str) -> Compared:
+        """Both images as the protocol compares them."""
+        return mr_protocols.as_compared(comparison, protocol)
 
     def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:
         """The metrics of one predicted contrast."""

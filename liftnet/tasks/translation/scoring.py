@@ -1,14 +1,14 @@
 """How translated images are scored: CT in Hounsfield units, MR as contrasts in [0, 1]."""
 
 from dataclasses import replace
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
 from liftnet.core.errors import DatasetError
-from liftnet.core.scores import CaseScore, Comparison, Protocol
+from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.metrics import ct_protocols, mr_protocols
 from liftnet.metrics.regions import AIR_HU
 
-__all__ = ["PROTOCOLS", "score_case"]
+__all__ = ["PROTOCOLS", "as_compared", "score_case"]
 
 
 def _both(name: str) -> Protocol:
@@ -28,6 +28,15 @@ PROTOCOLS = MappingProxyType(
 )
 
 
+def as_compared(comparison: Comparison, protocol: str) -> Compared:
+    """Both images of a target as the protocol compares them, in HU or in [0, 1].
+
+    Raises:
+        DatasetError: If the protocol is not for the target's modality, or the reference is bad.
+    """
+    return _protocols_for(comparison, protocol).as_compared(comparison, protocol)
+
+
 def score_case(comparison: Comparison, protocol: str) -> CaseScore:
     """The metrics of one translated image.
 
@@ -38,16 +47,26 @@ def score_case(comparison: Comparison, protocol: str) -> CaseScore:
         DatasetError: If the protocol is not for the target's modality, or the reference is bad.
         GeometryError: If the grid is not the protocol's, or too small for SSIM.
     """
+    protocols = _protocols_for(comparison, protocol)
+    score = protocols.score_case(comparison, protocol)
+    if comparison.modality is None and protocols is ct_protocols:
+        return replace(score, notes=score.notes | {"modality": "not named, taken for CT"})
+    return score
+
+
+def _protocols_for(comparison: Comparison, protocol: str) -> ModuleType:
+    """The conventions of the image's modality.
+
+    Raises:
+        DatasetError: If it is MR and the protocol is for CT.
+    """
     for_mr = protocol in mr_protocols.PROTOCOLS
-    if comparison.modality is None:
-        if not for_mr or comparison.reference.min() < AIR_HU:
-            score = ct_protocols.score_case(comparison, protocol)
-            return replace(score, notes=score.notes | {"modality": "not named, taken for CT"})
-    elif comparison.modality == "CT":
-        return ct_protocols.score_case(comparison, protocol)
+    taken_for_ct = not for_mr or comparison.reference.min() < AIR_HU
+    if comparison.modality == "CT" or (comparison.modality is None and taken_for_ct):
+        return ct_protocols
     if not for_mr:
         raise DatasetError(
             f"Channel {comparison.channel} is MR, protocol {protocol} is for CT",
             remedy=f"Use one of {', '.join(mr_protocols.PROTOCOLS)}.",
         )
-    return mr_protocols.score_case(comparison, protocol)
+    return mr_protocols

@@ -85,9 +85,13 @@ class SliceGeneration(Stage[SliceBatch]):
     def survey(
         self, network: nn.Module, store: Store, training: Sequence[str], folder: Path
     ) -> None:
-        """Find the principal components; read a feature network that was trained elsewhere."""
+        """Find the principal components, if the generator has none that it was trained with.
+
+        Reads a feature network that was trained elsewhere.
+        """
         assert isinstance(network, GeneratorNetwork)
-        network.generator.fit(self._some_slices(store, training))
+        if not network.generator.components.any():
+            network.generator.fit(self._some_slices(store, training))
         device = network.generator.mean.device
         volumes = (np.array(real_volume(self.plan, store, c), np.float32) for c in training)
         self.codes = torch.stack(

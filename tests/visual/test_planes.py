@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from liftnet.report.planes import (
+from liftnet.visual.planes import (
     MAX_PIXELS,
     fullest_slices,
     grey_planes,

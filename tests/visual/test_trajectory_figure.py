@@ -7,8 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 from skimage.io import imread
 
-from liftnet.report import trajectory_figure
-from liftnet.report.trajectory_figure import NAMED, SlicePath, plot_trajectories
+from liftnet.visual import trajectory_figure
+from liftnet.visual.trajectory_figure import NAMED, SlicePath, plot_trajectories
 
 
 def paths(count: int, size: int = 9) -> list[SlicePath]:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from liftnet.report.panels import draw_curves, progress_panels
-from liftnet.report.planes import (
+from liftnet.visual.panels import draw_curves, progress_panels
+from liftnet.visual.planes import (
     Array,
     Spacing,
     draw_planes,

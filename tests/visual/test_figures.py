@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from matplotlib import image as images
 
-from liftnet.report import figures
-from liftnet.report.figures import (
+from liftnet.visual import figures
+from liftnet.visual.figures import (
     MontageRow,
     Thumbnail,
     montage,
     plot_progress,
     sample_sheet,
 )
-from liftnet.report.panels import draw_curves, progress_panels, running_mean
+from liftnet.visual.panels import draw_curves, progress_panels, running_mean
 
 SPACING = (3.5, 2.0, 2.5)
 SHAPE = (6, 9, 8)
@@ -178,7 +178,7 @@ def test_legends_stand_beside_the_curves() -> None:
 def test_drawing_leaves_pyplot_alone(tmp_path: Path) -> None:
     """Pyplot, which keeps every figure and may need a screen, is not even imported."""
     code = (
-        "import sys; from pathlib import Path; from liftnet.report.figures import plot_progress;"
+        "import sys; from pathlib import Path; from liftnet.visual.figures import plot_progress;"
         "plot_progress([{'step': 1, 'loss': 1.0}], [], Path(sys.argv[1]), 'title');"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )

@@ -1,0 +1,144 @@
+"""The entry points of benchmarks/fuzz.py that read bytes: images, arrays, checkpoints, weights."""
+
+import gzip
+import json
+import os
+import struct
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import fuzz_checks as checks
+import fuzz_places as places
+import mutations
+from fuzz_places import NAME, Entry
+
+__all__ = ["bombs", "checkpoint", "image", "stored", "weights"]
+
+BOMB_BYTES = 2**30  # what a megabyte expands to; eight of them are one file
+
+
+def image(place: Path, work: Path, *, kind: str, packed: bool | None) -> Entry:
+    """An image file by its header, by its bytes, or compressed."""
+    seeds = places.image_seeds(kind, work)
+    if kind == "mha":
+        ways = [partial(mutations.damage_text_header, end=b"ElementDataFile",
+                        fields=places.MHA_FIELDS), mutations.damage_bytes]  # fmt: skip
+    elif kind == "nrrd":
+        ways = [partial(mutations.damage_text_header, end=b"\n\n", fields=places.NRRD_FIELDS),
+                mutations.damage_bytes]  # fmt: skip
+    elif packed is None:
+        ways = [mutations.damage_bytes]
+    elif packed:
+        kind += ".gz"
+        ways = [lambda rng, data: mutations.compressed(rng, mutations.damage_nifti(rng, data)),
+                mutations.compressed]  # fmt: skip
+    else:
+        ways = [mutations.damage_nifti]
+    target = work / f"image.{kind}"
+    return places.bytes_entry(seeds, target, ways, lambda: checks.check_image(target))
+
+
+def bombs(place: Path, work: Path) -> Entry:
+    """Files that are small and claim much: in the header, by compression, by a hole in the file."""
+    valid = mutations.valid_nifti([0.0] * 8, (2, 2, 2))
+    target, hole = work / "image.nii.gz", work / "image.nii"
+    packed = mutations.gzip_bomb(valid, BOMB_BYTES)
+    sizes = ((10_000, 10_000, 10_000), (32767, 32767, 32767), (1000, 1000, 1000), (2, 2, 2),
+             (32767, 32767, 1), (2000, 1000, 500))  # fmt: skip
+    chosen = [target]
+
+    def write(rng: Random) -> int:
+        data = bytearray(packed if rng.random() < 0.6 else valid)
+        claimed = bytearray(valid[:352])
+        struct.pack_into("<8h", claimed, 40, 3, *rng.choice(sizes), 1, 1, 1, 1)
+        struct.pack_into("<h", claimed, 70, rng.choice((2, 4, 16, 64)))
+        chosen[0] = target
+        if rng.random() < 0.3:
+            chosen[0] = hole
+            hole.write_bytes(claimed)
+            os.truncate(hole, rng.choice((352, 10**6, 10**10, 10**12)))
+            return 352
+        if data[:2] == b"\x1f\x8b":
+            data = bytearray(gzip.compress(bytes(claimed), 1) + 8 * packed)
+        else:
+            data = bytearray(gzip.compress(bytes(claimed) + bytes(1000), 1))
+        target.write_bytes(data)
+        return len(data)
+
+    def call() -> None:
+        from liftnet.imageio import read_image
+
+        array, info = read_image(chosen[0])
+        if array.shape != info.geometry.shape or array.size > 10**9:
+            raise checks.WrongAnswerError(f"{array.shape}")
+
+    return Entry(write, call)
+
+
+def stored(place: Path, work: Path) -> Entry:
+    """The array of a stored case."""
+    source = place / "workspace" / "preprocessed" / NAME / "default" / "cases"
+    seeds = [path.read_bytes() for path in sorted(source.glob("*.npy"))]
+    known = json.loads((source / "c0.json").read_text())  # a checksum would find every flip
+    (work / "case.json").write_text(json.dumps({**known, "checksums": {}}))
+    zipped = next((place / "one" / "trajectories").glob("*.npz")).read_bytes()
+    head = lambda rng, data: mutations.damage_bytes(rng, data[:128]) + data[128:]  # noqa: E731
+    return places.bytes_entry(
+        [*3 * seeds, zipped], work / "case.npy", [head, mutations.damage_bytes],
+        lambda: checks.use_array(work))  # fmt: skip
+
+
+def checkpoint(place: Path, work: Path) -> Entry:
+    """A checkpoint: header, facts and tensors."""
+    folder = place / "workspace" / "results" / NAME / "default" / "lift_c" / "fold_0"
+    source = min(folder.glob("*/checkpoint_latest.safetensors"))  # of the last stage
+    data = source.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    target = work / "checkpoint_latest.safetensors"
+
+    def facts(rng: Random, _: bytes) -> bytes:
+        damaged = dict(header)
+        if rng.random() < 0.5:
+            inner = json.loads(header["__metadata__"]["liftnet"])
+            text = mutations.damage_json(rng, inner).decode("utf-8", "replace")
+            damaged["__metadata__"] = {"liftnet": text}
+            content = json.dumps(damaged).encode()
+        else:
+            content = mutations.damage_json(rng, header)
+        return len(content).to_bytes(8, "little") + content + data[8 + size :]
+
+    return places.bytes_entry(
+        [data], target, [facts, mutations.damage_bytes],
+        lambda: checks.use_checkpoint(target, folder / "plan.json"))  # fmt: skip
+
+
+def weights(place: Path, work: Path) -> Entry:
+    """Files of a feature network: two forms of torch's, and safetensors."""
+    import torch
+    from safetensors.torch import save_file
+
+    from liftnet.networks.features import FrozenNorm
+
+    state: Any = FrozenNorm(8).state_dict()
+    odd: list[Any] = [{}, {1: torch.ones(2)}, {"state_dict": 5}, [state], {"a": "b"}, None]
+    made = []
+    for i, content in enumerate([state, state, state, {"state_dict": state}, *odd]):
+        torch.save(content, work / "x.pth", _use_new_zipfile_serialization=i % 2 == 0)
+        made.append((work / "x.pth").read_bytes())
+    save_file(state, work / "x.safetensors")
+    tensors = work / "y.safetensors"
+    tensors.write_bytes((work / "x.safetensors").read_bytes())
+    valid, target = tensors.read_bytes(), work / "x.pth"
+    chosen = [target]
+
+    def write(rng: Random) -> int:
+        chosen[0] = tensors if rng.random() < 0.3 else target
+        content = valid if chosen[0] is tensors else rng.choice(made)
+        content = content if rng.random() < 0.02 else mutations.damage_bytes(rng, content)
+        chosen[0].write_bytes(content)
+        return len(content)
+
+    return Entry(write, lambda: checks.use_weights(chosen[0]))

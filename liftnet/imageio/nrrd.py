@@ -1,0 +1,98 @@
+"""NRRD files, read by ITK: their voxels, grid and stored type."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from liftnet.core.errors import DatasetError
+from liftnet.core.geometry import Geometry
+from liftnet.imageio.limits import (
+    CUT_OFF,
+    MAX_DEFLATE_RATIO,
+    dimension_error,
+    grid,
+    kind_error,
+    refuse_too_many,
+)
+
+__all__ = ["read_nrrd"]
+
+HEADER_BYTES = 2**16  # ours: a header of lines is far shorter
+
+
+def read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, str]:
+    """The voxels (D, H, W) as float32, the grid, and the numpy type of the stored voxels.
+
+    Raises:
+        DatasetError: If the file is not a readable 3D scalar image with its voxels inside.
+        GeometryError: If its header places it nowhere.
+    """
+    import SimpleITK as sitk
+
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    _check_header(path)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("NrrdImageIO")  # never the reader of another format
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        raise _damaged(path) from None
+    _check_kind(reader, path, sitk)
+    d = reader.GetDirection()
+    axes = [d[row * 3 + axis] for axis in range(3) for row in range(3)]
+    geometry = grid(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), axes, path)
+    refuse_too_many(geometry.shape, path)
+    claimed, held = math.prod(geometry.shape), path.stat().st_size
+    if claimed > held * MAX_DEFLATE_RATIO:  # refused before memory is taken for it
+        raise DatasetError(
+            f"The header claims {claimed:.3g} voxels, the file holds {held} bytes",
+            where=str(path),
+            remedy=CUT_OFF,
+        )
+    try:
+        image = reader.Execute()
+    except RuntimeError:
+        raise DatasetError(
+            "The voxels cannot be read: fewer than the header says, or damaged",
+            where=str(path),
+            remedy=CUT_OFF,
+        ) from None
+    array = sitk.GetArrayViewFromImage(image)
+    return np.array(array, dtype=np.float32), geometry, array.dtype.name
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what is no NRRD file, and one whose voxels lie in another file."""
+    with path.open("rb") as file:
+        start = file.read(HEADER_BYTES)
+    header, end, _ = start.replace(b"\r\n", b"\n").partition(b"\n\n")
+    if not header.startswith(b"NRRD000") or not end:
+        raise _damaged(path)
+    if re.search(rb"(?im)^[ \t]*data ?file", header):
+        raise DatasetError(
+            "The header names another file for the voxels",
+            where=str(path),
+            remedy="Save header and voxels as one .nrrd file.",
+        )
+
+
+def _damaged(path: Path) -> DatasetError:
+    return DatasetError(
+        "Not an NRRD image, or its header is damaged",
+        where=str(path),
+        remedy="Copy it again, or save it again as a plain 3D image.",
+    )
+
+
+def _check_kind(reader: Any, path: Path, sitk: Any) -> None:
+    kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    if "complex" in kind:
+        raise kind_error("complex", path)
+    if reader.GetNumberOfComponents() != 1 or "vector" in kind:
+        raise kind_error(f"{reader.GetNumberOfComponents()} of them", path)
+    if len(reader.GetSize()) != 3:
+        raise dimension_error(reader.GetSize(), path)

@@ -1,0 +1,105 @@
+"""What the doctor finds in the workspace: datasets, and what of each is done."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from liftnet.core.errors import LiftnetError
+from liftnet.core.workspace import Workspace, find_workspace
+from liftnet.pipeline.doctor_programs import Finding
+
+__all__ = ["check_workspace"]
+
+IMAGE_NAME = re.compile(r"(.+)_\d{4}\.(?:nii|nii\.gz|mha|nrrd)")
+
+
+def check_workspace(workspace: Path | str | None) -> Iterator[Finding]:
+    """Which workspace it is and why, and every dataset in it."""
+    space = find_workspace(workspace)
+    which = space.describe().removeprefix("workspace ")
+    yield Finding("workspace", "ok", f"{which}, {_reason(workspace)}")
+    names = _dataset_names(space)
+    if not names:
+        yield Finding("workspace", "ok", "it holds no dataset yet: liftnet_demo or liftnet_convert "
+                      "makes one")  # fmt: skip
+    for name in names:
+        yield from _check_dataset(space, name)
+
+
+def _reason(workspace: Path | str | None) -> str:
+    if workspace:
+        return "as --workspace says"
+    parts = [f"liftnet_{part}" for part in ("raw", "preprocessed", "results")]
+    known = [name for name in ("LIFTNET_WORKSPACE", *parts) if os.environ.get(name)]
+    return f"as {', '.join(known)} says" if known else "the default; no variable is set"
+
+
+def _dataset_names(space: Workspace) -> list[str]:
+    roots = (space.raw, space.preprocessed, space.results)
+    folders = [path for root in roots if root.is_dir() for path in root.iterdir()]
+    return sorted({p.name for p in folders if p.is_dir() and p.name.startswith("Dataset")})
+
+
+def _check_dataset(space: Workspace, name: str) -> Iterator[Finding]:
+    """One line of what there is, and one for each fold that is begun and not done."""
+    raw = space.raw / name
+    done = [f"{_count_raw(raw)} raw cases" if (raw / "dataset.json").is_file() else "no raw data"]
+    done.append("fingerprint" if space.fingerprint_file(name).is_file() else "no fingerprint")
+    plans = sorted(path.parent.name for path in (space.preprocessed / name).glob("*/plan.json"))
+    problems: list[Finding] = []
+    unfinished: list[Finding] = []
+    if not plans:
+        done.append("no plan")
+    for plan_name in plans:
+        stored = sum(1 for _ in space.store(name, plan_name).glob("*.json"))
+        words = f"plan {plan_name}: {stored} cases stored"
+        trained = []
+        for folder in sorted(space.run_folder(name, plan_name).glob("*/fold_*")):
+            try:
+                missing = _unfinished(folder)
+            except LiftnetError as error:
+                problems.append(Finding(name, "warning", error.problem, error.remedy or ""))
+                continue
+            except ImportError:  # torch or safetensors; said above
+                missing = ""
+            label = f"{folder.parent.name}/{folder.name}"
+            if missing:
+                number = folder.name.removeprefix("fold_")
+                again = f"liftnet_train -d {name} -p {plan_name} -f {number}"
+                ablation = " --no-mapper" if folder.parent.name == "no_mapper" else ""
+                text = f"{plan_name}/{label} is begun and not done: {missing}"
+                unfinished.append(Finding(name, "warning", text, f"{again}{ablation} goes on."))
+            else:
+                trained.append(label)
+        done.append(words + (f", trained {', '.join(trained)}" if trained else ", nothing trained"))
+    yield Finding(name, "ok", "; ".join(done))
+    yield from problems + unfinished
+
+
+def _count_raw(folder: Path) -> int:
+    names = (path.name for path in folder.glob("images*/*"))
+    return len({match[1] for match in map(IMAGE_NAME.fullmatch, names) if match})
+
+
+def _unfinished(folder: Path) -> str:
+    """What the folder of a fold lacks, in words; "" if it is trained.
+
+    Raises:
+        LiftnetError: If its plan cannot be read.
+        ImportError: Without torch.
+    """
+    from liftnet.pipeline.checkpoint import finished_steps
+    from liftnet.pipeline.plan import read_plan
+    from liftnet.pipeline.runs import BEST, LATEST
+    from liftnet.tasks import load_task
+
+    plan = read_plan(folder / "plan.json")
+    for stage in load_task(plan.task).stages(plan, mapper=folder.parent.name != "no_mapper"):
+        steps = finished_steps(folder / stage.name / LATEST)
+        imported = not (folder / stage.name / LATEST).exists()
+        if imported and any((folder / s / BEST).is_file() for s in plan.stages):
+            continue  # an imported fold has the best weights and no state
+        if steps < stage.schedule.num_steps:
+            return f"{stage.name}, {steps} of {stage.schedule.num_steps} steps"
+    return ""

@@ -1,0 +1,127 @@
+"""A model file from a URL, fetched because the user names it."""
+
+import hashlib
+import http.client
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from liftnet.core.errors import LiftnetError
+from liftnet.pipeline.download import CHUNK, TIMEOUT
+from liftnet.pipeline.model_zip import MAX_EXPANDED
+from liftnet.pipeline.progress import progress, say
+
+__all__ = ["check_digest", "is_url", "local_file"]
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")  # nobody is between
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is a URL rather than a path."""
+    return "://" in text
+
+
+@contextmanager
+def local_file(source: str) -> Iterator[Path]:
+    """Yield the file itself, or a temporary copy of what a URL has, which is gone afterwards.
+
+    Raises:
+        LiftnetError: If it cannot be fetched safely, or is too large.
+    """
+    if not is_url(source):
+        yield Path(source)
+        return
+    _check_url(source)
+    with TemporaryDirectory(prefix="liftnet_import_") as folder:
+        path = Path(folder) / "model.zip"
+        _fetch(source, path)
+        yield path
+
+
+def check_digest(path: Path, wanted: str | None, source: str) -> str:
+    """The SHA-256 of a file.
+
+    Raises:
+        LiftnetError: If it is not the one that is wanted.
+    """
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if wanted is not None and found != wanted.strip().lower():
+        raise LiftnetError(
+            f"The file has SHA-256 {found}, not {wanted.strip()}",
+            where=source,
+            remedy="Nothing was imported. Compare with what liftnet_export has printed.",
+        )
+    return found
+
+
+def _check_url(url: str) -> None:
+    """Refuse what others can read or change on its way, and what is no address on a network."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "https" and parts.hostname:
+        return
+    if parts.scheme == "http" and parts.hostname in LOCAL_HOSTS:
+        return
+    raise LiftnetError(
+        f"Models are fetched by https only, not by {parts.scheme}",
+        where=_without_secrets(url),
+        remedy="Use the https address, or fetch the file yourself and give its path.",
+    )
+
+
+def _without_secrets(url: str) -> str:
+    """The address without user, password and query."""
+    parts = urllib.parse.urlsplit(url)
+    return urllib.parse.urlunsplit(
+        (parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")
+    )
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Redirects are followed to addresses that would have been accepted themselves."""
+
+    def redirect_request(self, *arguments: Any) -> urllib.request.Request | None:
+        """The request of the new address."""
+        _check_url(arguments[-1])
+        return super().redirect_request(*arguments)
+
+
+def _fetch(url: str, path: Path) -> None:
+    """Write what the address has into a file, and no more than a model can have."""
+    opener = urllib.request.build_opener(_SafeRedirects)
+    try:
+        with opener.open(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
+            size = int(answer.headers.get("Content-Length") or 0)
+            _refuse_large(size, url)
+            count = 0
+            with progress("Fetch model", -(-size // CHUNK), unit="MiB") as advance:
+                while block := answer.read(CHUNK):
+                    count += len(block)
+                    _refuse_large(count, url)
+                    file.write(block)
+                    advance()
+            if size and count < size:
+                raise ConnectionError(f"it ended after {count} of {size} bytes")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and error.filename == str(path):
+            raise
+        raise LiftnetError(
+            f"The model cannot be fetched: {getattr(error, 'reason', None) or error}",
+            where=_without_secrets(url),
+            remedy="Try again, or fetch the file on another machine and give its path to -i.",
+        ) from None
+    say(f"Fetched {count:,} bytes from {_without_secrets(url)}")
+
+
+def _refuse_large(size: int, url: str) -> None:
+    if size > MAX_EXPANDED:
+        raise LiftnetError(
+            f"The file has more than {MAX_EXPANDED:,} bytes, the most a model has",
+            where=_without_secrets(url),
+            remedy="Check the address.",
+        )

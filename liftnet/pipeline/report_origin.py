@@ -1,0 +1,143 @@
+"""Where a report's numbers come from: dataset, plan, networks, commands, hardware, times."""
+
+import statistics
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from liftnet.core.dataset import FILE_ENDINGS
+from liftnet.core.errors import LiftnetError, PlanError
+from liftnet.core.jsonable import read_json
+from liftnet.core.workspace import find_workspace
+from liftnet.pipeline.plan import read_plan
+from liftnet.pipeline.report_choice import identifier
+from liftnet.pipeline.report_results import Results
+from liftnet.version import __version__
+from liftnet.visual.html import Html, tag
+
+__all__ = ["AllFacts", "find_flags", "origin_section", "read_all_facts"]
+
+AllFacts = Mapping[str, list[dict[str, Any]]]
+
+
+def read_all_facts(results: Results) -> AllFacts:
+    """Method -> the JSON that liftnet_predict wrote beside each of its images."""
+    return {method.name: list(_facts(method.predicted)) for method in results.methods}
+
+
+def _facts(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        if not any(path.with_suffix(ending).is_file() for ending in FILE_ENDINGS):
+            continue
+        try:
+            data = read_json(path)
+        except PlanError:
+            continue  # another program's, or damaged: the evaluation has said so
+        if isinstance(data, dict) and "target" in data and "case" in data:
+            yield data
+
+
+def find_flags(results: Results, facts: AllFacts) -> dict[str, str]:
+    """Image -> why liftnet_predict flagged it, of those with a number."""
+    known = {identifier(image) for image in results.images}
+    found: dict[str, str] = {}
+    for name, entries in facts.items():
+        for entry in entries:
+            key = f"{entry['case']}/{entry['target']}"
+            flags = (entry.get("plausibility") or {}).get("flags") or []
+            if flags and key in known:
+                words = "; ".join(map(str, flags))
+                words = f"{name}: {words}" if results.compared else words
+                found[key] = f"{found[key]}; {words}" if key in found else words
+    return found
+
+
+def origin_section(results: Results, facts: AllFacts, workspace: Path | str | None) -> Html:
+    """A list of names and values; folders are named without those above them."""
+    terms: list[Html] = []
+    for title, value in _entries(results, facts, workspace):
+        if value:
+            terms += [tag("dt", title), tag("dd", value)]
+    return tag("dl", terms, class_="meta")
+
+
+def _entries(
+    results: Results, facts: AllFacts, workspace: Path | str | None
+) -> Iterator[tuple[str, str]]:
+    yield "Task", results.task
+    yield "Dataset", results.dataset
+    yield "References", results.reference.name
+    yield "Cases", f"{len(results.cases)} cases, {len(results.images)} images"
+    for name, entries in facts.items():
+        of = f" of {name}" if results.compared else ""
+        yield f"Plan{of}", _all(entries, "plan")
+        yield (
+            f"Folds{of}",
+            ", ".join(sorted({fold for e in entries for fold in e.get("folds", ())})),
+        )
+        yield f"Network{of}", _all(entries, "variant")
+        yield f"Weights{of} (digest)", _all(entries, "model")
+        yield f"Predicted{of} with", _version(entries)
+        yield f"Prediction{of}, command", _all(entries, "command")
+        yield f"Prediction{of}, hardware", _all(entries, "hardware") or _all(entries, "device")
+        yield f"Prediction{of}, time", _seconds(entries)
+    yield from _plan(results, facts, workspace)
+    made = results.made
+    what = "Comparison" if results.compared else "Evaluation"
+    yield (
+        f"{what} made with",
+        f"liftnet {results.liftnet}" + (f", {made.date}" if made.date else ""),
+    )
+    yield f"{what}, command", made.command
+    yield f"{what}, hardware", made.hardware
+    yield f"{what}, time", f"{made.seconds:.1f} s" if made.seconds else ""
+    yield "Report made with", f"liftnet {__version__}"
+
+
+def _all(entries: list[dict[str, Any]], key: str) -> str:
+    """Every value there is, each once."""
+    return ", ".join(dict.fromkeys(str(e[key]) for e in entries if e.get(key)))
+
+
+def _version(entries: list[dict[str, Any]]) -> str:
+    versions = _all(entries, "liftnet")
+    return f"liftnet {versions}" if versions else ""
+
+
+def _seconds(entries: list[dict[str, Any]]) -> str:
+    times = [float(e["seconds"]) for e in entries if isinstance(e.get("seconds"), int | float)]
+    if not times:
+        return ""
+    return (
+        f"median {statistics.median(times):.3g} s an image, {min(times):.3g} to {max(times):.3g} "
+        f"({len(times)} images)"
+    )
+
+
+def _plan(
+    results: Results, facts: AllFacts, workspace: Path | str | None
+) -> Iterator[tuple[str, str]]:
+    """What the plan decided, where the workspace has it."""
+    entries = [entry for own in facts.values() for entry in own]
+    plans = sorted({(str(e.get("dataset", "")), str(e.get("plan", ""))) for e in entries})
+    for dataset, name in plans:
+        path = find_workspace(workspace).plan_file(dataset, name)
+        if not (dataset and name and path.is_file()):
+            continue
+        try:
+            plan = read_plan(path)
+        except LiftnetError:
+            continue  # of another version: the names above say which it was
+        grid = plan.grid
+        spacing = " x ".join(f"{value:.3g}" for value in grid.spacing_mm)
+        in_plane = " x ".join(map(str, grid.in_plane))
+        yield (
+            f"Plan {name}: grid",
+            (f"{grid.slice_axis} slices of {in_plane}, about {grid.num_slices}; {spacing} mm"),
+        )
+        steps = ", ".join(f"{k} {stage.num_steps} steps" for k, stage in plan.stages.items())
+        yield f"Plan {name}: training", steps
+        yield (
+            f"Plan {name}: sources and targets",
+            (f"{', '.join(plan.sources) or 'none'} -> {', '.join(plan.targets)}"),
+        )

@@ -1,0 +1,243 @@
+"""What a report is about: an evaluation or a comparison, read into one form."""
+
+import csv
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from liftnet.core.comparison import MethodComparison, MetricComparison, read_comparison
+from liftnet.core.errors import DatasetError, PlanError
+from liftnet.core.jsonable import read_json
+from liftnet.core.scores import AVERAGE, Origin, Protocol, Scores, read_scores
+from liftnet.metrics.paired import direction
+from liftnet.pipeline.compare_results import MAIN_METRICS
+from liftnet.pipeline.score_table import UNIT, metric_names
+
+__all__ = ["Image", "MethodFiles", "Results", "read_results", "without_folders"]
+
+ABSOLUTE = re.compile(r"(?<![\w/.])/(?:[^\s/;:,'\"]+/)*[^\s/;:,'\"]+/?")
+PREDICTED = "predicted"  # what the only method of an evaluation is called
+
+
+@dataclass(frozen=True)
+class Image:
+    """One contrast of one case: method -> metric -> value."""
+
+    case: str
+    contrast: str
+    metrics: Mapping[str, Mapping[str, float]]
+
+    @property
+    def title(self) -> str:
+        """Case and contrast in words."""
+        return f"{self.case}, {self.contrast}"
+
+
+@dataclass(frozen=True)
+class MethodFiles:
+    """A method and where its images lie."""
+
+    name: str
+    predicted: Path
+
+
+@dataclass(frozen=True)
+class Results:
+    """An evaluation of one method, or a comparison of several."""
+
+    file: Path
+    protocol: Protocol
+    task: str
+    dataset: str
+    slice_axis: str
+    methods: tuple[MethodFiles, ...]  # the baseline comes first
+    reference: Path
+    sources: Path | None
+    images: tuple[Image, ...]
+    tables: tuple[MetricComparison, ...]  # without differences for an evaluation
+    main_metrics: tuple[str, ...]
+    conclusions: tuple[str, ...]
+    warnings: tuple[str, ...]
+    failures: tuple[str, ...]  # images that are not among the numbers, and why
+    notes: tuple[str, ...]  # on how the images came to be compared
+    made: Origin
+    liftnet: str
+
+    @property
+    def compared(self) -> bool:
+        """Whether there are several methods."""
+        return len(self.methods) > 1
+
+    @property
+    def cases(self) -> list[str]:
+        """The cases with a number."""
+        return list(dict.fromkeys(image.case for image in self.images))
+
+    def unit(self, metric: str) -> str:
+        """The unit of a metric, "" if it has none."""
+        return next((table.unit for table in self.tables if table.metric == metric), "")
+
+    def values(self, image: Image, metric: str) -> list[float]:
+        """One number of the image per method; NaN where there is none."""
+        return [image.metrics[m.name].get(metric, math.nan) for m in self.methods]
+
+
+def read_results(place: Path) -> Results:
+    """The comparison or evaluation of a folder, or of its JSON file.
+
+    Raises:
+        LiftnetError: If there is none, or it is damaged.
+    """
+    if place.is_file():
+        file = place
+    else:
+        found = [place / name for name in ("comparison.json", "scores.json")]
+        file = next((path for path in found if path.is_file()), place)
+    try:
+        if file.name == "comparison.json":
+            return _of_comparison(file, read_comparison(file))
+        if file.name == "scores.json":
+            return _of_scores(file, read_scores(file))
+    except PlanError as error:
+        error.where = f"{file}: {error.where}"
+        raise
+    if not place.exists():
+        raise DatasetError("The folder does not exist", where=str(place), remedy="Check -i.")
+    raise DatasetError(
+        "There is no comparison.json, scores.json or cohort_scores.json to report on",
+        where=str(place),
+        remedy="Run liftnet_evaluate or liftnet_compare first, and name the folder of its JSON.",
+    )
+
+
+def _of_scores(file: Path, scores: Scores) -> Results:
+    names = metric_names(scores.cases) if scores.cases else []
+    units = sorted({row.notes.get("unit", UNIT) for row in scores.cases})
+    summary = {c: s for c, s in scores.summary.items() if c != AVERAGE or len(scores.summary) > 2}
+    tables = [
+        MetricComparison(
+            metric=metric,
+            contrast=contrast,
+            better=direction(metric),
+            unit=_unit(metric, units),
+            means={PREDICTED: found[metric]},
+            differences={},
+        )
+        for metric in names
+        for contrast, found in summary.items()
+        if metric in found
+    ]
+    failures = [f"{failure.case}: {failure.problem}" for failure in scores.failures]
+    failures += [f"{name}: has no reference" for name in scores.without_reference]
+    return Results(
+        file=file,
+        protocol=scores.protocol,
+        task=scores.task,
+        dataset=scores.dataset,
+        slice_axis=scores.slice_axis,
+        methods=(MethodFiles(PREDICTED, Path(scores.predicted_folder)),),
+        reference=Path(scores.reference_folder),
+        sources=Path(scores.sources_folder) if scores.sources_folder else None,
+        images=tuple(
+            Image(row.case, row.contrast, {PREDICTED: row.metrics}) for row in scores.cases
+        ),
+        tables=tuple(tables),
+        main_metrics=tuple(m for m in MAIN_METRICS if m in names) or tuple(names),
+        conclusions=(),
+        warnings=(),
+        failures=tuple(map(last_parts, failures)),
+        notes=tuple(_origins(scores)),
+        made=scores.made,
+        liftnet=scores.liftnet,
+    )
+
+
+def _origins(scores: Scores) -> Iterator[str]:
+    """How predicted images came to their range, and what masked them, with counts."""
+    for note, words in (("predicted_range", "Range of the predicted images"), ("mask", "Mask")):
+        found = Counter(r.notes[note].split(":")[0] for r in scores.cases if note in r.notes)
+        for text, count in sorted(found.items()):
+            yield f"{words}: {text} ({count} of {len(scores.cases)} images)."
+
+
+def _unit(metric: str, units: list[str]) -> str:
+    """dB, the unit of an error, or ""."""
+    if metric.startswith("psnr"):
+        return "dB"
+    named = [unit for unit in units if unit != UNIT]
+    return " or ".join(named) if direction(metric) == "lower" else ""
+
+
+def _of_comparison(file: Path, comparison: MethodComparison) -> Results:
+    names = [method.name for method in comparison.methods]
+    images: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    table = file.with_name("comparison.csv")
+    try:
+        with table.open(encoding="utf-8", newline="") as lines:
+            for line in csv.DictReader(lines):
+                image = images.setdefault((line["case"], line["contrast"]), {n: {} for n in names})
+                for name in names:
+                    image[name][line["metric"]] = float(line[name])
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise PlanError(
+            f"The values of the cases cannot be read ({error})",
+            where=str(table),
+            remedy="Run liftnet_compare again: it writes comparison.csv beside comparison.json.",
+        ) from None
+    left_out = [
+        f"{entry.case}, {entry.contrast}{', ' + entry.metric if entry.metric else ''}: not in "
+        f"{', '.join(entry.absent_in)}"
+        for entry in comparison.left_out
+    ]
+    return Results(
+        file=file,
+        protocol=comparison.protocol,
+        task=comparison.task,
+        dataset=comparison.dataset,
+        slice_axis=comparison.slice_axis,
+        methods=tuple(MethodFiles(m.name, Path(m.predicted_folder)) for m in comparison.methods),
+        reference=Path(comparison.reference_folder),
+        sources=None,
+        images=tuple(Image(case, contrast, own) for (case, contrast), own in images.items()),
+        tables=comparison.results,
+        main_metrics=comparison.main_metrics,
+        conclusions=comparison.conclusions,
+        warnings=comparison.warnings,
+        failures=tuple(left_out),
+        notes=(),
+        made=comparison.made,
+        liftnet=comparison.liftnet,
+    )
+
+
+def without_folders(file: Path) -> str:
+    """The JSON of results, in which files and folders are named without those above them.
+
+    Folders above may name people or patients, and a page is passed on.
+    """
+    return json.dumps(_shortened(read_json(file)))
+
+
+def _shortened(node: Any, key: str = "") -> Any:
+    """JSON whose texts hold no path but its last part."""
+    if isinstance(node, dict):
+        return {name: _shortened(value, name) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_shortened(value, key) for value in node]
+    if isinstance(node, str):
+        return Path(node).name if key.endswith("folder") else last_parts(node)
+    return node
+
+
+def last_parts(text: str) -> str:
+    """A text in which every absolute path is its last part.
+
+    >>> last_parts("where: case a: /data/smith/a_0003.nii.gz; mean/median")
+    'where: case a: a_0003.nii.gz; mean/median'
+    """
+    return ABSOLUTE.sub(lambda match: match[0].rstrip("/").rpartition("/")[2], text)

@@ -1,0 +1,136 @@
+"""The files behind one image of a report: predicted, reference and sources, on one grid."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.geometry import Geometry
+from liftnet.core.scores import Compared
+from liftnet.core.workspace import find_workspace
+from liftnet.pipeline.evaluate import beside
+from liftnet.pipeline.report_results import Image, MethodFiles, Results
+from liftnet.pipeline.score_setting import Facts, Setting, find_setting, has_own_numbers
+from liftnet.pipeline.scoring import (
+    CaseFiles,
+    Pair,
+    find_files,
+    find_images,
+    open_case,
+    read_on,
+    target_name,
+)
+from liftnet.tasks import load_synthesis
+
+__all__ = ["MethodCase", "find_sources", "read_method"]
+
+
+@dataclass(frozen=True)
+class MethodCase:
+    """One image of one method as its protocol compares it, and the files of its case."""
+
+    compared: Compared
+    geometry: Geometry
+    files: CaseFiles
+    pair: Pair
+    setting: Setting
+
+
+def read_method(
+    results: Results,
+    method: MethodFiles,
+    image: Image,
+    *,
+    sources: Path | None,
+    dataset: int | str | None,
+    workspace: Path | str | None,
+) -> MethodCase:
+    """The image of one method.
+
+    Raises:
+        LiftnetError: If a file is gone, damaged or on another grid.
+    """
+    own_numbers = has_own_numbers(results.reference)
+    apart = beside(results.reference, "images") if own_numbers else None
+    source = sources or results.sources or apart or results.reference
+    every, _, _ = find_files(method.predicted, results.reference, source, None)
+    files = next((case for case in every if case.case == image.case), None)
+    if files is None:
+        raise DatasetError(
+            f"No predicted image of case {image.case} with a reference is there any more",
+            where=str(method.predicted),
+            remedy="Evaluate again, or bring the files back.",
+        )
+    facts: dict[str, list[Facts]] = {}
+    for pair in files.pairs:
+        facts.setdefault(pair.channel, []).extend([pair.facts] if pair.facts else [])
+    setting = find_setting(
+        facts,
+        results.protocol.name,
+        reference=results.reference,
+        dataset=dataset,
+        workspace=workspace,
+    )
+    # Pictures show the whole grid; a mask file is for numbers only.
+    setting = replace(setting, protocol=replace(setting.protocol, needs_mask=False))
+    pairs = [pair for pair in files.pairs if target_name(pair, setting) == image.contrast]
+    if not pairs:
+        raise DatasetError(
+            f"Case {image.case} has no predicted {image.contrast} any more",
+            where=str(method.predicted),
+            remedy="Evaluate again with the same -d: it names the channels.",
+        )
+    opened = open_case(files)
+    comparison = opened.read(pairs[0], setting)
+    compared = load_synthesis(setting.task).as_compared(comparison, setting.protocol.name)
+    return MethodCase(compared, opened.geometry, files, pairs[0], setting)
+
+
+def find_sources(
+    method: MethodCase, *, sources: Path | None, workspace: Path | str | None
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The source images of a prediction by their names, in file units, and what is missing.
+
+    They are looked for in the folder given, beside the references, and in the workspace.
+    """
+    known = method.files.sources
+    setting, facts = method.setting, method.pair.facts
+    others = (
+        known
+        if setting.own_numbers
+        else {digits: path for digits, path in known.items() if digits != method.pair.channel}
+    )
+    wanted = list(facts.sources) if facts else []
+    found = _named(others, setting, wanted)
+    space = find_workspace(workspace)
+    for folder in ("imagesTs", "imagesTr"):
+        place = space.raw / setting.dataset / folder
+        if sources is None and setting.dataset and place.is_dir() and not _all(found, wanted):
+            images = find_images(place, "source")[0].get(method.files.case, {})
+            found = _named(images, setting, wanted)
+    if not found and others:  # names are not known without the dataset
+        found, wanted = {setting.source_name(digits): path for digits, path in others.items()}, []
+    if not found:
+        return {}, ("sources are not shown: name their folder with -s",)
+    volumes, notes = {}, []
+    for name in wanted or sorted(found):
+        if name not in found:
+            notes.append(f"source {name} is not shown: no file")
+            continue
+        try:
+            volumes[name] = read_on(method.geometry, found[name], "Source and reference")
+        except LiftnetError as error:
+            notes.append(f"source {name} is not shown: {error.problem}")
+    return volumes, tuple(notes)
+
+
+def _all(found: Mapping[str, Path], wanted: list[str]) -> bool:
+    return bool(found) and all(name in found for name in wanted)
+
+
+def _named(images: Mapping[str, Path], setting: Setting, wanted: list[str]) -> dict[str, Path]:
+    """Files by the names of their channels; only those wanted, if any are."""
+    named = {setting.source_name(digits): path for digits, path in images.items()}
+    return {name: path for name, path in named.items() if not wanted or name in wanted}

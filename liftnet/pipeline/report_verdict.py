@@ -1,0 +1,204 @@
+"""What a report finds, in sentences: the box at the top of the page."""
+
+import math
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+from liftnet.core.comparison import MetricComparison
+from liftnet.metrics.meaning import short_name
+from liftnet.metrics.paired import differ, direction, is_shown
+from liftnet.metrics.statistics import summarize
+from liftnet.pipeline.compare_table import change_digits, change_text, digits_of
+from liftnet.pipeline.report_choice import outliers, ranked
+from liftnet.pipeline.report_results import Image, Results
+
+__all__ = ["verdict"]
+
+NAMED = 5  # ours: more cases are in the table
+
+
+def verdict(
+    results: Results, metric: str, *, flags: Sequence[str], trained: Collection[str]
+) -> list[str]:
+    """What the report finds, in sentences: how good, which is better, where it fails.
+
+    Args:
+        results: what the report is about.
+        metric: that ranks images.
+        flags: sentences on images that prediction flagged.
+        trained: cases that a network was trained on.
+    """
+    unseen = _unseen(results, metric, trained)
+    losses = _other_losses(results) if results.compared else []
+    return [*_findings(results), *losses, *unseen, *_failings(results, metric), *flags]
+
+
+def _findings(results: Results) -> Iterable[str]:
+    if results.compared:
+        for sentence in results.conclusions:
+            words = _in_words(sentence, results)
+            yield f"{words[0].upper()}{words[1:]}."
+        return
+    count = len(results.cases)
+    for table in _overall(results):
+        (found,) = table.means.values()
+        digits = digits_of(table.metric, [abs(found.mean)])
+        unit = f" {table.unit}" if table.unit else ""
+        interval = ""
+        if found.n > 1:
+            interval = f" (95 % interval {found.low:.{digits}f} to {found.high:.{digits}f})"
+        where = "" if table.contrast == "average" else f" of {table.contrast}"
+        yield (
+            f"{short_name(table.metric)}{where} is {found.mean:.{digits}f}{unit} on average over "
+            f"{found.n} case{'s' if count > 1 else ''}{interval}."
+        )
+
+
+def _in_words(sentence: str, results: Results) -> str:
+    """A sentence with the names of metrics as headings have them."""
+    for metric in sorted(results.main_metrics, key=len, reverse=True):
+        sentence = re.sub(rf"(?<![\w-]){metric}(?![\w-])", short_name(metric), sentence)
+    return sentence
+
+
+def _other_losses(results: Results) -> list[str]:
+    """In which metrics besides the main ones a method is worse than the baseline."""
+    sentences = []
+    for method in results.methods[1:]:
+        found = [
+            (table, table.differences[method.name])
+            for table in results.tables
+            if table.metric not in results.main_metrics and method.name in table.differences
+        ]
+        worse = [
+            (table, change)
+            for table, change in found
+            if is_shown(change)
+            and table.better != "unknown"
+            and (change.rank_biserial > 0) == (table.better == "lower")
+        ]
+        texts = [
+            f"{short_name(table.metric)}"
+            + (f" of {table.contrast}" if len({i.contrast for i in results.images}) > 1 else "")
+            + f" ({change_text(change, change_digits(table, change), sign='+')}"
+            + (f" {table.unit}" if table.unit else "")
+            + f", worse on {change.losses} of {change.n})"
+            for table, change in worse
+        ]
+        if texts:
+            more = "" if len(texts) <= NAMED else f"; {len(texts) - NAMED} more in the table"
+            sentences.append(
+                f"But {method.name} is worse than {results.methods[0].name} in "
+                f"{len(texts)} of the {len(found)} other metrics: "
+                f"{'; '.join(texts[:NAMED])}{more}."
+            )
+    return sentences
+
+
+def _unseen(results: Results, metric: str, trained: Collection[str]) -> list[str]:
+    """The ranking metric on the cases that no network was trained on, where some were."""
+    images = [image for image in results.images if image.case not in trained]
+    if not trained or not images:
+        return []
+    unit = f" {results.unit(metric)}" if results.unit(metric) else ""
+    texts, by_method = [], []
+    for position, method in enumerate(results.methods):
+        values = _by_case(results, images, metric, position)
+        if not values:
+            return []
+        found = summarize(list(values.values()))
+        digits = digits_of(metric, [abs(found.mean)])
+        texts.append(
+            (f"{method.name} " if results.compared else "")
+            + f"{found.mean:.{digits}f}{unit} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+        )
+        by_method.append(values)
+    change = ""
+    if results.compared:
+        shared = [case for case in by_method[0] if case in by_method[1]]
+        gains = differ(*([own[case] for case in shared] for own in (by_method[1], by_method[0])))
+        found = summarize(gains)
+        change = f"; difference {found.mean:+.3g}{unit} [{found.low:+.3g}, {found.high:+.3g}]"
+    count = len({image.case for image in images})
+    return [
+        f"On the {count} cases that no network was trained on, {short_name(metric)} is "
+        f"{', '.join(texts)}{change}."
+    ]
+
+
+def _by_case(
+    results: Results, images: Sequence[Image], metric: str, position: int
+) -> dict[str, float]:
+    """Case -> the mean of a method's finite values over the contrasts of the case."""
+    values: dict[str, list[float]] = {}
+    for image in images:
+        value = results.values(image, metric)[position]
+        if math.isfinite(value):
+            values.setdefault(image.case, []).append(value)
+    return {case: sum(own) / len(own) for case, own in values.items()}
+
+
+def _overall(results: Results) -> list[MetricComparison]:
+    """The main metrics of the average over contrasts, or of each where there is none."""
+    averaged = {t.metric for t in results.tables if t.contrast == "average"}
+    return [
+        table
+        for metric in results.main_metrics
+        for table in results.tables
+        if table.metric == metric and (metric not in averaged or table.contrast == "average")
+    ]
+
+
+def _failings(results: Results, metric: str) -> Iterable[str]:
+    name = short_name(metric)
+    order = ranked(results, metric)
+    if results.compared and order:
+        first, other = (method.name for method in results.methods[:2])
+        losses = [image for image in order if _gain(results, image, metric) < 0]
+        where = f" by {name}"
+        if losses:
+            shown = "; ".join(_gain_text(results, i, metric) for i in reversed(losses[-NAMED:]))
+            more = "" if len(losses) <= NAMED else f"; {len(losses) - NAMED} more"
+            yield (
+                f"{other} is worse than {first}{where} on {len(losses)} of {len(order)} images, "
+                f"most on {shown}{more}."
+            )
+        else:
+            yield f"{other} is not worse than {first}{where} on any of {len(order)} images."
+        sign = -1.0 if direction(metric) == "lower" else 1.0
+        hardest = min(order, key=lambda image: sign * results.values(image, metric)[1])
+        yield f"The worst image of {other}{where}: {_value_text(results, hardest, metric)}."
+    elif order:
+        yield f"Worst by {name}: {_value_text(results, order[-1], metric)}; best: " + (
+            f"{_value_text(results, order[0], metric)}."
+        )
+    bad = outliers(results, metric)
+    if bad:
+        names = "; ".join(_value_text(results, image, metric) for image in bad[:NAMED])
+        more = "" if len(bad) <= NAMED else f"; {len(bad) - NAMED} more"
+        yield f"Far worse than the rest of its contrast by {name}: {names}{more}."
+    if results.failures:
+        yield f"{len(results.failures)} left out of the numbers: see the cases."
+
+
+def _gain(results: Results, image: Image, metric: str) -> float:
+    first, other, *_ = results.values(image, metric)
+    sign = -1.0 if direction(metric) == "lower" else 1.0
+    return 0.0 if first == other else sign * (other - first)
+
+
+def _gain_text(results: Results, image: Image, metric: str) -> str:
+    first, other, *_ = results.values(image, metric)
+    unit = f" {results.unit(metric)}" if results.unit(metric) else ""
+    digits = max(2, digits_of(metric, [abs(first)]))
+    return f"{image.title} ({other - first:+.{digits}f}{unit})"
+
+
+def _value_text(results: Results, image: Image, metric: str) -> str:
+    values = results.values(image, metric)
+    unit = f" {results.unit(metric)}" if results.unit(metric) else ""
+    digits = digits_of(metric, [abs(value) for value in values])
+    texts = [f"{value:.{digits}f}{unit}" for value in values]
+    if results.compared:
+        texts = [f"{m.name} {text}" for m, text in zip(results.methods, texts, strict=True)]
+    return f"{image.title} ({', '.join(texts)})"

@@ -1,0 +1,120 @@
+"""Every metric that a protocol gives has a sentence and a name that are right for it."""
+
+import numpy as np
+import pytest
+
+from liftnet.core.scores import Comparison
+from liftnet.metrics import ct_protocols, mr_protocols, regions
+from liftnet.metrics.meaning import UNKNOWN, explain, short_name
+from liftnet.metrics.paired import direction
+
+
+def head_ct() -> np.ndarray:
+    """A CT (z, y, x) with soft tissue, a block of bone and enclosed air."""
+    image = np.full((13, 17, 19), -1000, "f4")
+    image[1:12, 2:15, 2:17] = np.random.default_rng(0).uniform(-50, 100, (11, 13, 15))
+    image[3:9, 3:8, 4:8] = 900
+    image[4:8, 10:13, 10:14] = -900
+    return image
+
+
+def metrics_of(module, protocol: str, image: np.ndarray, modality: str) -> set[str]:
+    """The names that really scoring one image gives."""
+    pair = Comparison(
+        case="a",
+        channel="c",
+        predicted=(image + np.random.default_rng(1).normal(0, 0.05, image.shape)).astype("f4"),
+        reference=image,
+        subject=image > 0,
+        subject_note="",
+        slice_axis="axial",
+        modality=modality,
+        source=image,
+        source_name="s",
+        mask=np.ones(image.shape, dtype=bool),
+    )
+    return set(module.score_case(pair, protocol).metrics)
+
+
+@pytest.fixture(scope="module")
+def produced() -> dict[str, set[str]]:
+    """The metrics of all protocols, by the unit of their images."""
+    mr = np.random.default_rng(2).random((7, 240, 240)).astype("f4")
+    small = np.ascontiguousarray(mr[:, :20, :22])
+    found = {"": set(), "HU": set()}
+    for protocol in mr_protocols.PROTOCOLS:
+        # Only this protocol asks for the in-plane grid of BraTS.
+        image = mr if protocol == "cwdm" else small
+        found[""] |= metrics_of(mr_protocols, protocol, image, "MR")
+    for protocol in ct_protocols.PROTOCOLS:
+        found["HU"] |= metrics_of(ct_protocols, protocol, head_ct(), "CT")
+    return found
+
+
+def test_every_metric_has_a_sentence_of_its_own(produced):
+    """All are described, end in what is better, and no two have the same sentence or name."""
+    assert len(produced[""]) == 11 and len(produced["HU"]) == 24  # 23, and ms_ssim
+    for unit, metrics in produced.items():
+        sentences = {metric: explain(metric, unit) for metric in metrics}
+        for metric, sentence in sentences.items():
+            assert sentence != UNKNOWN, metric
+            assert sentence.endswith(f"; {direction(metric)} is better."), metric
+            assert sentence.count(".") == 1 and "  " not in sentence and sentence[0].isupper()
+            assert short_name(metric) != metric and len(short_name(metric)) < 30
+        assert len(set(sentences.values())) == len(metrics)
+        assert len({short_name(metric) for metric in metrics}) == len(metrics)
+
+
+def test_units_are_those_of_the_images(produced):
+    """HU are never said of MR, and errors of CT are in HU, not in units of [0, 1]."""
+    for metric in produced[""]:
+        assert "HU" not in explain(metric)
+        assert ("units of the range [0, 1]" in explain(metric)) == (
+            "mae" in metric or "rmse" in metric
+        )
+    for metric in produced["HU"]:
+        assert "[0, 1]" not in explain(metric, "HU")
+        assert ("in HU" in explain(metric, "HU")) == ("mae" in metric)
+    assert "where the range is 1;" in explain("psnr")
+    assert "where the range is the width of the protocol's HU window;" in explain("psnr", "HU")
+    with pytest.raises(ValueError, match='expected the unit of the images, "HU" or "", got "dB"'):
+        explain("psnr", "dB")
+
+
+def test_places_say_what_the_code_takes():
+    """The thresholds in the sentences are those of the regions."""
+    soft, bone, air = (explain(f"mae_{place}", "HU") for place in ("soft", "bone", "air"))
+    assert "{:g} to {:g} HU".format(*regions.SOFT_HU) in soft
+    assert f"above {regions.BONE_HU:g} HU" in bone
+    assert f"below {regions.AIR_HU:g} HU" in air
+    assert f"above {regions.AIR_HU:g} HU" in explain("ncc_body", "HU")
+    assert f"within {regions.BOUNDARY_VOXELS} voxels" in explain("mae_boundary", "HU")
+    assert "any reference contrast of the case is above 0" in explain("psnr_brain")
+    assert "over all coronal slices" in explain("ssim_coronal")
+    assert "both voxels lie in bone" in explain("delta_z_mae_bone", "HU")
+
+
+def test_names_in_headings():
+    """The field's abbreviations, and the place in words."""
+    names = {
+        "psnr": "PSNR",
+        "rmse": "RMSE",
+        "ssim_axial": "SSIM (axial)",
+        "ssim_body": "SSIM in the body",
+        "ms_ssim": "MS-SSIM",
+        "mae_bone": "MAE in bone",
+        "mae_soft": "MAE in soft tissue",
+        "mae_boundary": "MAE at boundaries",
+        "mae_brain": "MAE in the brain",
+        "delta_z_mae": "Δz MAE",
+        "delta_z_mae_air": "Δz MAE in air",
+        "delta_z_correlation_body": "Δz correlation in the body",
+        "ncc": "NCC",
+    }
+    assert {metric: short_name(metric) for metric in names} == names
+
+
+@pytest.mark.parametrize("metric", ["dice", "dice_bone", "psnr_axial", "mae_", "bone", ""])
+def test_what_is_not_known_is_not_described(metric):
+    """No sentence is made up, and a heading shows the name as it is."""
+    assert explain(metric) == UNKNOWN and short_name(metric) == metric

@@ -1,0 +1,304 @@
+"""The report: its numbers are those of the JSON, its pictures those of the files."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from liftnet.core.comparison import read_comparison
+from liftnet.core.errors import DatasetError, LiftnetError, PlanError
+from liftnet.core.geometry import Geometry
+from liftnet.core.jsonable import write_json
+from liftnet.core.scores import read_scores
+from liftnet.imageio import write_image
+from liftnet.pipeline.compare import compare
+from liftnet.pipeline.evaluate import evaluate
+from liftnet.pipeline.report import report
+from liftnet.visual.volume_text import VolumeText, decode
+
+SHAPE = (14, 16, 18)  # (z, y, x)
+SPACING = (3.0, 2.0, 1.0)
+NAMES = tuple(f"p{k}" for k in range(9))
+NOISE = {"plain": 0.2, "fine": 0.1}
+
+
+def image(seed: int) -> np.ndarray:
+    """A bright block in zeros, in [0, 1], another one for each seed."""
+    voxels = np.zeros(SHAPE, np.float32)
+    inside = (slice(2, 12), slice(3, 14), slice(4, 16))
+    voxels[inside] = np.random.default_rng(seed).uniform(0.3, 1, voxels[inside].shape)
+    return voxels
+
+
+def save(path: Path, voxels: np.ndarray, dtype: str = "float32") -> None:
+    """Write an image whose axes are turned to others than the canonical ones."""
+    axes = ((0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (1.0, 0.0, 0.0))
+    origin = (5.0, 6.0 + 2.0 * (SHAPE[1] - 1), 7.0)
+    write_image(path, voxels[:, ::-1], Geometry(SHAPE, SPACING, origin, axes), dtype=dtype)
+
+
+def facts(case: str, **more: object) -> dict[str, object]:
+    """What liftnet_predict writes beside an image."""
+    return {
+        "case": case,
+        "target": "t2f",
+        "modality": "MR",
+        "sources": ["t1n"],
+        "intensity": {"low": 0.0, "high": 1.0, "dtype": "float32"},
+        "task": "missing_modality",
+        "dataset": "Dataset001_Heads",
+        "plan": "default",
+        "folds": ["fold_0"],
+        "model": "abcd",
+        "seconds": 0.25,
+        "device": "cpu",
+        "hardware": "a fast processor",
+        "command": "liftnet_predict -i new",
+        "liftnet": "0.1.0",
+        "plausibility": {"flags": ["too dark"] if case == "p4" else []},
+        **more,
+    }
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Two methods, references and sources; the second method is worse on one case."""
+    for number, name in enumerate(NAMES):
+        save(tmp_path / "ref" / f"{name}_0003.nii.gz", image(number))
+        save(tmp_path / "ref" / f"{name}_0000.nii.gz", 900 * image(number + 50))
+        for method, noise in NOISE.items():
+            level = 0.4 if (method, name) == ("fine", "p6") else noise
+            change = level * np.random.default_rng(number + 9).standard_normal(SHAPE)
+            made = np.clip(image(number) + change.astype(np.float32), 0, 1)
+            save(tmp_path / method / f"{name}_0003.nii.gz", made)
+            write_json(tmp_path / method / f"{name}_0003.json", facts(name))
+    (tmp_path / "ref" / "dataset.json").unlink(missing_ok=True)
+    for method in NOISE:
+        evaluate(tmp_path / method, tmp_path / "ref", workspace=tmp_path / "w", num_processes=1)
+    return tmp_path
+
+
+class Cells(HTMLParser):
+    """Collects the attributes of cells that name a metric, and all text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[dict[str, str | None]] = []
+        self.text = ""
+        self.feed(re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep cells that name a metric."""
+        if tag == "td" and dict(attrs).get("data-metric"):
+            self.found.append(dict(attrs))
+
+    def handle_data(self, data: str) -> None:
+        """Keep text."""
+        self.text += data + "\n"
+
+
+def embedded(text: str) -> tuple[list[dict], dict[str, str]]:
+    """The cases and volumes inside a page."""
+    (cases,) = re.findall(r'type="application/json" id="cases">(.*?)</script>', text)
+    volumes = dict(re.findall(r'<script type="text/plain" id="(v[\d-]+)">(.*?)</script>', text))
+    return json.loads(cases)["cases"], volumes
+
+
+def volume(case: dict, entry: dict, volumes: dict[str, str]) -> np.ndarray:
+    """One volume of a page."""
+    stored = VolumeText(volumes[entry["data"]], case["shape"], entry["offset"], entry["step"])
+    return decode(stored)
+
+
+def test_numbers_of_an_evaluation(folders):
+    """Every mean of scores.json stands in the page at full precision; words say the main ones."""
+    text = report(folders / "plain", workspace=folders / "w").read_text(encoding="utf-8")
+    scores = read_scores(folders / "plain" / "scores.json")
+    cells = Cells(text)
+    shown = {(c["data-metric"], c["data-contrast"]): float(c["data-value"]) for c in cells.found}
+    wanted = {(m, c): s.mean for c, own in scores.summary.items() for m, s in own.items()}
+    wanted = {key: mean for key, mean in wanted.items() if key[1] != "average"}  # of one contrast
+    assert shown == wanted and len(shown) >= 11
+    psnr = scores.summary["t2f"]["psnr"]
+    assert (
+        f"PSNR of t2f is {psnr.mean:.2f} dB on average over 9 cases (95 % interval "
+        f"{psnr.low:.2f} to {psnr.high:.2f})." in cells.text
+    )
+    order = sorted(scores.cases, key=lambda row: row.metrics["psnr"])
+    assert f"Worst by PSNR: {order[0].case}, t2f ({order[0].metrics['psnr']:.2f} dB)" in cells.text
+    assert "p4, t2f: too dark" in cells.text and "flagged 1 of the images" in cells.text
+    for words in (
+        "a fast processor",
+        "liftnet_predict -i new",
+        "median 0.25 s",
+        scores.protocol.description,
+    ):
+        assert words in cells.text
+    assert str(folders) not in text  # folders above the last stay at home, in the JSON too
+    cases, _ = embedded(text)
+    assert [case["role"] for case in cases] == ["worst", "median", "best"]
+    assert [case["id"] for case in cases] == [f"{order[k].case}/t2f" for k in (0, 4, 8)]
+
+
+def test_pictures_are_the_files(folders):
+    """Each volume of the page, cut and turned, is its file's; so is where it lies."""
+    text = report(folders / "plain", cases=["p3"], workspace=folders / "w").read_text()
+    (case,), volumes = embedded(text)
+    box = tuple(slice(s, s + n) for s, n in zip(case["start"], case["shape"], strict=True))
+    assert case["full"] == list(SHAPE) and case["pool"] == 1 and case["role"] == "chosen"
+    assert case["shape"] != list(SHAPE)  # cut to the content
+    entries = {entry["role"]: entry for entry in case["images"]}
+    assert entries["source"]["label"] == "0000"  # without the dataset no name
+    reference = volume(case, entries["reference"], volumes)
+    assert np.abs(reference - np.clip(image(3) / _high(3), 0, 1)[box]).max() < 2e-3
+    source = volume(case, entries["source"], volumes)
+    assert np.abs(source - np.minimum(900 * image(53), source.max())[box]).max() < 1
+    change = 0.2 * np.random.default_rng(12).standard_normal(SHAPE)
+    predicted = volume(case, entries["predicted"], volumes)
+    assert np.abs(predicted - np.clip(image(3) + change, 0, 1)[box]).max() < 2e-3
+    affine = np.array(case["affine"])
+    x, y, z = (case["start"][a] * SPACING[a] for a in (2, 1, 0))  # of the first voxel, LPS
+    assert np.allclose(affine[:3, 3], (-(5 + x), -(6 + y), 7 + z))
+    assert np.allclose(affine[:3, :3], np.diag([-1.0, -2.0, 3.0]))
+
+
+def _high(seed: int) -> float:
+    """The intensity that becomes 1."""
+    return float(np.quantile(image(seed), 0.999))
+
+
+def test_a_comparison_says_which_is_better_and_where_not(folders):
+    """Conclusions, differences and the case on which the better method fails."""
+    found = compare([folders / "plain", folders / "fine"], folders / "out", names=["A", "B"])
+    text = report(folders / "out", workspace=folders / "w").read_text(encoding="utf-8")
+    cells = Cells(text)
+    comparison = read_comparison(folders / "out" / "comparison.json")
+    shown = {
+        (c["data-metric"], c["data-contrast"], c["data-method"]): float(c["data-value"])
+        for c in cells.found
+    }
+    assert shown == {
+        (r.metric, r.contrast, name): mean.mean
+        for r in comparison.results
+        for name, mean in r.means.items()
+    }
+    names = {"psnr": "PSNR", "ssim": "SSIM", "delta_z_mae": "Δz MAE", "mae": "MAE"}
+    for sentence in found.conclusions:
+        words = re.sub(r"\b(psnr|ssim|mae|delta_z_mae)\b", lambda m: names[m[0]], sentence)
+        assert words[1:] in cells.text
+    assert re.search(
+        r"B is worse than A by PSNR on 1 of 9 images, most on p6, t2f \(-\d", cells.text
+    )
+    assert "B is worse than A in " not in cells.text  # in no metric, on the whole
+    cases, _ = embedded(text)
+    assert cases[0]["id"] == "p6/t2f" and cases[0]["role"] == "largest loss"
+    labels = [(entry["role"], entry["label"]) for entry in cases[0]["images"]]
+    assert labels == [
+        ("source", "0000"), ("reference", "reference"), ("predicted", "A"), ("predicted", "B"),
+    ]  # fmt: skip
+    assert len(cases[0]["metrics"]) == 2 and cases[0]["metrics"][1].startswith("B: PSNR ")
+
+
+def test_a_large_volume_is_shown_coarser(folders):
+    """Where the page may only be small, cubes of voxels are averaged and the page says so."""
+    options = {"cases": ["p0"], "workspace": folders / "w", "viewer": False}
+    small = report(folders / "plain", folders / "small.html", max_mb=0.008, **options).read_text()
+    whole = report(folders / "plain", folders / "whole.html", **options).read_text()
+    (coarse,), (fine,) = embedded(small)[0], embedded(whole)[0]
+    assert coarse["pool"] == 2 and coarse["spacing"] == [6.0, 4.0, 2.0]
+    assert coarse["shape"] == [n // 2 for n in fine["shape"]]
+    assert "shown in cubes of 2³ voxels" in small and "in cubes of" not in whole
+    entries = [next(e for e in c["images"] if e["role"] == "reference") for c in (coarse, fine)]
+    pooled = volume(coarse, entries[0], embedded(small)[1])
+    wanted = volume(fine, entries[1], embedded(whole)[1])[:2, :2, :2].mean()
+    assert pooled[0, 0, 0] == pytest.approx(wanted, abs=2e-3)
+    assert 'id="niivue"' not in whole
+
+
+def test_images_that_are_gone_leave_the_numbers(folders, capsys):
+    """Without the files there are tables and charts, and a warning that says what is missing."""
+    for path in (folders / "plain").glob("*.nii.gz"):
+        path.unlink()
+    text = report(folders / "plain", workspace=folders / "w").read_text()
+    assert embedded(text)[0] == []
+    assert 'id="pictures"' not in text and 'id="images"' in text
+    assert "is not shown: No predicted image has a reference of the same name" in text
+    assert "warning: p" in capsys.readouterr().out
+
+
+def test_what_cannot_be_reported(folders, tmp_path):
+    """Each wrong call says what is wrong, and writes nothing."""
+    plain, space = folders / "plain", folders / "w"
+    with pytest.raises(DatasetError, match=r"no comparison\.json, scores\.json"):
+        report(folders / "ref", workspace=space)
+    with pytest.raises(DatasetError, match="does not exist"):
+        report(folders / "nowhere", workspace=space)
+    with pytest.raises(DatasetError, match="No scored case is called zz"):
+        report(plain, cases=["p1", "zz"], workspace=space)
+    with pytest.raises(DatasetError, match="No metric is called dice"):
+        report(plain, by="dice", workspace=space)
+    with pytest.raises(LiftnetError, match="at least 0 cases"):
+        report(plain, num_cases=-1, workspace=space)
+    (plain / "scores.json").write_text("{")
+    with pytest.raises(PlanError, match="Not a JSON file"):
+        report(plain, workspace=space)
+    assert not list(folders.rglob("*.html"))
+    compare([folders / "fine", _copy(folders)], folders / "out")
+    (folders / "out" / "comparison.csv").write_text("case,contrast\n1,2\n")
+    with pytest.raises(PlanError, match="values of the cases cannot be read"):
+        report(folders / "out", workspace=space)
+
+
+def _copy(folders: Path) -> Path:
+    """Scores of a method of its own."""
+    scores = (folders / "fine" / "scores.json").read_text()
+    other = folders / "other"
+    other.mkdir()
+    (other / "scores.json").write_text(scores.replace(str(folders / "fine"), str(other)))
+    return other
+
+
+def test_by_another_metric(folders):
+    """Lower is better for an error: the worst has the largest."""
+    options = {"by": "mae", "num_cases": 2, "workspace": folders / "w"}
+    text = report(folders / "plain", folders / "x", **options).read_text()
+    assert (folders / "x" / "report.html").is_file()
+    rows = read_scores(folders / "plain" / "scores.json").cases
+    order = sorted(rows, key=lambda row: -row.metrics["mae"])
+    cases, _ = embedded(text)
+    assert [c["id"] for c in cases] == [f"{order[0].case}/t2f", f"{order[-1].case}/t2f"]
+    assert f"Worst by MAE: {order[0].case}" in Cells(text).text
+
+
+def test_training_cases_among_the_scored_ones(folders):
+    """The page warns where the fold that predicted was trained on what is scored."""
+    splits = folders / "w" / "preprocessed" / "Dataset001_Heads" / "splits.json"
+    write_json(splits, [{"train": ["p1", "p7", "q"], "validation": ["p2"]}])
+    text = Cells(report(folders / "plain", workspace=folders / "w").read_text()).text
+    assert "predicted was trained on 2 of the 9 cases (marked in the table)" in text
+    assert text.count("trained on\n") == 2  # in the table
+    rows = read_scores(folders / "plain" / "scores.json").cases
+    unseen = np.mean([row.metrics["psnr"] for row in rows if row.case not in ("p1", "p7")])
+    assert f"On the 7 cases that no network was trained on, PSNR is {unseen:.2f} dB [" in text
+    write_json(splits, [{"train": ["q"], "validation": ["p2"]}])
+    text = Cells(report(folders / "plain", workspace=folders / "w").read_text()).text
+    assert "trained on" not in text
+
+
+def test_what_a_better_method_is_worse_in(folders):
+    """The box names other metrics in which the method loses on every case."""
+    for number, name in enumerate(NAMES):  # right on average, but each second slice is too bright
+        made = image(number)
+        made[::2] *= 0.93
+        save(folders / "fine" / f"{name}_0003.nii.gz", made)
+    options = {"workspace": folders / "w", "num_processes": 1}
+    evaluate(folders / "fine", folders / "ref", **options)
+    compare([folders / "fine", folders / "plain"], folders / "out", workspace=folders / "w")
+    text = Cells(report(folders / "out", workspace=folders / "w").read_text()).text
+    assert re.search(
+        r"But plain is worse than fine in \d of the 7 other metrics: RMSE \(\+0\.", text
+    )
+    assert "worse on 9 of 9)" in text
