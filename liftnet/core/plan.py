@@ -51,7 +51,8 @@ class PercentileScale:
 
     def flaw(self) -> str | None:
         """What is impossible in a file that holds this, or None."""
-        right = self.lower < self.upper and self.typical_low < self.typical_high
+        pairs = ((self.lower, self.upper), (self.typical_low, self.typical_high), self.limits)
+        right = all(low < high for low, high in pairs)
         return None if right else "low is not below high"
 
 

@@ -20,6 +20,7 @@ PAPER_QUANTILES = (0.001, 0.999)  # LiFT Sec. 5.2, cWDM bratsloader.py
 BRASYN_QUANTILES = (0.005, 0.995)  # BraSyn challenge, ssim.py
 CWDM_SIDE = 240  # cWDM bratsloader.py: in-plane voxels of a BraTS volume ...
 CWDM_MARGIN = 8  # ... of which it cuts off 8 per side
+SMALLEST_RANGE = float(np.finfo(np.float32).tiny)  # what float32 can still scale to 1
 RANGE_TOLERANCE = 1e-3  # ours: rounding and interpolation of an image in [0, 1]
 
 
@@ -189,7 +190,7 @@ def _own_range(image: np.ndarray, quantiles: tuple[float, float]) -> tuple[float
 
 def _reference_range(image: np.ndarray, quantiles: tuple[float, float]) -> tuple[float, float]:
     low, high = _own_range(image, quantiles)
-    if not high > low:
+    if not high - low > SMALLEST_RANGE:
         raise DatasetError(
             f"The reference is empty: its {100 * quantiles[0]:g} and {100 * quantiles[1]:g} "
             f"percentiles are both {low:g}",
@@ -209,7 +210,7 @@ def _to_range(comparison: Comparison, recipe: Recipe) -> tuple[np.ndarray, str]:
     low, high = _own_range(image, recipe.quantiles)
     percentiles = " and ".join(f"{100 * q:g}" for q in recipe.quantiles)
     # An empty predicted image has no range of its own; it stays empty.
-    scaled = normalize.apply(image, low, high if high > low else low + 1.0)
+    scaled = normalize.apply(image, low, high if high - low > SMALLEST_RANGE else low + 1.0)
     return scaled, f"own {percentiles} percentiles: {low:g} to {high:g}"
 
 

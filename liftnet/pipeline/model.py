@@ -75,10 +75,17 @@ def load_model(
         state = load_checkpoint(path)
         network = stage.build()
         group = "average" if "average" in state.groups else "network"
+        if group not in state.groups:
+            raise CheckpointError(
+                "The checkpoint holds no weights of a network",
+                where=str(path),
+                remedy="Train again (liftnet_train), or import the model again.",
+            )
         load_weights(network, state.groups[group], where=path)
         networks.append(place(network, where).eval())
         for key, tensor in sorted(state.groups[group].items()):
-            digest.update(key.encode() + tensor.numpy().tobytes())
+            raw = tensor.reshape(-1).view(torch.uint8)  # of any type, bfloat16 too
+            digest.update(key.encode() + raw.numpy().tobytes())
     assert plan is not None
     variant = load_task(task).run_name(mapper=True) if mapper else "no_mapper"
     return Model(

@@ -50,6 +50,8 @@ def distribution_section(results: Results) -> Html:
             points = tuple(point for point in points if not math.isnan(point[1]))
             found = table.means[method.name]
             groups.append(charts.Group(method.name, points, found.mean, found.low, found.high))
+        if not all(group.points for group in groups):
+            continue  # every value is unknown
         name = short_name(table.metric)
         title = f"{name}, {table.contrast}" if len(_contrasts(results)) > 1 else name
         digits = digits_of(table.metric, [abs(found.mean) for found in table.means.values()])

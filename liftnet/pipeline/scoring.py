@@ -1,5 +1,6 @@
 """One case of an evaluation: its files found, read on one grid, and given to the task."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,11 +142,25 @@ def score_files(
         try:
             comparison = opened.read(pair, setting)
             task = load_synthesis(setting.task)
-            scores.append(task.score_case(comparison, setting.protocol.name))
+            scores.append(_checked(task.score_case(comparison, setting.protocol.name)))
         except LiftnetError as error:
             where = f"{files.case}, {target_name(pair, setting)}"
             failures.append(ScoreFailure(files.case, _message(error, where)))
     return tuple(scores), tuple(failures)
+
+
+def _checked(score: CaseScore) -> CaseScore:
+    """The score, whose metrics must be numbers.
+
+    Raises:
+        DatasetError: If one is NaN, as a range that float32 cannot scale makes it.
+    """
+    if bad := [name for name, value in score.metrics.items() if math.isnan(value)]:
+        raise DatasetError(
+            f"No number comes out for {', '.join(bad)}",
+            remedy="Check the intensities: their range is too small or too large to be scaled.",
+        )
+    return score
 
 
 def target_name(pair: Pair, setting: Setting) -> str:

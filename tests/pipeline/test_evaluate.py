@@ -277,9 +277,18 @@ def break_other_reference(folders):
     save(folders[1] / "b_0000.nii.gz", head(1)[:, :-1])
 
 
+def break_range(folders):
+    """Intensities so small that no float32 is large enough to scale them to 1."""
+    values = np.linspace(0, 1e-43, int(np.prod(SHAPE))).reshape(SHAPE).astype("f4")
+    for folder in folders[:2]:
+        save(folder / "b_0003.nii.gz", values)
+        (folder / "b_0003.json").unlink(missing_ok=True)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (break_range, "The reference is empty"),
         (break_grid, "lie on different grids: shape (12, 15, 17) and (13, 15, 17)"),
         (break_reference, "The reference is empty"),
         (break_json, "The intensity range is damaged"),

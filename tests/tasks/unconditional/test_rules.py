@@ -285,7 +285,6 @@ def test_edits_bring_along_what_follows():
         ("losses.features=-1", "a loss weight is negative"),
         ('losses={"l1":1}', "losses are l1; expected l1, features, adversarial, drift"),
         ("losses={}", "losses are none; expected l1"),
-        ("channels.t1n.normalization.limits=[1,1]", "low is not below high"),
         ("seed=-1", "seed is negative"),
     ],
 )
@@ -294,6 +293,12 @@ def test_contradictions_are_refused(setting, problem):
     changed = apply_setting(small_plan(), setting)
     with pytest.raises(PlanError, match=f"The plan contradicts itself: .*{problem}"):
         refresh(changed)
+
+
+def test_a_range_without_width_is_refused():
+    """Such a plan cannot even be made."""
+    with pytest.raises(PlanError, match="low is not below high"):
+        apply_setting(small_plan(), "channels.t1n.normalization.limits=[1,1]")
 
 
 def test_losses_that_train_nothing_are_refused():
