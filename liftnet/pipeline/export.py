@@ -10,7 +10,7 @@ from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.files import written_whole
+from liftnet.core.files import remove_drafts, written_whole
 from liftnet.core.jsonable import from_json, read_json, to_json
 from liftnet.core.plan import Plan
 from liftnet.core.workspace import Workspace, find_workspace
@@ -25,6 +25,7 @@ from liftnet.pipeline.export_contents import (
     validation_facts,
 )
 from liftnet.pipeline.failures import explained
+from liftnet.pipeline.lock import hold
 from liftnet.pipeline.model import Model, load_model
 from liftnet.pipeline.model_file import (
     CARD,
@@ -188,18 +189,14 @@ def _write(path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Non
         for name, content in contents.items()
     )
     text = json.dumps(to_json(replace(manifest, files=files)), indent=1) + "\n"
-    with explained("file", str(path)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        explained("file", str(path)),
-        written_whole(path) as temporary,
-        ZipFile(temporary, "w", ZIP_STORED) as archive,
-    ):
-        for name, content in {MANIFEST: text.encode(), **contents}.items():
-            info = ZipInfo(name, EPOCH)
-            info.create_system = 3  # Unix, wherever it is written
-            info.external_attr = (stat.S_IFREG | 0o644) << 16
-            archive.writestr(info, content)
+    with hold(path.parent, "liftnet_export", part=path.name), explained("file", str(path)):
+        remove_drafts(path)
+        with written_whole(path) as temporary, ZipFile(temporary, "w", ZIP_STORED) as archive:
+            for name, content in {MANIFEST: text.encode(), **contents}.items():
+                info = ZipInfo(name, EPOCH)
+                info.create_system = 3  # Unix, wherever it is written
+                info.external_attr = (stat.S_IFREG | 0o644) << 16
+                archive.writestr(info, content)
 
 
 def _report(

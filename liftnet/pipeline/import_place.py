@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from liftnet.core.errors import LiftnetError, PlanError
-from liftnet.core.files import flush_file
+from liftnet.core.files import flush_file, remove_drafts
 from liftnet.core.jsonable import read_json, to_json, write_json
 from liftnet.core.plan import Plan
 from liftnet.core.workspace import Workspace
@@ -43,6 +43,7 @@ def place_model(space: Workspace, plan: Plan, run: Path, *, overwrite: bool) -> 
             for file in sorted(beside.rglob("*")):
                 if file.is_file():
                     flush_file(file)
+            remove_drafts(plan_file)
             write_json(plan_file, plan)
             target.parent.mkdir(parents=True, exist_ok=True)
             if replaced:

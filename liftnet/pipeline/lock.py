@@ -77,6 +77,12 @@ def _take(path: Path) -> int | None:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # another run has removed the empty folder
             continue
+        except PermissionError:  # a lock that somebody else made
+            if not path.exists():
+                raise
+            if not _removed(path):
+                return None
+            continue
         try:
             taken = _lock(descriptor, exclusive=True)
             if taken is None:
@@ -91,10 +97,23 @@ def _take(path: Path) -> int | None:
             return None
 
 
+def _removed(path: Path) -> bool:
+    """Whether nobody held the lock of this file, which is gone then."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        taken = _lock(descriptor, exclusive=True)
+        taken = not _owner_lives(path) if taken is None else taken
+        if taken and _is_same(descriptor, path):
+            path.unlink()
+        return taken
+    finally:
+        os.close(descriptor)
+
+
 def _is_free(path: Path) -> bool:
     """Whether nobody holds the lock of this file; one that nobody holds is left alone."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return True
     try:

@@ -69,8 +69,8 @@ def check_paired(
             f"learning_rates name {', '.join(strangers)}; expected "
             + ", ".join(plan.networks): bool(strangers),
             "nothing is trained: learning_rates are empty": not all(rates),
-            f"through_plane_kernel is {kernel}; expected 0 or an odd number": kernel != 0
-            and kernel % 2 == 0,
+            f"through_plane_kernel is {kernel}; expected 0 or an odd number": kernel < 0
+            or (kernel != 0 and kernel % 2 == 0),
             f"widths {translator.widths} are not all multiples of {GROUP_WIDTH}": not (
                 translator.widths
             )
