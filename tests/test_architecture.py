@@ -21,6 +21,9 @@ FLOOR_OF = {folder: number for number, folders in enumerate(FLOORS) for folder i
 LIGHT = {"core", "cli"}  # import no torch when they are imported themselves
 HEAVY = {"torch", "safetensors", "batchgenerators"}
 FORBIDDEN_IMPORTS = {"torchvision", "pickle", "nibabel"}
+REACHING_OUT = {"urllib", "http", "ftplib", "smtplib", "requests", "aiohttp", "httpx"}
+# Only what a user asks for by name uses the network; parsing an address is in the same file.
+MAY_REACH_OUT = {"pipeline/download.py", "pipeline/import_fetch.py"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}
 MAX_LINES = 350
 MIN_FILES = 60
@@ -75,6 +78,8 @@ def import_problems(tree: ast.AST, place: Path) -> Iterator[tuple[int, str]]:
         first, *rest = target.split(".")
         if first in FORBIDDEN_IMPORTS:
             yield line, f"imports {first}"
+        elif first in REACHING_OUT and place.as_posix() not in MAY_REACH_OUT:
+            yield line, f"imports {first}, which reaches the network"
         elif first == "SimpleITK" and own != "imageio":
             yield line, "imports SimpleITK outside imageio"
         elif first in HEAVY and own in LIGHT and not deep:
@@ -187,6 +192,7 @@ VIOLATIONS = [
     ("tasks/unconditional/a.py", "from liftnet.tasks.translation import b", "imports task transl"),
     ("tasks/x_task/a.py", "from .. import y_task", "imports task y_task"),
     ("pipeline/a.py", "def f():\n    import SimpleITK as sitk", "imports SimpleITK outside"),
+    ("pipeline/a.py", "import urllib.request", "imports urllib, which reaches the network"),
     ("pipeline/a.py", "x = plan.task == 'translation'", "decides by a task's name"),
     ("pipeline/a.py", "x = 'unconditional' != task", "decides by a task's name"),
     ("pipeline/a.py", "x = d.task in ('a', 'b')", "decides by a task's name"),

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import socket
 from importlib import import_module
 from pathlib import Path
 
@@ -25,9 +26,16 @@ def files(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished demo."""
+    """The folder of a finished demo, all of whose steps ran without a network."""
     root = tmp_path_factory.mktemp("demo") / "a folder"
-    demo(root, device="cpu", size=SMALL)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a step tried to reach the network")
+
+    with pytest.MonkeyPatch.context() as offline:
+        offline.setattr(socket.socket, "connect", refuse)
+        offline.setattr(socket, "getaddrinfo", refuse)
+        demo(root, device="cpu", size=SMALL)
     return root
 
 
