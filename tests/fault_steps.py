@@ -171,12 +171,11 @@ def remove(step: Step) -> None:
 
 
 def files_of(step: Step) -> dict[str, Path]:
-    """Every file that a step has made, hidden ones too; no events, no spare copies and parts."""
+    """Every file that a step has made, hidden ones too, but no events and no `.previous`."""
     found = {}
     for folder in step.made:
         for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
-            spare = path.suffix == ".previous" or path.name.startswith("scores.part_")
-            if path.is_file() and path.parent.name != "events" and not spare:
+            if path.is_file() and path.parent.name != "events" and path.suffix != ".previous":
                 found[str(path.relative_to(folder.parent))] = path
     return found
 

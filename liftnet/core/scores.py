@@ -43,6 +43,7 @@ class Origin:
     hardware: str = ""
     seconds: float = 0.0
     date: str = ""  # ISO 8601, UTC
+    inputs: str = ""  # digest of files and setting, where parts were merged
 
 
 NOT_NOTED = Origin()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from liftnet.core.errors import PlanError
 from liftnet.core.jsonable import from_json, read_json, to_json, write_json
-from liftnet.core.scores import CaseScore, ScoreFailure, Scores
+from liftnet.core.scores import CaseScore, ScoreFailure, Scores, read_scores
 from liftnet.pipeline.inputs import part_of
 from liftnet.pipeline.origin import origin_since
 from liftnet.pipeline.outputs import sidecar
@@ -66,6 +66,11 @@ def evaluate_part(whole: Evaluation, num_parts: int, part_id: int, workers: int)
     path = part_file(whole.output, num_parts, part_id)
     _name_other_splits(whole.output, num_parts)
     part = _read(path)
+    if (merged := _merged(whole.output, setting)) is not None:
+        for number in range(num_parts):  # left where the merging part was killed
+            part_file(whole.output, num_parts, number).unlink(missing_ok=True)
+        say(f"Scored and merged already: {whole.output / 'scores.json'}")
+        return merged
     if part is None or part.setting != setting or part.failures:
         rows, failures = score_all(own.files, own.setting, workers)
         part = PartScores(setting, tuple(map(_to_file, rows)), tuple(failures))
@@ -81,7 +86,7 @@ def evaluate_part(whole: Evaluation, num_parts: int, part_id: int, workers: int)
         rows = [_from_file(row) for one in parts for row in one.rows]
         scores = gather(whole, rows, [failure for one in parts for failure in one.failures])
         require_scores(scores)
-        scores = replace(scores, made=origin_since(start))
+        scores = replace(scores, made=replace(origin_since(start), inputs=_digest(setting)))
         write_scores(whole.output, scores, label=f"part_{part_id}_of_{num_parts}")
         for number in reversed(range(num_parts)):  # if killed here: the later ones score anew
             part_file(whole.output, num_parts, number).unlink(missing_ok=True)
@@ -172,6 +177,18 @@ def _read(path: Path) -> PartScores | None:
         return from_json(PartScores, read_json(path), where=path.name)
     except PlanError:
         return None
+
+
+def _merged(folder: Path, setting: dict[str, str]) -> Scores | None:
+    """The scores that parts of this setting were merged into, if nothing is left to be done."""
+    path = folder / "scores.json"
+    if not path.is_file():
+        return None
+    try:
+        scores = read_scores(path)
+    except PlanError:
+        return None
+    return scores if scores.made.inputs == _digest(setting) and not scores.failures else None
 
 
 def _to_file(row: CaseScore) -> PartRow:

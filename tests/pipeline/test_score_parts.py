@@ -1,5 +1,6 @@
 """An evaluation in parts: merged by the last, into the files of one run."""
 
+import os
 import re
 import threading
 from pathlib import Path
@@ -93,6 +94,23 @@ def test_a_part_that_is_there_is_kept_unless_it_failed(folders, capsys, monkeypa
     run(folders, "o", 3, 5)
     after = {path.name: path.stat().st_mtime_ns for path in (folders / "o").iterdir()}
     assert [name for name in before if before[name] != after[name]] == ["scores.part_3_of_5.json"]
+
+
+def test_a_part_whose_merge_is_done_is_not_begun_again(folders, capsys):
+    """After a kill before the merge all parts are given again: the first merges, none is left."""
+    for path in [*(folders / "p").glob("c_*"), *(folders / "p").glob("d_*")]:
+        path.unlink()  # those that fail would be tried again
+    for part in (0, 1):
+        run(folders, "o", part, 2)
+    first = (folders / "o" / "scores.json").read_bytes()
+    capsys.readouterr()
+    run(folders, "o", 1, 2)
+    assert "Scored and merged already" in capsys.readouterr().out
+    assert sorted(written(folders / "o")) == ["scores.csv", "scores.json"]
+    assert (folders / "o" / "scores.json").read_bytes() == first
+    os.utime(folders / "r" / "a_0003.nii.gz", (1, 1))
+    run(folders, "o", 1, 2)
+    assert "to be done: part 0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
