@@ -80,7 +80,7 @@ def read_mha(path: Path) -> tuple[np.ndarray, Geometry, str]:
     name = fields.get("ElementType", "").removeprefix("MET_").removesuffix("_ARRAY")
     if name not in TYPES:
         raise _damaged("ElementType", path)
-    big = any(_true(fields.get(name, "")) for name in NAMES["big"])
+    big = any(_true(fields.get(name, "False"), path) for name in NAMES["big"])
     dtype = np.dtype(TYPES[name]).newbyteorder(">" if big else "<")
     content = _voxels(path, start, fields, geometry, dtype.itemsize)
     with np.errstate(over="ignore", invalid="ignore"):  # inf and NaN are for the checks to report
@@ -96,8 +96,9 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
     place = 0
     while "ElementDataFile" not in fields:
         stop = begin.find(b"\n", place)
-        name, mark, value = begin[place:stop].decode("latin-1").partition("=")
-        if stop < 0 or not mark or name.strip() in fields:
+        line = begin[place:stop].decode("latin-1").replace("\t", " ").rstrip("\r")
+        name, mark, value = line.partition("=")
+        if stop < 0 or not mark or name.strip() in fields or not line.isprintable():
             raise _damaged("a line is not NAME = VALUE, or is there twice", path)
         fields[name.strip()] = value.strip()
         place = stop + 1
@@ -107,7 +108,9 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
             where=str(path),
             remedy="Save header and voxels as one .mha file.",
         )
-    if fields.get("ObjectType", "Image") != "Image" or not _true(fields.get("BinaryData", "True")):
+    if fields.get("ObjectType", "Image") != "Image" or not _true(
+        fields.get("BinaryData", "True"), path
+    ):
         raise _damaged("it is no image, or its voxels are written as text", path)
     return fields, place
 
@@ -117,8 +120,12 @@ def _voxels(
 ) -> bytes:
     """The bytes of all voxels, decompressed."""
     end = math.prod(geometry.shape) * width
-    packed = _true(fields.get("CompressedData", ""))
+    packed = _true(fields.get("CompressedData", "False"), path)
     held = path.stat().st_size - start
+    if packed and (length := fields.get("CompressedDataSize")) is not None:
+        if not re.fullmatch(r"\d{1,18}", length, re.ASCII):
+            raise _damaged("CompressedDataSize", path)
+        held = min(held, int(length))
     if end > held * (MAX_DEFLATE_RATIO if packed else 1):  # refused before memory is taken for it
         raise too_short(geometry.shape, end, path)
     with path.open("rb") as file:
@@ -156,9 +163,10 @@ def _numbers(text: str, path: Path) -> list[float]:
         raise _damaged(f"'{text[:40]}' are no numbers", path) from None
 
 
-def _true(text: str) -> bool:
-    """As MetaIO reads it."""
-    return text[:1] in ("T", "t", "1")
+def _true(text: str, path: Path) -> bool:
+    if text.lower() not in ("true", "t", "1", "false", "f", "0"):
+        raise _damaged(f"'{text[:40]}' is neither True nor False", path)
+    return text.lower() in ("true", "t", "1")
 
 
 def _damaged(what: str, path: Path) -> DatasetError:

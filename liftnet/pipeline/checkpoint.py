@@ -25,6 +25,7 @@ __all__ = [
     "load_checkpoint",
     "load_weights",
     "save_checkpoint",
+    "tensor_bytes",
 ]
 
 FORMAT_VERSION = 1
@@ -148,6 +149,11 @@ def _read(path: Path) -> Checkpoint:
         if _checksum(tensors) != expected:
             raise SafetensorError("its checksum differs")
     return Checkpoint(groups, facts)
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """The bytes of a tensor of any type, bfloat16 too, which numpy does not have."""
+    return tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def load_weights(network: torch.nn.Module, tensors: dict[str, Tensor], *, where: Path) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.plan import Plan
 from liftnet.ops.precision import place
-from liftnet.pipeline.checkpoint import load_checkpoint, load_weights
+from liftnet.pipeline.checkpoint import load_checkpoint, load_weights, tensor_bytes
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.plausibility import Known, load_known
 from liftnet.pipeline.runs import BEST, LATEST, find_device, fold_folder, plan_digest
@@ -84,8 +84,7 @@ def load_model(
         load_weights(network, state.groups[group], where=path)
         networks.append(place(network, where).eval())
         for key, tensor in sorted(state.groups[group].items()):
-            raw = tensor.reshape(-1).view(torch.uint8)  # of any type, bfloat16 too
-            digest.update(key.encode() + raw.numpy().tobytes())
+            digest.update(key.encode() + tensor_bytes(tensor))
     assert plan is not None
     variant = load_task(task).run_name(mapper=True) if mapper else "no_mapper"
     return Model(

@@ -12,10 +12,10 @@ from zipfile import is_zipfile
 from torch import Tensor
 
 from liftnet.core.errors import CheckpointError, PlanError
-from liftnet.core.jsonable import read_versioned, write_json
+from liftnet.core.jsonable import read_versioned, to_json, write_json
 from liftnet.core.plan import Plan
 from liftnet.ops.processes import is_first
-from liftnet.pipeline.checkpoint import has_checkpoint, load_checkpoint
+from liftnet.pipeline.checkpoint import has_checkpoint, load_checkpoint, tensor_bytes
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.pretrained_match import TensorMatch, differences, fit, match_tensors
 from liftnet.pipeline.progress import say
@@ -28,6 +28,7 @@ __all__ = [
     "Fitting",
     "Pretrained",
     "begin_from",
+    "how_to_fit",
     "pretrained_origins",
     "read_pretrained",
     "submodule",
@@ -35,6 +36,10 @@ __all__ = [
 
 PRETRAINED = "pretrained.json"
 PRETRAINED_VERSION = 1
+NAMES = (
+    "Name a checkpoint (.safetensors), the folder of a trained fold, or a zip of liftnet_export."
+)
+SIZES = ("widths", "hidden_size", "num_layers", "convolutions_per_stage")  # that tensors have
 Fitting = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]  # a network's tensors -> those to put
 SHOWN_NAMES = 6  # ours: the others are in pretrained.json
 
@@ -61,14 +66,14 @@ def read_pretrained(path: Path, fold: str) -> Pretrained:
     if path.is_dir():
         return _from_checkpoint(_last_checkpoint(path), path.name)
     if not path.is_file():
-        raise CheckpointError(
-            "There is no such file of weights",
-            where=str(path),
-            remedy="Name a checkpoint (.safetensors), the folder of a trained fold, or a zip of "
-            "liftnet_export.",
-        )
+        remedy = NAMES
+        if path.parts[:1] in (("http:",), ("https:",)):
+            remedy = "Bring it here with liftnet_import first, or fetch the zip and name the file."
+        raise CheckpointError("There is no such file of weights", where=str(path), remedy=remedy)
     if path.suffix == ".zip" or is_zipfile(path):
         return _from_zip(path, fold)
+    if path.suffix != ".safetensors":
+        raise CheckpointError("The file holds no weights of liftnet", where=str(path), remedy=NAMES)
     return _from_checkpoint(path, path.name)
 
 
@@ -124,7 +129,7 @@ def weights_digest(tensors: dict[str, Tensor]) -> str:
     """A digest of names and values."""
     digest = hashlib.sha256()
     for key, tensor in sorted(tensors.items()):
-        digest.update(key.encode() + tensor.numpy().tobytes())
+        digest.update(key.encode() + tensor_bytes(tensor))
     return digest.hexdigest()[:16]
 
 
@@ -172,6 +177,24 @@ def begin_from(
     return partial(_fitted, pretrained, plan)
 
 
+def how_to_fit(plan: Plan, other: Plan) -> str:
+    """What makes a plan whose networks have the sizes of the other's."""
+    if plan.task != other.task:
+        return f"Take weights of the task {plan.task}."
+    sizes = [
+        f"networks.{name}.{size}={to_json(getattr(spec, size))}".replace(" ", "")
+        for name, spec in other.networks.items()
+        for size in SIZES
+        if name in plan.networks
+        and hasattr(spec, size)
+        and getattr(spec, size) != getattr(plan.networks[name], size, None)
+    ]
+    if not sizes:
+        return "Take weights of the same kind of network."
+    settings = " ".join(f"'{size}'" for size in sizes)
+    return f"Make a plan with the sizes of these weights: liftnet_plan -p NAME --set {settings}"
+
+
 def _examine(
     pretrained: Pretrained, plan: Plan, stages: Sequence[Stage[Any]], folder: Path
 ) -> None:
@@ -191,10 +214,9 @@ def _examine(
     if not any(match.taken for match in every):
         raise CheckpointError(
             f"Nothing of {pretrained.name} fits this plan",
-            where=f"task {pretrained.plan.task}, plan '{pretrained.plan.name}' of "
+            where=f"the file's plan: task {pretrained.plan.task}, '{pretrained.plan.name}' of "
             f"{pretrained.plan.dataset}",
-            remedy="Take weights of the same kind of network: widths must be equal, such as with "
-            "liftnet_plan --set networks.translator.widths=...",
+            remedy=how_to_fit(plan, pretrained.plan),
         )
     notes = differences(plan, pretrained.plan)
     if pretrained.plan.dataset == plan.dataset and pretrained.fold != folder.name:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.plan import Schedule
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.data.store import Store
 from liftnet.networks.blocks import set_recompute
@@ -220,8 +221,7 @@ def train_stage(
         recent=[],
     )
     log = load_run(run, folder, device)
-    if run.step >= schedule.num_steps:
-        say(f"Already trained: {folder}")
+    if _is_trained(run, schedule, folder):
         return run.average
     set_recompute(network, recompute)
     if compiled and (problem := compile_blocks(network)) is not None:
@@ -285,6 +285,16 @@ def train_stage(
     best = f"best validation {run.best:.4g} at step {run.best_step}"
     say(f"Trained {run.step} steps, {best}: {folder}")
     return run.average
+
+
+def _is_trained(run: Run, schedule: Schedule, folder: Path) -> bool:
+    """Whether a run has all its steps; says so, or where it goes on."""
+    if run.step >= schedule.num_steps:
+        say(f"Already trained: {folder}")
+        return True
+    if run.step:
+        say(f"Continues at step {run.step} of {schedule.num_steps}: {folder}")
+    return False
 
 
 def _mix(seed: int, step: int) -> int:

@@ -63,6 +63,9 @@ def check_paired(
             f"{', '.join(sorted(unknown))} are not channels": bool(unknown),
             f"the normalization of {', '.join(empty_ranges)} has a range whose low is not "
             "below high": bool(empty_ranges),
+            "a target or a source is named twice": any(
+                len(set(names)) < len(names) for names in (plan.targets, plan.sources)
+            ),
             "there is no target": not plan.targets,
             "there is no source": not plan.sources,
             f"{', '.join(small)} must be 1 or more": bool(small),

@@ -154,6 +154,25 @@ def test_voxels_in_another_file(tmp_path, ending, old, new):
         read_image(path)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"CompressedDataSize = ", b"CompressedDataSize = -0 ", "CompressedDataSize"),
+        (b"BinaryDataByteOrderMSB = False", b"BinaryDataByteOrderMSB = 2", "neither True nor"),
+        (b"Offset = ", b"Offset\0= ", "a line is not NAME = VALUE"),
+    ],
+)
+def test_mha_fields_are_taken_by_the_letter(tmp_path, old, new, message):
+    """What MetaIO would guess, each in its own way, is refused."""
+    path = tmp_path / "x.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(VALUES), str(path), useCompression=True)
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(DatasetError, match=message):
+        read_image(path)
+
+
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("dtype", ["int8", "uint16", "int32", "int64", "float64"])

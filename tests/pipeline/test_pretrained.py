@@ -17,8 +17,13 @@ from liftnet.core.plan import MixerSpec, Plan, ResidualSpec, TranslatorSpec
 from liftnet.networks.residual_translator import ResidualTranslator
 from liftnet.pipeline.checkpoint import load_checkpoint, save_checkpoint
 from liftnet.pipeline.export import export
-from liftnet.pipeline.plan import read_plan
-from liftnet.pipeline.pretrained import begin_from, pretrained_origins, read_pretrained
+from liftnet.pipeline.plan import apply_setting, read_plan
+from liftnet.pipeline.pretrained import (
+    begin_from,
+    how_to_fit,
+    pretrained_origins,
+    read_pretrained,
+)
 from liftnet.pipeline.pretrained_match import differences, fit, match_tensors
 from liftnet.pipeline.runs import BEST, LATEST
 from liftnet.pipeline.train import train
@@ -285,14 +290,29 @@ def test_another_kind_of_network_is_refused(workspace, tmp_path):
     assert not (run / "pretrained.json").exists() and not (run / STAGE).exists()
 
 
+def test_other_widths_are_named(trained):
+    """The way out is the sizes that the weights have, as liftnet_plan takes them."""
+    plan = read_plan(trained / "plan.json")
+    translator = plan.networks["translator"]
+    wider = replace(translator, widths=tuple(2 * w for w in translator.widths))
+    text = how_to_fit(replace(plan, networks={**plan.networks, "translator": wider}), plan)
+    widths = str(list(translator.widths)).replace(" ", "")
+    assert text.endswith(f"liftnet_plan -p NAME --set 'networks.translator.widths={widths}'")
+    assert apply_setting(plan, f"networks.translator.widths={widths}").networks == plan.networks
+
+
 def test_files_that_are_none(tmp_path, trained):
     """A missing file, a folder without a fold and a checkpoint without its plan are refused."""
     for path, message in (
         (tmp_path / "absent.zip", "There is no such file of weights"),
         (tmp_path, "The folder holds no trained fold"),
+        (trained / "plan.json", "The file holds no weights of liftnet"),
     ):
         with pytest.raises(CheckpointError, match=message):
             read_pretrained(path, "fold_0")
+    with pytest.raises(CheckpointError) as caught:
+        read_pretrained(Path("https://example.org/model.zip"), "fold_0")
+    assert "liftnet_import" in caught.value.remedy
     alone = tmp_path / "deep" / "er" / BEST
     alone.parent.mkdir(parents=True)
     shutil.copy(trained / STAGE / BEST, alone)

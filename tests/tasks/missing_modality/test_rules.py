@@ -184,6 +184,7 @@ def test_every_reason_names_a_setting():
         ("networks.translator.condition_size=2", "a code of 2, the plan has 4"),
         ("networks.translator.widths=[12,24]", "not all multiples of 8"),
         ("networks.mixer.through_plane_kernel=2", "expected 0 or an odd number"),
+        ('targets=["t1c","t1c"]', "a target or a source is named twice"),
         ("networks.mixer.through_plane_kernel=-3", "expected 0 or an odd number"),
         ("source_dropout=1.5", "source_dropout is not a probability"),
         ("losses.l1=-1", "a loss weight is negative"),
