@@ -57,7 +57,7 @@ def doctor(
     disks = [("disk of workspace", root), ("disk for temporary files", _temporary())]
     parts: dict[str, Iterator[Finding]] = {
         "programs": check_programs(),
-        "device": check_device(),
+        "device": check_device(device),
         "memory": check_memory(),
         "processors": check_processors(),
         **{area: check_disk(area, folder) for area, folder in disks},

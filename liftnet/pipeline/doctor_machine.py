@@ -12,10 +12,12 @@ from pathlib import Path
 from liftnet.pipeline.doctor_programs import Finding, Level
 
 __all__ = [
+    "ELSEWHERE",
     "check_device",
     "check_disk",
     "check_memory",
     "check_processors",
+    "try_folder",
 ]
 
 GIB = 2**30
@@ -23,11 +25,12 @@ LEAST_FREE_GIB = 1.0  # ours: the two checkpoints of a large network
 ENOUGH_FREE_GIB = 10.0  # ours: a preprocessed dataset of some hundred heads
 LEAST_MEMORY_GIB = 2.0  # ours: torch with its libraries, and one volume
 ENOUGH_MEMORY_GIB = 4.0
+ELSEWHERE = "Choose another folder, or ask for the right to write there."
 NVIDIA_SECONDS = 5  # ours: the driver answers in one, if it does
 
 
-def check_device() -> Iterator[Finding]:
-    """What torch computes on, and whether it overlooks a GPU."""
+def check_device(wanted: str | None = None) -> Iterator[Finding]:
+    """What torch computes on, whether it is what is wanted, and whether it overlooks a GPU."""
     driver = _nvidia_driver()
     try:
         import torch
@@ -35,6 +38,9 @@ def check_device() -> Iterator[Finding]:
         yield Finding("device", "problem", f"unknown without torch ({type(error).__name__})",
                       "Install torch.")  # fmt: skip
         return
+    if wanted is not None and not _has_device(wanted):
+        yield Finding("device", "problem", f"there is no device '{wanted}' that torch sees",
+                      "Leave -device out, or name one that is there.")  # fmt: skip
     if not torch.cuda.is_available():
         yield _without_cuda(torch.version.cuda, driver)
         if torch.backends.mps.is_available():
@@ -60,6 +66,19 @@ def check_device() -> Iterator[Finding]:
             yield Finding("device", "warning", text, "Another process uses it: see nvidia-smi.")
         else:
             yield Finding("device", "ok", text)
+
+
+def _has_device(name: str) -> bool:
+    """Whether torch sees a device of this name."""
+    import torch
+
+    from liftnet.ops.precision import pick_device
+
+    try:
+        device = pick_device(name)
+    except (ValueError, RuntimeError):  # not there; no name of a device
+        return False
+    return device.type != "cuda" or (device.index or 0) < torch.cuda.device_count()
 
 
 def _without_cuda(built_for: str | None, driver: str | None) -> Finding:
@@ -179,11 +198,9 @@ def check_disk(area: str, folder: Path) -> Iterator[Finding]:
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free / GIB
     text = f"{free:.1f} GiB free at {there}"
-    try:
-        lock = _try_files(there)
-    except OSError as error:
-        yield Finding(area, "problem", f"cannot write at {there}: {error.strerror or error}",
-                      "Choose another folder, or ask for the right to write there.")  # fmt: skip
+    why, lock = try_folder(there)
+    if why:
+        yield Finding(area, "problem", why, ELSEWHERE)
         return
     if free < ENOUGH_FREE_GIB:
         level: Level = "problem" if free < LEAST_FREE_GIB else "warning"
@@ -193,6 +210,20 @@ def check_disk(area: str, folder: Path) -> Iterator[Finding]:
                       "Start no two runs on one folder there.")  # fmt: skip
     else:
         yield Finding(area, "ok", f"{text}; writing, renaming and locking work")
+
+
+def try_folder(folder: Path) -> tuple[str, bool]:
+    """Why nothing can be written ("" if it can), and whether files can be locked.
+
+    A folder that is not there yet is looked for above.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        return f"{there}: this is a file, not a folder", False
+    try:
+        return "", _try_files(there)
+    except OSError as error:
+        return f"cannot write at {there}: {error.strerror or error}", False
 
 
 def _try_files(folder: Path) -> bool:

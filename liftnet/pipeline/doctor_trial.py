@@ -30,8 +30,8 @@ def self_test(device: str | None) -> Iterator[Finding]:
     except ImportError as error:
         yield Finding("self-test", "problem", f"not done: {error}", "Install what is missing.")
         return
-    except ValueError as error:
-        yield Finding("self-test", "problem", str(error), "Leave -device out.")
+    except (ValueError, RuntimeError) as error:  # the second: no number of a device
+        yield Finding("self-test", "problem", str(error)[:160], "Leave -device out.")
         return
     for name, test in (("training", _train), ("product", _multiply)):
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.workspace import Workspace, find_workspace
+from liftnet.pipeline.doctor_machine import ELSEWHERE, try_folder
 from liftnet.pipeline.doctor_programs import Finding
 
 __all__ = ["check_workspace"]
@@ -18,9 +19,15 @@ def check_workspace(workspace: Path | str | None) -> Iterator[Finding]:
     """Which workspace it is and why, and every dataset in it."""
     space = find_workspace(workspace)
     which = space.describe().removeprefix("workspace ")
-    yield Finding("workspace", "ok", f"{which}, {_reason(workspace)}")
+    text = f"{which}, {_reason(workspace)}"
+    tried = [try_folder(part)[0] for part in (space.raw, space.preprocessed, space.results)]
+    wrong = "; ".join(dict.fromkeys(why for why in tried if why))
+    if wrong:
+        yield Finding("workspace", "problem", f"{text}; {wrong}", ELSEWHERE)
+    else:
+        yield Finding("workspace", "ok", text)
     names = _dataset_names(space)
-    if not names:
+    if not names and not wrong:
         yield Finding("workspace", "ok", "it holds no dataset yet: liftnet_demo or liftnet_convert "
                       "makes one")  # fmt: skip
     for name in names:
@@ -85,21 +92,32 @@ def _count_raw(folder: Path) -> int:
 def _unfinished(folder: Path) -> str:
     """What the folder of a fold lacks, in words; "" if it is trained.
 
+    It is trained when the last stage has all its steps, or when it was imported: then it has
+    weights and no state of training.
+
     Raises:
         LiftnetError: If its plan cannot be read.
         ImportError: Without torch.
     """
-    from liftnet.pipeline.checkpoint import finished_steps
+    from liftnet.pipeline.checkpoint import finished_steps, has_checkpoint
+    from liftnet.pipeline.model_file import IMPORTED
     from liftnet.pipeline.plan import read_plan
     from liftnet.pipeline.runs import BEST, LATEST
     from liftnet.tasks import load_task
 
     plan = read_plan(folder / "plan.json")
-    for stage in load_task(plan.task).stages(plan, mapper=folder.parent.name != "no_mapper"):
-        steps = finished_steps(folder / stage.name / LATEST)
-        imported = not (folder / stage.name / LATEST).exists()
-        if imported and any((folder / s / BEST).is_file() for s in plan.stages):
-            continue  # an imported fold has the best weights and no state
+    stages = load_task(plan.task).stages(plan, mapper=folder.parent.name != "no_mapper")
+    last = folder / stages[-1].name
+    imported = (folder.parents[1] / IMPORTED).is_dir() and not has_checkpoint(last / LATEST)
+    if imported and has_checkpoint(last / BEST):
+        return ""
+    lacking = []
+    for stage in stages:
+        latest = folder / stage.name / LATEST
+        previous = latest.with_name(f"{latest.name}.previous")
+        steps = finished_steps(latest) or finished_steps(previous)
         if steps < stage.schedule.num_steps:
-            return f"{stage.name}, {steps} of {stage.schedule.num_steps} steps"
-    return ""
+            lacking.append(f"{stage.name}, {steps} of {stage.schedule.num_steps} steps")
+        elif stage is stages[-1]:
+            return ""
+    return lacking[0]

@@ -21,9 +21,10 @@ from liftnet.pipeline.export_contents import (
     find_scores,
     model_files,
     portable_plan,
-    refuse_leaks,
     validation_facts,
 )
+from liftnet.pipeline.export_leaks import refuse_leaks, refuse_texts
+from liftnet.pipeline.export_training import training_by_fold, training_sentence
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.lock import hold
 from liftnet.pipeline.model import Model, load_model
@@ -88,7 +89,8 @@ def export(
         The zip.
 
     Raises:
-        LiftnetError: If nothing is trained, the file is there, or a name would leave.
+        LiftnetError: If nothing is trained, the file is there, or a name would leave, in `data`,
+            `licence` or `intended_use` too.
     """
     path = Path(output_file).absolute()
     _check_output(path, overwrite)
@@ -109,12 +111,23 @@ def export(
     plan = portable_plan(model.plan)
     stage = load_task(plan.task).stages(plan, mapper=mapper)[-1].name
     file = {"best": BEST, "latest": LATEST}[checkpoint]
-    facts = [validation_facts(folder / stage / file) for folder in model.folders]
+    names = [folder.name.removeprefix("fold_") for folder in model.folders]
+    training = training_by_fold(space, name, plan_name, names, imported=before is not None)
+    facts = [
+        validation_facts(folder / stage / file, len(cases))
+        for folder, cases in zip(model.folders, training, strict=True)
+    ]
     measured = None if scores is None else find_scores(Path(scores), plan)
     contents = model_files(model, plan, facts, _fingerprint(space, name, run), measured)
     private = [space.fingerprint_file(name), space.splits_file(name)]
     folders = [space.raw.parent, space.raw, space.results, Path.home()]
-    refuse_leaks(contents, case_names(model.plan, model.folders, private), folders)
+    cases = case_names(model.plan, model.folders, private)
+    refuse_leaks(contents, cases, folders)
+    refuse_texts(
+        {f"--{option}": text for option, text in texts.items()},
+        cases.union(*training, () if measured is None else measured.cases),
+        folders,
+    )
     manifest = Manifest(
         version=MODEL_FILE_VERSION,
         liftnet=__version__,
@@ -122,15 +135,18 @@ def export(
         dataset=plan.dataset,
         plan=plan.name,
         mapper=mapper,
-        folds=tuple(folder.name.removeprefix("fold_") for folder in model.folders),
+        folds=tuple(names),
         model=model.digest,
         files=(),
         **texts,
     )
-    card = model_card(manifest, plan, model.networks[0], facts, measured, contents)
+    seen = training_sentence(measured, training, model.digest)
+    card = model_card(manifest, plan, model.networks[0], facts, measured, seen, contents)
     contents = {CARD: card.encode(), **contents}
     _write(path, manifest, contents)
     _report(path, contents, model, measured)
+    if seen is not None:
+        say(f"scores: {seen}")
     return path
 
 

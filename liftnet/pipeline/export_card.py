@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from liftnet.core.jsonable import from_json
-from liftnet.core.plan import ClipAndScale, Plan
+from liftnet.core.plan import ClipAndScale, MapperSpec, MixerSpec, Plan
 from liftnet.core.scores import AVERAGE, CohortScores, MetricSummary
 from liftnet.metrics.meaning import cohort_name, explain, explain_cohort, short_name
-from liftnet.pipeline.export_contents import Measured
+from liftnet.pipeline.export_contents import TRAINING_CASES, Measured
 from liftnet.pipeline.model_file import FINGERPRINT, PLAUSIBILITY, DatasetStatistics, Manifest
 from liftnet.tasks import load_task
 from liftnet.tasks.base import SynthesisTask
@@ -34,6 +34,8 @@ NOT_FOR = (
     "Passing synthetic images off as acquired ones.",
     "Finding out who was in the training data.",
 )
+FEW_CASES = 10  # ours: below, one case moves a mean by more than a tenth of its distance
+SIZES = ("widths", "hidden_size", "latent_size", "code_size")  # of a network, as the plan says
 GENERATED_NOT_FOR = (
     "Diagnosis, or any statement about a patient.",
     "Statistics of a population: a generator varies less than people do, and its errors are not "
@@ -50,6 +52,7 @@ def model_card(
     network: nn.Module,
     facts: Sequence[Mapping[str, Any]],
     measured: Measured | None,
+    seen: str | None,
     contents: Mapping[str, bytes],
 ) -> str:
     """The model card as Markdown.
@@ -60,6 +63,7 @@ def model_card(
         network: of one fold.
         facts: of each fold's checkpoint.
         measured: scores that were measured elsewhere.
+        seen: whether training cases were scored, in words.
         contents: of the other files of the zip.
     """
     sections = {
@@ -69,7 +73,7 @@ def model_card(
         "Licence": [_stated(manifest.licence) or NOT_STATED],
         "Intended use": [_stated(manifest.intended_use) or RESEARCH],
         "What it must not be used for": [f"- {x}" for x in _not_for(plan)],
-        "Scores": _scores(manifest, measured, facts),
+        "Scores": _scores(manifest, measured, seen, facts),
         "Training": _training(manifest, plan, network, facts),
         "What is in the file, and what is not": _files(contents),
     }
@@ -86,7 +90,8 @@ def _stated(text: str) -> str:
 
 def _purpose(manifest: Manifest, plan: Plan) -> Iterator[str]:
     task = load_task(plan.task)
-    yield f"Task `{plan.task}`: {task.summary}."
+    summary = task.summary.partition(" (")[0]  # the stages are those of the plan: see Training
+    yield f"Task `{plan.task}`: {summary}."
     yield ""
     if plan.sources:
         some = "any of " if len(plan.sources) > 1 else ""
@@ -114,6 +119,10 @@ def _use(manifest: Manifest, plan: Plan) -> Iterator[str]:
     yield "liftnet_import -i model.zip"
     yield f"liftnet_predict -d {number} -p {manifest.plan}{variant} {source} -o predicted"
     yield "```"
+    yield ""
+    yield (
+        "`-d` and `-p` are those of the export; if you gave `liftnet_import` others, give those."
+    )
     if not synthesis:
         return
     yield ""
@@ -129,7 +138,8 @@ def _use(manifest: Manifest, plan: Plan) -> Iterator[str]:
     yield ""
     yield (
         f"Slices are {plan.grid.slice_axis}; the grid in training was {_spacing(plan)} mm (slices, "
-        f"rows, columns). Prediction needs about {plan.memory.prediction_gib:.1g} GiB of memory."
+        f"rows, columns). Prediction needs about {plan.memory.prediction_gib:.1g} GiB of memory, "
+        "beside the program itself."
     )
     for name in plan.targets:
         rule = plan.channel(name).normalization
@@ -169,7 +179,10 @@ def _not_for(plan: Plan) -> tuple[str, ...]:
 
 
 def _scores(
-    manifest: Manifest, measured: Measured | None, facts: Sequence[Mapping[str, Any]]
+    manifest: Manifest,
+    measured: Measured | None,
+    seen: str | None,
+    facts: Sequence[Mapping[str, Any]],
 ) -> Iterator[str]:
     validated = any("score" in fact for fact in facts)
     if measured is None:
@@ -190,6 +203,9 @@ def _scores(
         )
     else:
         yield "It is not known which weights made the images that were scored."
+    if seen is not None:
+        yield ""
+        yield f"**{seen}**"
     protocol = measured.scores.protocol
     yield ""
     yield f"Convention `{protocol.name}`: {protocol.description}"
@@ -210,10 +226,13 @@ def _table(
     yield "| metric | " + " | ".join(f"{_heading(c)}, n = {counts[c]}" for c in contrasts) + " |"
     yield "|---" * (len(contrasts) + 1) + "|"
     for metric in metrics:
-        cells = [_cell(summary[name].get(metric)) for name in contrasts]
+        cells = [_cell(summary[name].get(metric), counts[name]) for name in contrasts]
         yield f"| {short_name(metric)} | " + " | ".join(cells) + " |"
     yield ""
-    yield "Mean over cases (95 % bootstrap interval; none for a single case)."
+    yield "Mean over n cases (95 % bootstrap interval; none for a single case)."
+    few = [f"{_heading(name)} n = {count}" for name, count in counts.items() if count < FEW_CASES]
+    if few:
+        yield f"Few cases: see the intervals ({', '.join(few)})."
     yield ""
     unit = "HU" if any("HU" in name for name in units) else ""
     for metric in metrics:
@@ -224,14 +243,16 @@ def _heading(contrast: str) -> str:
     return "mean of a case's contrasts" if contrast == AVERAGE else contrast
 
 
-def _cell(found: MetricSummary | None) -> str:
+def _cell(found: MetricSummary | None, count: int) -> str:
+    """A mean and its interval; and of how many cases, if the column has more."""
     if found is None:
         return "-"
+    fewer = "" if found.n == count else f", n = {found.n}"
     if not math.isfinite(found.mean):
-        return "infinite"
+        return f"infinite{fewer}"
     if found.n < 2:
-        return f"{found.mean:.4g}"
-    return f"{found.mean:.4g} ({found.low:.4g} to {found.high:.4g})"
+        return f"{found.mean:.4g}{fewer}"
+    return f"{found.mean:.4g} ({found.low:.4g} to {found.high:.4g}){fewer}"
 
 
 def _cohort_table(scores: CohortScores) -> Iterator[str]:
@@ -240,12 +261,16 @@ def _cohort_table(scores: CohortScores) -> Iterator[str]:
         f"{scores.num_real} real ones."
     )
     yield ""
-    yield "| features | metric | generated | real | good |"
+    sizes = scores.num_generated, scores.num_real
+    yield f"| features | metric | generated, n = {sizes[0]} | real, n = {sizes[1]} | good |"
     yield "|---|---|---|---|---|"
     for row in scores.rows:
         values = ["-" if v is None else f"{v:.4g}" for v in (row.generated, row.real)]
         yield f"| {row.group} | {cohort_name(row.metric)} | {' | '.join(values)} | {row.good} |"
     yield ""
+    if min(sizes) < FEW_CASES:
+        yield "Few volumes: these numbers have no intervals, and other volumes give others."
+        yield ""
     for metric in dict.fromkeys(row.metric for row in scores.rows):
         yield f"- {cohort_name(metric)}: {explain_cohort(metric)}"
     for text in (*scores.notes, *scores.warnings):
@@ -258,6 +283,9 @@ def _training(
     count = sum(p.numel() for p in network.parameters())
     yield f"- variant: {load_task(plan.task).run_name(mapper=manifest.mapper)}, {plan.task}"
     yield f"- parameters: {count:,} per fold"
+    sizes = list(_sizes(plan, mapper=manifest.mapper))
+    if sizes:
+        yield f"- sizes, for `liftnet_plan --set`: `{' '.join(sizes)}`"
     for name, schedule in plan.stages.items():
         yield (
             f"- stage {name}: {schedule.num_steps:,} steps of {schedule.volumes_per_step} "
@@ -268,14 +296,27 @@ def _training(
     yield f"- digest of the weights: `{manifest.model}`, in the JSON beside every image they make"
     yield f"- written by liftnet {manifest.liftnet}, torch {torch.__version__.split('+')[0]}"
     yield ""
-    yield "| fold | checkpoint of step | validation during training |"
-    yield "|---|---|---|"
+    yield "| fold | training cases | checkpoint of step | validation during training |"
+    yield "|---|---|---|---|"
     for fold, fact in zip(manifest.folds, facts, strict=True):
         details = ", ".join(f"{k} {v:.4g}" for k, v in fact.get("details", {}).items())
         metric = f"{fact.get('metric', '')}: " if fact.get("metric") else ""
-        yield f"| {fold} | {fact['step']:,} | {metric}{details or '-'} |"
+        cases = fact.get(TRAINING_CASES, "not known")
+        yield f"| {fold} | {cases} | {fact['step']:,} | {metric}{details or '-'} |"
     yield ""
     yield "Every decision and its reason is in `plan.json`."
+
+
+def _sizes(plan: Plan, *, mapper: bool) -> Iterator[str]:
+    """The widths and such of each network, as settings of a plan."""
+    for name, spec in plan.networks.items():
+        if not mapper and isinstance(spec, MixerSpec | MapperSpec):
+            continue
+        for key in SIZES:
+            value = getattr(spec, key, None)
+            if value is not None:
+                text = f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else value
+                yield f"networks.{name}.{key}={text}"
 
 
 def _files(contents: Mapping[str, bytes]) -> Iterator[str]:

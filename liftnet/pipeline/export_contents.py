@@ -34,25 +34,26 @@ from liftnet.pipeline.plausibility import TrainingNumbers
 from liftnet.pipeline.runs import plan_digest
 
 __all__ = [
+    "TRAINING_CASES",
     "Measured",
     "case_names",
     "find_scores",
     "model_files",
     "portable_plan",
-    "refuse_leaks",
     "validation_facts",
 ]
 
-LEAST_NAME = 4  # ours: shorter case names are found in every number
+TRAINING_CASES = "training_cases"  # their number, among the facts beside the weights
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Scores that were measured elsewhere, without their cases."""
+    """Scores that were measured elsewhere; in `scores` are no cases."""
 
     scores: Scores | CohortScores
     units: tuple[str, ...]  # of the rows
     models: tuple[str, ...]  # digests of the weights that made the images, as far as known
+    cases: tuple[str, ...]  # their names, which stay here
 
 
 def portable_plan(plan: Plan) -> Plan:
@@ -105,13 +106,21 @@ def model_files(
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
-def validation_facts(path: Path) -> dict[str, Any]:
-    """Of a checkpoint: its step, and its score on validation cases if it was kept for that."""
+def validation_facts(path: Path, training: int) -> dict[str, Any]:
+    """Of a checkpoint: its step, and its score on validation cases if it was kept for that.
+
+    Args:
+        path: the checkpoint.
+        training: on how many cases it was trained; 0 takes what came with an imported one.
+    """
     facts = load_checkpoint(path).facts
     log = path.with_name("log.jsonl")
     rows = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
     named = [re.search(r'"validation_(\w+)": ', row) for row in rows]
     kept: dict[str, Any] = {"step": int(facts["step"])}
+    known = training or int(facts.get(TRAINING_CASES, 0))
+    if known:
+        kept[TRAINING_CASES] = known
     if "score" in facts:
         kept["score"] = float(facts["score"])
         kept["details"] = {str(k): float(v) for k, v in facts.get("details", {}).items()}
@@ -156,7 +165,7 @@ def find_scores(folder: Path, plan: Plan) -> Measured:
             warnings=tuple(text for text in found.warnings if "/" not in text),
             made=NOT_NOTED,
         )
-        return Measured(bare, (), models)
+        return Measured(bare, (), models, ())
     models = _makers(Path(found.predicted_folder)) or _makers(path.parent)
     units = tuple(sorted({row.notes.get("unit", "") for row in found.cases}))
     bare_scores = replace(
@@ -169,7 +178,8 @@ def find_scores(folder: Path, plan: Plan) -> Measured:
         failures=(),
         made=NOT_NOTED,
     )
-    return Measured(bare_scores, units, models)
+    cases = tuple(sorted({row.case for row in found.cases}))
+    return Measured(bare_scores, units, models, cases)
 
 
 def case_names(plan: Plan, folders: Sequence[Path], files: Sequence[Path]) -> set[str]:
@@ -183,35 +193,6 @@ def case_names(plan: Plan, folders: Sequence[Path], files: Sequence[Path]) -> se
             elif isinstance(found, list):
                 names |= {c for fold in found for group in fold.values() for c in group}
     return names
-
-
-def refuse_leaks(contents: Mapping[str, bytes], names: set[str], folders: Sequence[Path]) -> None:
-    """Refuse to let the name of a case or of one of these folders out.
-
-    Names that are short, or words as any, are not searched for.
-
-    Raises:
-        LiftnetError: Naming the file that holds it.
-    """
-    words = []
-    for name in sorted(name for name in names if len(name) >= LEAST_NAME):
-        if name.isdecimal():  # not where a number can be meant
-            words.append(rf'(?<=["/_]){name}(?=["/_.])')
-        elif re.search(r"[0-9A-Z_-]", name):
-            words.append(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
-    words += [re.escape(str(folder)) for folder in folders if len(folder.parts) > 1]
-    if not words:
-        return
-    searched = re.compile("|".join(words).encode())
-    for file, content in contents.items():
-        found = searched.search(content[: 2**24])  # ours: beyond are weights
-        if found:
-            raise LiftnetError(
-                f"{file} would hold '{found[0].decode()}', the name of a case or a folder",
-                where=file,
-                remedy="Nothing was exported. If you have put it into plan.json, take it out; "
-                "else report this as an error of liftnet.",
-            )
 
 
 def _description(plan: Plan) -> DatasetDescription:

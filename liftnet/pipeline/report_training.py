@@ -11,7 +11,7 @@ from liftnet.data.store import Store
 from liftnet.pipeline.report_origin import AllFacts
 from liftnet.pipeline.report_results import Results
 
-__all__ = ["trained_on", "training_warnings"]
+__all__ = ["trained_on", "training_cases", "training_warnings"]
 
 
 def trained_on(
@@ -23,7 +23,7 @@ def trained_on(
     for name, entries in facts.items():
         known: set[str] = set()
         for dataset, plan, fold in sorted(set(_trained(entries))):
-            known |= _training_cases(space, dataset, plan, fold)
+            known |= training_cases(space, dataset, plan, fold)
         found[name] = [case for case in results.cases if case in known]
     return found
 
@@ -51,7 +51,7 @@ def _trained(entries: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, str]
             yield str(entry.get("dataset", "")), str(entry.get("plan", "")), fold
 
 
-def _training_cases(space: Workspace, dataset: str, plan: str, fold: str) -> set[str]:
+def training_cases(space: Workspace, dataset: str, plan: str, fold: str) -> set[str]:
     """The training cases of a fold, as far as the workspace knows them."""
     if not dataset or not plan:
         return set()

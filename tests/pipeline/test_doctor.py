@@ -273,6 +273,7 @@ def test_the_state_of_a_workspace(workspace, monkeypatch):
         "6 raw cases; fingerprint; plan default: 6 cases stored, trained lift_c/fold_0"
     )
     assert found["workspace"].text.endswith("as --workspace says")
+    (folder.parents[1] / "model_card").mkdir()
     imported = folder.with_name("fold_1")  # it has the best weights, and no state of training
     shutil.copytree(folder, imported)
     (imported / "context_translation" / LATEST).unlink()

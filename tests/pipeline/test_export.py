@@ -214,6 +214,46 @@ def test_the_model_card(trained):
     assert "liftnet_predict -d 7 -p default -i new_cases -o predicted" in card
 
 
+def test_the_model_card_says_what_was_learned(trained, tmp_path, capsys):
+    """Training cases among the scored ones, few cases, sizes, training cases, memory, and names."""
+    _, space, _, predicted, path = trained
+    card = contents(path)["README.md"].decode()
+    case = f"{telltale.PERSON}-p1"
+    splits = space / "preprocessed" / telltale.NAME / "splits.json"
+    [first, *_] = before = read_json(splits)
+    assert f"| 0 | {len(first['train'])} | 2 |" in card
+    assert "Few cases: see the intervals (b n = 1)." in card and "| b, n = 1 |" in card
+    assert "of memory, beside the program itself." in card and "one stage" not in card
+    assert "`-d` and `-p` are those of the export; if you gave `liftnet_import` others" in card
+    plan = read_plan(space / "preprocessed" / telltale.NAME / "default" / "plan.json")
+    widths = ",".join(map(str, plan.networks["translator"].widths))
+    assert f"`networks.translator.widths=[{widths}] networks.mixer.hidden_size=8`" in card
+    seen = "1 of the 1 scored cases was a training case of this fold: what is measured on them"
+    none = "None of the 1 scored cases was used for training these folds."
+    assert (seen in card, none in card) == (case in first["train"], case not in first["train"])
+    others = sorted(set(first["train"] + first["validation"]) - {case})
+    for train, validation, text in (([case], others, seen), (others, [case], none)):
+        write_json(splits, [{"train": train, "validation": validation}])
+        again = liftnet.export(tmp_path / f"{text[0]}.zip", scores=predicted, workspace=space)
+        assert f"**{text}" in contents(again)["README.md"].decode()
+        assert f"scores: {text}" in capsys.readouterr().out
+    splits.unlink()
+    again = liftnet.export(tmp_path / "unknown.zip", scores=predicted, workspace=space)
+    write_json(splits, before)
+    card = contents(again)["README.md"].decode()
+    assert "**It is not known whether any of the 1 scored" in card and "| 0 | not known | 2" in card
+
+
+def test_texts_of_the_user_are_looked_at(trained, tmp_path):
+    """The name of a case, a path, the user: the option is named and nothing is written."""
+    _, space, _, _, _ = trained
+    texts = {"data": f"but {telltale.PERSON}-p2", "licence": str(space), "intended_use": "/srv/x"}
+    for option, text in texts.items():
+        with pytest.raises(LiftnetError, match=f"^--{option} holds"):
+            liftnet.export(tmp_path / "m.zip", workspace=space, **{option: text})
+    assert not list(tmp_path.iterdir())
+
+
 def test_scores_of_other_weights(trained, tmp_path, capsys):
     """They go along, but card and report say whose they are."""
     _, space, _, predicted, _ = trained

@@ -27,7 +27,7 @@ class MissingModality(SynthesisTask):
     """One model serves any pattern of missing contrasts; a plan may fix the target instead."""
 
     name = "missing_modality"
-    summary = "synthesize absent MR contrasts from those present (LiFT-C, one stage)"
+    summary = "synthesize absent MR contrasts from those present (LiFT-C)"
     least_images = 2  # a source and a target
     protocols = mr_protocols.PROTOCOLS
 
