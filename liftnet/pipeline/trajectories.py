@@ -182,5 +182,5 @@ def _read(path: Path, *names: str) -> dict[str, np.ndarray] | None:
         # np.load closes no damaged file that it opens itself.
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
             return {name: stored[name] for name in names or ARRAYS}
-    except (*UNREADABLE, zipfile.BadZipFile, zlib.error, NotImplementedError):
-        return None
+    except (*UNREADABLE, zipfile.BadZipFile, zlib.error, RuntimeError):
+        return None  # RuntimeError: an entry is encrypted, or compressed by an unknown method

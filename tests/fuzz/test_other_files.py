@@ -15,6 +15,7 @@ from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store
 from liftnet.networks.features import FrozenNorm, read_weights
+from liftnet.pipeline import trajectories
 from liftnet.pipeline.checkpoint import finished_steps, load_checkpoint, load_weights
 from liftnet.pipeline.plan import apply_setting, explain, read_plan
 from liftnet.pipeline.splits import pick_fold
@@ -150,3 +151,18 @@ def test_reasons_of_settings_that_are_not_there(_prepared):
     plan = read_plan(_prepared / "preprocessed" / "Dataset007_Phantom" / "default" / "plan.json")
     changed = apply_setting(plan, 'reasons={"a.b": "why", "channels.9.x": "so", "seed.x": "no"}')
     assert "a.b = null" in explain(changed)
+
+
+@pytest.mark.parametrize(("offset", "value"), [(8, 1), (10, 99)])
+def test_a_trajectory_whose_entry_cannot_be_opened(tmp_path, offset, value):
+    """Encrypted, or compressed by a method that nobody knows: as if it were not there."""
+    path = tmp_path / "x.npz"
+    np.savez(path, **{name: np.zeros(3) for name in trajectories.ARRAYS})
+    assert trajectories._read(path) is not None
+    content = bytearray(path.read_bytes())
+    entry = content.find(b"PK\x01\x02")
+    while entry >= 0:  # the flags, or the method, in the directory of the zip
+        content[entry + offset] = value
+        entry = content.find(b"PK\x01\x02", entry + 1)
+    path.write_bytes(content)
+    assert trajectories._read(path) is None
