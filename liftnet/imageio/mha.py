@@ -46,6 +46,7 @@ NAMES = {  # a field -> the names that it has had
     "spacing": ("ElementSpacing", "ElementSize"),
     "origin": ("Offset", "Position", "Origin"),
     "axes": ("TransformMatrix", "Rotation", "Orientation"),
+    "centre": ("CenterOfRotation",),
     "big": ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"),
 }
 
@@ -69,6 +70,9 @@ def read_mha(path: Path) -> tuple[np.ndarray, Geometry, str]:
         raise kind_error(f"{channels[:20]} of them", path)
     if len(size) != 3:
         raise dimension_error(size, path)
+    _field(fields, "centre", (0.0, 0.0, 0.0), path)  # of no use here, but it must be whole
+    if fields.get("HeaderSize", "0") != "0":
+        raise _damaged("HeaderSize: the voxels do not follow the header", path)
     geometry = grid(
         size,
         _field(fields, "spacing", (1.0, 1.0, 1.0), path),
@@ -164,9 +168,9 @@ def _numbers(text: str, path: Path) -> list[float]:
 
 
 def _true(text: str, path: Path) -> bool:
-    if text.lower() not in ("true", "t", "1", "false", "f", "0"):
+    if text.lower() not in ("true", "false"):  # MetaIO takes 1 for one field and not for another
         raise _damaged(f"'{text[:40]}' is neither True nor False", path)
-    return text.lower() in ("true", "t", "1")
+    return text.lower() == "true"
 
 
 def _damaged(what: str, path: Path) -> DatasetError:

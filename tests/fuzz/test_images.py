@@ -159,6 +159,9 @@ def test_voxels_in_another_file(tmp_path, ending, old, new):
     [
         (b"CompressedDataSize = ", b"CompressedDataSize = -0 ", "CompressedDataSize"),
         (b"BinaryDataByteOrderMSB = False", b"BinaryDataByteOrderMSB = 2", "neither True nor"),
+        (b"CompressedData = True", b"CompressedData = 1", "neither True nor"),
+        (b"NDims = 3", b"NDims = 3\nHeaderSize = -1", "HeaderSize"),
+        (b"CenterOfRotation = 0 0 0", b"CenterOfRotation = 0 0", "CenterOfRotation"),
         (b"Offset = ", b"Offset\0= ", "a line is not NAME = VALUE"),
     ],
 )
