@@ -1,4 +1,4 @@
-"""dataset.json and the cases found on disk: `DatasetXXX_Name/{imagesTr,targetsTr,masksTr,...}`."""
+"""dataset.json and the cases found on disk: `Dataset001_Name/{imagesTr,targetsTr,masksTr,...}`."""
 
 import re
 from dataclasses import dataclass, field

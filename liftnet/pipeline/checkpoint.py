@@ -1,6 +1,8 @@
 """Weights and training state as safetensors: tensors and one JSON text, nothing that can run."""
 
+import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import disk_usage
@@ -25,7 +27,7 @@ __all__ = [
     "load_checkpoint",
     "load_weights",
     "save_checkpoint",
-    "tensor_bytes",
+    "weights_digest",
 ]
 
 FORMAT_VERSION = 1
@@ -151,9 +153,14 @@ def _read(path: Path) -> Checkpoint:
     return Checkpoint(groups, facts)
 
 
-def tensor_bytes(tensor: Tensor) -> bytes:
-    """The bytes of a tensor of any type, bfloat16 too, which numpy does not have."""
-    return tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
+def weights_digest(networks: Iterable[Mapping[str, Tensor]]) -> str:
+    """A digest of the names and values of the tensors of one or more networks."""
+    digest = hashlib.sha256()
+    for tensors in networks:
+        for key, tensor in sorted(tensors.items()):
+            raw = tensor.reshape(-1).view(torch.uint8)  # of any type, bfloat16 too
+            digest.update(key.encode() + raw.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def load_weights(network: torch.nn.Module, tensors: dict[str, Tensor], *, where: Path) -> None:

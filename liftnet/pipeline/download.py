@@ -1,13 +1,13 @@
 """Weights of networks that were trained elsewhere, fetched only when asked for."""
 
 import hashlib
-import os
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 from liftnet.core.errors import LiftnetError
+from liftnet.core.files import written_whole
 from liftnet.core.jsonable import did_you_mean
 from liftnet.core.workspace import find_workspace
 from liftnet.networks.features import RESNET18_FILE, RESNET18_SHA256
@@ -66,8 +66,7 @@ def download(
         say(f"Already there: {path}")
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written_whole(path) as temporary:
         _fetch(weights, temporary)
         found = _digest(temporary)
         if found != weights.sha256:
@@ -76,9 +75,6 @@ def download(
                 where=weights.url,
                 remedy="Try again later; nothing was kept.",
             )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     say(f"Fetched {path}; use it with {weights.use} {path}")
     return path
 

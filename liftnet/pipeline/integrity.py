@@ -39,7 +39,7 @@ def check_names(
     """The problems of a raw dataset that file names alone show.
 
     Args:
-        folder: The dataset, `DatasetXXX_Name`.
+        folder: The dataset, `Dataset001_Name`.
         description: Its dataset.json.
         min_channels: How many channels a training case must have to be of use, in a dataset
             without targets: two (a source and a target).

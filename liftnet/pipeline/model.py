@@ -1,17 +1,16 @@
 """Trained networks, loaded for prediction."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.plan import Plan
 from liftnet.ops.precision import place
-from liftnet.pipeline.checkpoint import load_checkpoint, load_weights, tensor_bytes
+from liftnet.pipeline.checkpoint import load_checkpoint, load_weights, weights_digest
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.plausibility import Known, load_known
 from liftnet.pipeline.runs import BEST, LATEST, find_device, fold_folder, plan_digest
@@ -56,7 +55,7 @@ def load_model(
     file = _file_name(checkpoint)
     judged = isinstance(load_task(task), SynthesisTask)
     networks: list[nn.Module] = []
-    digest = hashlib.sha256()
+    weights: list[dict[str, Tensor]] = []
     plan = None
     for folder in folders:
         if not (folder / "plan.json").is_file():
@@ -83,8 +82,7 @@ def load_model(
             )
         load_weights(network, state.groups[group], where=path)
         networks.append(place(network, where).eval())
-        for key, tensor in sorted(state.groups[group].items()):
-            digest.update(key.encode() + tensor_bytes(tensor))
+        weights.append(state.groups[group])
     assert plan is not None
     variant = load_task(task).run_name(mapper=True) if mapper else "no_mapper"
     return Model(
@@ -92,7 +90,7 @@ def load_model(
         tuple(networks),
         tuple(folders),
         variant,
-        digest.hexdigest()[:16],
+        weights_digest(weights),
         where,
         load_known(folders, plan) if judged else {},
     )

@@ -122,8 +122,7 @@ def unpack_model(path: Path, folder: Path) -> Manifest:
     except (
         BadZipFile,
         EOFError,
-        NotImplementedError,
-        RuntimeError,
+        RuntimeError,  # of which the one for an unknown compression is a kind
         StructError,
         ValueError,
         zlib.error,

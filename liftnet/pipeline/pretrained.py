@@ -1,6 +1,5 @@
 """Weights that another training left, to begin a new one with."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from liftnet.core.errors import CheckpointError, PlanError
 from liftnet.core.jsonable import read_versioned, to_json, write_json
 from liftnet.core.plan import Plan
 from liftnet.ops.processes import is_first
-from liftnet.pipeline.checkpoint import has_checkpoint, load_checkpoint, tensor_bytes
+from liftnet.pipeline.checkpoint import has_checkpoint, load_checkpoint, weights_digest
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.pretrained_match import TensorMatch, differences, fit, match_tensors
 from liftnet.pipeline.progress import say
@@ -122,15 +121,7 @@ def _pretrained(
     name: str, plan: Plan, fold: str, groups: dict[str, dict[str, Tensor]]
 ) -> Pretrained:
     tensors = groups.get("average") or groups.get("network") or {}
-    return Pretrained(name, weights_digest(tensors), plan, fold, tensors)
-
-
-def weights_digest(tensors: dict[str, Tensor]) -> str:
-    """A digest of names and values."""
-    digest = hashlib.sha256()
-    for key, tensor in sorted(tensors.items()):
-        digest.update(key.encode() + tensor_bytes(tensor))
-    return digest.hexdigest()[:16]
+    return Pretrained(name, weights_digest([tensors]), plan, fold, tensors)
 
 
 def begin_from(

@@ -25,6 +25,7 @@ from liftnet.pipeline.report_sections import (
     metric_line,
     summary_section,
 )
+from liftnet.pipeline.report_sources import find_methods
 from liftnet.pipeline.report_training import trained_on, training_warnings
 from liftnet.pipeline.report_verdict import verdict
 from liftnet.visual.html import Html, join, tag
@@ -150,6 +151,10 @@ def _pictures(
 ) -> tuple[list[Picture], list[str]]:
     """The images that could be read, and why others could not."""
     pictures, problems = [], []
+    try:
+        files = find_methods(results, sources) if shown else {}
+    except LiftnetError as error:
+        return [], [f"{one.image.title} is not shown: {error.problem}" for one in shown]
     with progress("Report", len(shown)) as advance:
         for number, one in enumerate(shown):
             try:
@@ -157,6 +162,7 @@ def _pictures(
                     picture(
                         results,
                         one,
+                        files,
                         sources=sources,
                         dataset=dataset,
                         workspace=workspace,

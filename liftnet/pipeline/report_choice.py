@@ -4,11 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from liftnet.core.errors import DatasetError
 from liftnet.metrics.paired import direction
 from liftnet.pipeline.report_results import Image, Results
 
-__all__ = ["Shown", "choose", "identifier", "outliers", "ranked"]
+__all__ = ["Shown", "choose", "gain", "hardest", "identifier", "outliers", "ranked"]
 
 FENCE = 1.5  # Tukey 1977: interquartile ranges beyond a quartile
 ENOUGH = 8  # ours: quartiles of fewer images say nothing of outliers
@@ -28,21 +30,36 @@ def identifier(image: Image) -> str:
     return f"{image.case}/{image.contrast}"
 
 
+def goodness(results: Results, image: Image, metric: str, position: int) -> float:
+    """A method's value of a metric, negative where lower is better: more is better."""
+    value = results.values(image, metric)[position]
+    return -value if direction(metric) == "lower" else value
+
+
+def gain(results: Results, image: Image, metric: str) -> float:
+    """How much better the first other method is than the baseline; NaN if one has no value."""
+    first, other = (goodness(results, image, metric, position) for position in (0, 1))
+    return 0.0 if first == other else other - first  # two infinite values do not differ
+
+
+def hardest(results: Results, metric: str) -> Image:
+    """The image on which the first other method is worst, of those that both have."""
+    return min(ranked(results, metric), key=lambda image: goodness(results, image, metric, 1))
+
+
 def ranked(results: Results, metric: str) -> list[Image]:
     """Images from best to worst by a metric; of several methods, by their gain over the baseline.
 
     The gain is that of the first other method. Images without the metric are left out.
     """
-    sign = -1.0 if direction(metric) == "lower" else 1.0
 
-    def goodness(image: Image) -> float:
-        values = results.values(image, metric)
-        if not results.compared:
-            return sign * values[0]
-        return 0.0 if values[1] == values[0] else sign * (values[1] - values[0])
+    def order(image: Image) -> float:
+        if results.compared:
+            return gain(results, image, metric)
+        return goodness(results, image, metric, 0)
 
-    having = [image for image in results.images if not math.isnan(goodness(image))]
-    return sorted(having, key=goodness, reverse=True)
+    having = [image for image in results.images if not math.isnan(order(image))]
+    return sorted(having, key=order, reverse=True)
 
 
 def choose(results: Results, metric: str, count: int, names: Sequence[str] | None) -> list[Shown]:
@@ -66,16 +83,14 @@ def choose(results: Results, metric: str, count: int, names: Sequence[str] | Non
     places = [round(k * last / max(1, count - 1)) for k in range(count)] if count > 1 else [last]
     words = ("best", "median", "worst")
     if results.compared and order:
-        values = results.values(order[-1], metric)
-        loses = values[1] < values[0] if direction(metric) != "lower" else values[1] > values[0]
+        loses = gain(results, order[-1], metric) < 0
         words = ("largest gain", "median gain", "largest loss" if loses else "smallest gain")
     roles = dict(zip((round(last / 2), 0, last), (words[1], words[0], words[2]), strict=True))
     shown = [Shown(order[place], roles.get(place, CHOSEN)) for place in reversed(places)]
     if results.compared and shown:
-        sign = -1.0 if direction(metric) == "lower" else 1.0
-        hardest = min(order, key=lambda image: sign * results.values(image, metric)[1])
-        if all(one.image != hardest for one in shown):
-            shown.append(Shown(hardest, f"worst of {results.methods[1].name}"))
+        worst = hardest(results, metric)
+        if all(one.image != worst for one in shown):
+            shown.append(Shown(worst, f"worst of {results.methods[1].name}"))
     return shown
 
 
@@ -84,16 +99,15 @@ def outliers(results: Results, metric: str) -> list[Image]:
 
     Quartiles are those of the images of one contrast and method.
     """
-    sign = -1.0 if direction(metric) == "lower" else 1.0
     found: dict[str, tuple[float, Image]] = {}
     for contrast in dict.fromkeys(image.contrast for image in results.images):
         own = [image for image in results.images if image.contrast == contrast]
         for position in range(len(results.methods)):
-            values = [sign * results.values(image, metric)[position] for image in own]
-            finite = sorted(value for value in values if math.isfinite(value))
+            values = [goodness(results, image, metric, position) for image in own]
+            finite = [value for value in values if math.isfinite(value)]
             if len(finite) < ENOUGH:
                 continue
-            low, high = (_quantile(finite, part) for part in (0.25, 0.75))
+            low, high = np.quantile(finite, (0.25, 0.75))
             fence = low - FENCE * (high - low)
             for value, image in zip(values, own, strict=True):
                 if value < fence:
@@ -104,11 +118,3 @@ def outliers(results: Results, metric: str) -> list[Image]:
 
 def _depth(entry: tuple[float, Image]) -> float:
     return entry[0]
-
-
-def _quantile(ordered: Sequence[float], part: float) -> float:
-    """A quantile of sorted values, linear between them."""
-    place = part * (len(ordered) - 1)
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])

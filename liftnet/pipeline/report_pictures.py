@@ -1,7 +1,7 @@
 """The images that a report shows: read, cut to their content, and written into the page."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from liftnet.ops.mask import bounding_box
 from liftnet.pipeline.report_choice import Shown, identifier
 from liftnet.pipeline.report_results import Results
 from liftnet.pipeline.report_sources import MethodCase, find_sources, read_method
+from liftnet.pipeline.scoring import CaseFiles
 from liftnet.visual.volume_text import encode, pooled
 
 __all__ = ["Picture", "SliceProfile", "picture"]
@@ -57,6 +58,7 @@ class Picture:
 def picture(
     results: Results,
     shown: Shown,
+    files: Mapping[str, Mapping[str, CaseFiles]],
     *,
     sources: Path | None,
     dataset: int | str | None,
@@ -69,6 +71,7 @@ def picture(
     Args:
         results: what the report is about.
         shown: which image.
+        files: method -> case -> its files.
         sources: the folder of sources, where it cannot be found.
         dataset: id or name, as for `evaluate`.
         workspace: the workspace folder.
@@ -78,9 +81,15 @@ def picture(
     Raises:
         LiftnetError: If a file is gone or damaged.
     """
-    options: dict[str, Any] = {"sources": sources, "dataset": dataset, "workspace": workspace}
     methods = {
-        method.name: read_method(results, method, shown.image, **options)
+        method.name: read_method(
+            results,
+            method,
+            shown.image,
+            files[method.name].get(shown.image.case),
+            dataset=dataset,
+            workspace=workspace,
+        )
         for method in results.methods
     }
     first = next(iter(methods.values()))
@@ -96,7 +105,8 @@ def picture(
         slice(max(0, start - MARGIN), min(n, stop + MARGIN))
         for start, stop, n in zip(*bounding_box(content), content.shape, strict=True)
     )
-    for pool in POOLS:
+    smallest = min(part.stop - part.start for part in box)
+    for pool in (pool for pool in POOLS if pool <= smallest):
         entries, texts = _encoded(volumes, box, pool, number, first)
         if sum(map(len, texts.values())) <= max_bytes:
             break

@@ -24,7 +24,7 @@ from liftnet.pipeline.scoring import (
 )
 from liftnet.tasks import load_synthesis
 
-__all__ = ["MethodCase", "find_sources", "read_method"]
+__all__ = ["MethodCase", "find_methods", "find_sources", "read_method"]
 
 
 @dataclass(frozen=True)
@@ -38,25 +38,36 @@ class MethodCase:
     setting: Setting
 
 
-def read_method(
-    results: Results,
-    method: MethodFiles,
-    image: Image,
-    *,
-    sources: Path | None,
-    dataset: int | str | None,
-    workspace: Path | str | None,
-) -> MethodCase:
-    """The image of one method.
+def find_methods(results: Results, sources: Path | None) -> dict[str, dict[str, CaseFiles]]:
+    """Method -> case -> its files.
 
     Raises:
-        LiftnetError: If a file is gone, damaged or on another grid.
+        LiftnetError: If a folder is gone, or no predicted image has a reference.
     """
     own_numbers = has_own_numbers(results.reference)
     apart = beside(results.reference, "images") if own_numbers else None
     source = sources or results.sources or apart or results.reference
-    every, _, _ = find_files(method.predicted, results.reference, source, None)
-    files = next((case for case in every if case.case == image.case), None)
+    found = {}
+    for method in results.methods:
+        cases, _, _ = find_files(method.predicted, results.reference, source, None)
+        found[method.name] = {files.case: files for files in cases}
+    return found
+
+
+def read_method(
+    results: Results,
+    method: MethodFiles,
+    image: Image,
+    files: CaseFiles | None,
+    *,
+    dataset: int | str | None,
+    workspace: Path | str | None,
+) -> MethodCase:
+    """The image of one method, from the files of its case.
+
+    Raises:
+        LiftnetError: If a file is gone, damaged or on another grid.
+    """
     if files is None:
         raise DatasetError(
             f"No predicted image of case {image.case} with a reference is there any more",

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 from liftnet.core.comparison import MetricComparison
 from liftnet.metrics.meaning import short_name
-from liftnet.metrics.paired import differ, direction, is_shown
+from liftnet.metrics.paired import differ, is_shown
 from liftnet.metrics.statistics import summarize
 from liftnet.pipeline.compare_table import change_digits, change_text, digits_of
-from liftnet.pipeline.report_choice import outliers, ranked
+from liftnet.pipeline.report_choice import gain, hardest, outliers, ranked
 from liftnet.pipeline.report_results import Image, Results
 
 __all__ = ["verdict"]
@@ -154,7 +154,7 @@ def _failings(results: Results, metric: str) -> Iterable[str]:
     order = ranked(results, metric)
     if results.compared and order:
         first, other = (method.name for method in results.methods[:2])
-        losses = [image for image in order if _gain(results, image, metric) < 0]
+        losses = [image for image in order if gain(results, image, metric) < 0]
         where = f" by {name}"
         if losses:
             shown = "; ".join(_gain_text(results, i, metric) for i in reversed(losses[-NAMED:]))
@@ -165,9 +165,8 @@ def _failings(results: Results, metric: str) -> Iterable[str]:
             )
         else:
             yield f"{other} is not worse than {first}{where} on any of {len(order)} images."
-        sign = -1.0 if direction(metric) == "lower" else 1.0
-        hardest = min(order, key=lambda image: sign * results.values(image, metric)[1])
-        yield f"The worst image of {other}{where}: {_value_text(results, hardest, metric)}."
+        worst = hardest(results, metric)
+        yield f"The worst image of {other}{where}: {_value_text(results, worst, metric)}."
     elif order:
         yield f"Worst by {name}: {_value_text(results, order[-1], metric)}; best: " + (
             f"{_value_text(results, order[0], metric)}."
@@ -179,12 +178,6 @@ def _failings(results: Results, metric: str) -> Iterable[str]:
         yield f"Far worse than the rest of its contrast by {name}: {names}{more}."
     if results.failures:
         yield f"{len(results.failures)} left out of the numbers: see the cases."
-
-
-def _gain(results: Results, image: Image, metric: str) -> float:
-    first, other, *_ = results.values(image, metric)
-    sign = -1.0 if direction(metric) == "lower" else 1.0
-    return 0.0 if first == other else sign * (other - first)
 
 
 def _gain_text(results: Results, image: Image, metric: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from liftnet.core.files import written_whole
 from liftnet.visual.panels import draw_curves, progress_panels
 from liftnet.visual.planes import (
     Array,
@@ -243,6 +244,5 @@ def _save(figure: Any, path: Path) -> None:
         content = buffer.getvalue()
         if len(content) <= MAX_BYTES:
             break
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with written_whole(path, durable=False) as temporary:
+        temporary.write_bytes(content)

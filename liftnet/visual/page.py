@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,6 +12,7 @@ from typing import Any
 
 from zlib_ng import gzip_ng
 
+from liftnet.core.files import written_whole
 from liftnet.visual.html import Html, join, tag
 
 __all__ = ["NIIVUE", "Page", "Section", "write_page"]
@@ -59,10 +59,9 @@ class Page:
 
 def write_page(page: Page, path: Path) -> None:
     """Write the page whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(_document(page), encoding="utf-8")
-    temporary.replace(path)
+    with written_whole(path, durable=False) as temporary:
+        temporary.write_text(_document(page), encoding="utf-8")
 
 
 def _document(page: Page) -> str:

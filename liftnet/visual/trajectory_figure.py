@@ -1,7 +1,6 @@
 """How the vectors of slices move along the slice axis, drawn without pyplot."""
 
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from liftnet.core.files import written_whole
 from liftnet.ops.principal import principal_axes
 
 __all__ = ["SlicePath", "plot_trajectories"]
@@ -146,6 +146,5 @@ def _save(figure: Any, file: Path) -> None:
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=RESOLUTION)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(file)
+    with written_whole(file, durable=False) as temporary:
+        temporary.write_bytes(buffer.getvalue())

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from liftnet.core.errors import PlanError
+from liftnet.core.files import written_whole
 from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.plan import Plan
 from liftnet.data.store import Store, write_array
@@ -222,7 +223,5 @@ def _write_tensors(
         arrays[f"{plane}_balance"] = balances[plane].numpy()
         for name in ("mean", "distance", "cv"):
             arrays[f"{plane}_{name}"] = getattr(scales[plane], name).numpy()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    with written_whole(path, durable=False) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-    temporary.replace(path)
