@@ -80,14 +80,16 @@ def choose(results: Results, metric: str, count: int, names: Sequence[str] | Non
     order = ranked(results, metric)
     last = len(order) - 1
     count = min(count, len(order))
-    places = [round(k * last / max(1, count - 1)) for k in range(count)] if count > 1 else [last]
+    if count == 0:
+        return []
+    places = [round(k * last / (count - 1)) for k in range(count)] if count > 1 else [last]
     words = ("best", "median", "worst")
-    if results.compared and order:
+    if results.compared:
         loses = gain(results, order[-1], metric) < 0
         words = ("largest gain", "median gain", "largest loss" if loses else "smallest gain")
     roles = dict(zip((round(last / 2), 0, last), (words[1], words[0], words[2]), strict=True))
     shown = [Shown(order[place], roles.get(place, CHOSEN)) for place in reversed(places)]
-    if results.compared and shown:
+    if results.compared:
         worst = hardest(results, metric)
         if all(one.image != worst for one in shown):
             shown.append(Shown(worst, f"worst of {results.methods[1].name}"))

@@ -273,6 +273,13 @@ def test_by_another_metric(folders):
     assert f"Worst by MAE: {order[0].case}" in Cells(text).text
 
 
+def test_no_images_are_asked_for(folders):
+    """The numbers and charts alone."""
+    text = report(folders / "plain", num_cases=0, workspace=folders / "w").read_text()
+    assert embedded(text)[0] == [] and "is not shown" not in text
+    assert 'id="pictures"' not in text and 'id="images"' in text
+
+
 def test_training_cases_among_the_scored_ones(folders):
     """The page warns where the fold that predicted was trained on what is scored."""
     splits = folders / "w" / "preprocessed" / "Dataset001_Heads" / "splits.json"
