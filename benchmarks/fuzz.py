@@ -8,9 +8,10 @@ hangs, a command that takes longer than a minute.
 
     python benchmarks/fuzz.py [--seconds 60] [--only plan.json ...] [--seed 0]
 
-Each entry point has a process of its own, whose memory is limited to what it has at the start and
-500 MiB; it is begun again after the input of which it died. Another version is tried by putting
-its folder before this one: PYTHONPATH=FOLDER python benchmarks/fuzz.py.
+Each entry point has a process of its own, begun again after the input of which it died. For each
+input its memory is limited to what it has before it and 500 MiB; the peak is counted from there.
+Another version is tried by putting its folder before this one:
+PYTHONPATH=FOLDER python benchmarks/fuzz.py.
 """
 
 import argparse
@@ -155,17 +156,18 @@ def child(name: str, place: Path, work: Path, state: Path, options: argparse.Nam
         signal.alarm(COMMAND_SECONDS)
         _attempt(entry, Random(f"{options.seed} {number}"))  # the imports are no input's memory
         signal.alarm(0)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-        resident = _status("VmRSS")
-        limit = _status("VmSize") + MEMORY_BOUND
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         until = time.monotonic() + options.seconds
         while time.monotonic() < until:
             current[:8] = number.to_bytes(8, "little")
+            Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+            resident, size = _status("VmRSS", "VmSize")
+            resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_BOUND, resource.RLIM_INFINITY))
             signal.alarm(COMMAND_SECONDS if entry.command else HANG_SECONDS)
             found = _attempt(entry, Random(f"{options.seed} {number}"))
             signal.alarm(0)
-            peak = _status("VmHWM") - resident
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+            (highest,) = _status("VmHWM")
+            peak = highest - resident
             log.write(json.dumps([number, *found, peak]) + "\n")
             log.flush()
             number += 1
@@ -189,10 +191,11 @@ def _attempt(entry: Entry, rng: Random) -> tuple[str, str]:
     return "right", ""
 
 
-def _status(key: str) -> int:
+def _status(*keys: str) -> list[int]:
     """Bytes that the kernel counts for this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+    found = {key: words for key, _, words in (line.partition(":") for line in lines)}
+    return [int(found[key].split()[0]) * 1024 for key in keys]
 
 
 def try_entry(name: str, place: Path, folder: Path, options: argparse.Namespace) -> list[Any]:
@@ -225,10 +228,10 @@ def try_entry(name: str, place: Path, folder: Path, options: argparse.Namespace)
         shown[f"{died} at input {number}"] += 1
         number += 1
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
-    for _, end, what, _ in rows:
+    for number, end, what, _ in rows:
         ends[end] += 1
         if end in ("crash", "hang"):
-            shown[what or "hang"] += 1
+            shown[what or f"hang at input {number}"] += 1
     peak = max((row[3] for row in rows), default=0)
     for what, count in shown.most_common(SHOWN):
         print(f"  {name}: {count} x {what}", file=sys.stderr, flush=True)

@@ -1,13 +1,16 @@
 """What every command shares: how it is parsed, and how it ends."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from liftnet.core.errors import LiftnetError
+from liftnet.core.names import RENAME, is_text
 
 __all__ = [
     "DatasetOption",
@@ -52,6 +55,9 @@ def run(
         lists: options that take several values (`-f 0 1 2`).
         name: of the command after `liftnet_`; by default that of the function.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names of files may hold what it cannot print
+            stream.reconfigure(errors="backslashreplace")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(context_settings={"help_option_names": ["-h", "--help"]})(_guard(command))
     app(args=spread_values(sys.argv[1:], lists), prog_name=f"liftnet_{name or command.__name__}")
@@ -63,6 +69,7 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
     @wraps(command)
     def guarded(*args: Any, **options: Any) -> None:
         try:
+            _check_names(sys.argv[1:])
             command(*args, **options)
         except LiftnetError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -87,6 +94,19 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
             sys.exit(1)
 
     return guarded
+
+
+def _check_names(words: Sequence[str]) -> None:
+    """Refuse words and a working folder that are not UTF-8: as paths none could be written down."""
+    try:
+        folder = str(Path.cwd())
+    except FileNotFoundError:
+        raise LiftnetError(
+            "The working folder was deleted", remedy="Change to another, or to a new one."
+        ) from None
+    for word in (*words, folder):
+        if not is_text(word):
+            raise LiftnetError("A name is not UTF-8 text", where=word, remedy=RENAME)
 
 
 def spread_values(arguments: list[str], lists: tuple[str, ...]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.jsonable import did_you_mean, from_json, read_json
+from liftnet.core.names import check_name
 
 __all__ = [
     "FILE_ENDINGS",
@@ -142,7 +143,8 @@ def find_cases(
     Strangers are files that do not fit. With no `file_ending` each supported ending is taken.
 
     Raises:
-        DatasetError: If two files claim to be the same channel of the same case.
+        DatasetError: If two files claim to be the same channel of the same case, or a name is not
+            UTF-8.
     """
     endings = FILE_ENDINGS if file_ending is None else (file_ending,)
     cases: dict[str, dict[str, Path]] = {}
@@ -153,6 +155,8 @@ def find_cases(
         ending = next((e for e in endings if path.name.lower().endswith(e)), None)
         stem = path.name[: -len(ending)] if ending else path.name
         match = re.fullmatch(r"(.+)_(\d{4})", stem)
+        if ending is not None:
+            check_name(path)
         if ending is None or match is None or str(int(match[2])) not in channels:
             strangers.append(path)
             continue
@@ -173,7 +177,7 @@ def find_masks(folder: Path) -> dict[str, Path]:
     """Case -> mask file.
 
     Raises:
-        DatasetError: If the folder does not exist.
+        DatasetError: If the folder does not exist, or a name is not UTF-8.
     """
     if not folder.is_dir():
         raise DatasetError(
@@ -183,6 +187,7 @@ def find_masks(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         ending = next((e for e in FILE_ENDINGS if path.name.lower().endswith(e)), "")
         if ending and not path.name.startswith("."):
+            check_name(path)
             found[path.name[: -len(ending)]] = path
     return found
 

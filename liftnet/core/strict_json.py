@@ -5,6 +5,8 @@ import math
 import re
 from typing import Any
 
+from liftnet.core.names import is_text
+
 __all__ = ["parse_json"]
 
 MAX_DEPTH = 64  # ours: liftnet's own files are less than 10 deep
@@ -32,7 +34,7 @@ def parse_json(text: str) -> Any:
     _check_depth(data)
     if UNPRINTABLE.search(text):
         written = json.dumps(data, ensure_ascii=False)
-        if re.search(r"(?<!\\)(?:\\\\)*\\u0000", written) or _is_halved(written):
+        if re.search(r"(?<!\\)(?:\\\\)*\\u0000", written) or not is_text(written):
             raise ValueError("it holds text that is none: NUL, or half of a character")
     return data
 
@@ -71,11 +73,3 @@ def _check_depth(data: Any) -> None:
 
 def _too_deep() -> str:
     return f"it is nested more than {MAX_DEPTH} deep"
-
-
-def _is_halved(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False

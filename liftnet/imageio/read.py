@@ -10,6 +10,7 @@ import numpy as np
 from liftnet.core.dataset import FILE_ENDINGS
 from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.core.geometry import Geometry, Volume
+from liftnet.core.names import check_name
 from liftnet.imageio.limits import CUT_OFF, MAX_DEFLATE_RATIO, refuse_too_many, too_short
 from liftnet.imageio.mha import read_mha
 from liftnet.imageio.nifti_header import HEADER_BYTES, parse_header
@@ -40,9 +41,10 @@ def read_image(path: Path) -> tuple[np.ndarray, ImageInfo]:
     """The voxels (D, H, W) as float32, with slope and intercept applied, and the header's facts.
 
     Raises:
-        DatasetError: If the file is not a readable 3D scalar image.
+        DatasetError: If the file is not a readable 3D scalar image, or its name is not UTF-8.
         GeometryError: If its header places it nowhere (zero or non-finite spacing, shear, ...).
     """
+    check_name(path)
     if not path.is_file():
         raise DatasetError("File not found", where=str(path), remedy="Check the path.")
     name = path.name.lower()

@@ -11,6 +11,7 @@ import numpy as np
 from liftnet.core.errors import LiftnetError
 from liftnet.core.files import flush_file, flush_folder
 from liftnet.core.geometry import Geometry
+from liftnet.core.names import check_name
 
 __all__ = ["write_image"]
 
@@ -26,12 +27,13 @@ def write_image(path: Path, voxels: np.ndarray, geometry: Geometry, *, dtype: st
 
     Raises:
         ValueError: If the shape does not fit or the type cannot be written.
-        LiftnetError: If the file cannot be written (no space, no permission).
+        LiftnetError: If the file cannot be written (no space, no permission, a name in no UTF-8).
     """
     import SimpleITK as sitk
 
     if tuple(voxels.shape) != geometry.shape:
         raise ValueError(f"expected voxels of shape {geometry.shape}, got {voxels.shape}")
+    check_name(path)
     image = sitk.GetImageFromArray(_as_type(voxels, np.dtype(dtype)))
     image.SetSpacing([float(s) for s in reversed(geometry.spacing_mm)])
     image.SetOrigin([float(x) for x in geometry.origin_mm])

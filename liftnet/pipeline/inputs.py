@@ -17,6 +17,8 @@ from liftnet.pipeline.progress import say
 
 __all__ = ["check_targets", "find_inputs", "part_of", "refuse_one_folder"]
 
+MAX_PARTS = 10_000  # ours: more runs than anybody starts
+
 
 def find_inputs(folder: Path, plan: Plan, masks: Path | None = None) -> list[Case]:
     """The cases of an input folder, with their masks if a folder of masks is given.
@@ -70,7 +72,17 @@ def _find_masks(folder: Path, plan: Plan, cases: Iterable[str]) -> dict[str, Pat
 
 
 def part_of(num_parts: int, part_id: int) -> slice:
-    """Every num_parts-th case, from part_id on."""
+    """Every num_parts-th case, from part_id on.
+
+    Raises:
+        LiftnetError: If there is no such part, or nobody can have as many.
+    """
+    if not 1 <= num_parts <= MAX_PARTS:
+        raise LiftnetError(
+            f"The cases cannot be split into {num_parts} parts",
+            where="-num_parts",
+            remedy=f"Use 1 to {MAX_PARTS}.",
+        )
     if not 0 <= part_id < num_parts:
         raise LiftnetError(
             f"Part {part_id} of {num_parts} does not exist",

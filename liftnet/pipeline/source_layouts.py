@@ -7,6 +7,7 @@ from pathlib import Path
 
 from liftnet.core.dataset import FILE_ENDINGS
 from liftnet.core.errors import DatasetError
+from liftnet.core.names import check_name
 
 __all__ = [
     "Cases",
@@ -96,8 +97,9 @@ def add_image(images: dict[str, Path], channel: str, path: Path, *, where: Path)
     """Enter one image of a case.
 
     Raises:
-        DatasetError: If the case has that channel already.
+        DatasetError: If the case has that channel already, or the name is not UTF-8.
     """
+    check_name(path)
     if channel in images:
         raise DatasetError(
             f"Two files for {channel}: {images[channel].name} and {path.name}",

@@ -61,13 +61,16 @@ class KeptBytes:
     def __init__(self, network: torch.nn.Module):
         self.total = 0
         self._known = {p.untyped_storage()._cdata for p in network.parameters()}
-        self._alive: list[Tensor] = []
+        self._alive: list[torch.UntypedStorage] = []
 
     def count(self, tensor: Tensor) -> Tensor:
-        """The tensor itself; a hook for `torch.autograd.graph.saved_tensors_hooks`."""
+        """The tensor's values; a hook for `torch.autograd.graph.saved_tensors_hooks`.
+
+        Without its graph: a graph that keeps what leads back to itself is never freed.
+        """
         storage = tensor.untyped_storage()
         if storage._cdata not in self._known:
             self._known.add(storage._cdata)
-            self._alive.append(tensor)  # so that no later storage gets the same address
+            self._alive.append(storage)  # so that no later storage gets the same address
             self.total += storage.nbytes()
-        return tensor
+        return tensor.detach()

@@ -61,7 +61,7 @@ def write_page(page: Page, path: Path) -> None:
     """Write the page whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path, durable=False) as temporary:
-        temporary.write_text(_document(page), encoding="utf-8")
+        temporary.write_text(_document(page), encoding="utf-8", errors="backslashreplace")
 
 
 def _document(page: Page) -> str:

@@ -1,6 +1,7 @@
 """How commands end: messages, exit codes, options with several values."""
 
 import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -119,6 +120,42 @@ def test_an_error_of_our_own_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["liftnet"])
     with pytest.raises(ZeroDivisionError):
         run(command)
+
+
+def test_names_that_are_no_text(tmp_path):
+    """A Latin-1 path, or a working folder of that name, is refused; other output is printable."""
+    here = tmp_path / os.fsdecode(b"\xfc")
+    try:
+        here.mkdir()
+    except OSError:
+        pytest.skip("This file system has UTF-8 names only.")
+    (here / "gone").mkdir()
+    call = "import sys; from liftnet.cli.plan import main; main()"
+    for folder, words in ((tmp_path, ["-p", b"\xfc"]), (here, []), (here / "gone", [])):
+        text = f"import os; os.rmdir('../gone'); {call}" if folder.name == "gone" else call
+        done = subprocess.run(
+            [sys.executable, "-c", text, *words],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        problem = "The working folder was deleted" if folder.name == "gone" else "A name is not"
+        assert (done.returncode, done.stderr.startswith(f"error: {problem}")) == (1, True)
+
+
+def test_every_terminal_can_print_what_is_said():
+    """An old terminal shows letters that it lacks as their numbers."""
+    code = (
+        "from liftnet.cli.shell import run\n"
+        "def show() -> None:\n    'Show.'\n    print('\\u00bd \\udcff')\n"
+        "run(show)"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("\\xbd \\udcff\n", 0)
 
 
 def test_spread_values():

@@ -121,5 +121,8 @@ def test_more_parts_than_cases_and_parts_that_do_not_exist(workspace, whole, mon
     monkeypatch.setattr(step, "_store_case", None)
     run(workspace, 8, 9)
     assert "Preprocessed part 8 of 9, 0 cases: " in capsys.readouterr().out
+    for number in (0, 10**20):
+        with pytest.raises(LiftnetError, match=f"cannot be split into {number} parts"):
+            run(workspace, 0, number)
     with pytest.raises(LiftnetError, match="Part 2 of 2 does not exist"):
         run(workspace, 2, 2)

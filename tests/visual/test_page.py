@@ -15,7 +15,7 @@ def text(tmp_path):
     """A page with a title and a case that are named like markup."""
     page = Page(
         title="</title><script>alert(1)</script>",
-        subtitle="one",
+        subtitle="one \udcff",
         verdict=["a < b"],
         warnings=["careful"],
         sections=[Section("numbers", "Numbers", tag("p", "1 & 2"))],
@@ -44,4 +44,5 @@ def test_nothing_comes_from_elsewhere(text):
     assert "default-src 'none'" in html.unescape(text)
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)[^"']*""", text)
     assert '<a href="#numbers">Numbers</a>' in text
+    assert "one \\udcff" in text  # half of a character, from the name of a file
     assert "<li>a &lt; b</li>" in text and "<li>careful</li>" in text
