@@ -101,7 +101,7 @@ def entries() -> dict[str, Callable[[Path, Path], Entry]]:
             {**scores, **facts}, ["liftnet_compare", "-i", "{}/one", "{}/two", "-o", "{}/cmp"]),
         "liftnet_report": (
             {"one/scores.json": "json", **predicted, **facts},
-            ["liftnet_report", "-i", "{}/one", "-o", "{}/page.html", "--no_viewer"]),
+            ["liftnet_report", "-i", "{}/one", "-o", "{}/page.html", "--no-viewer"]),
     }  # fmt: skip
 
     def command(name: str) -> Callable[[Path, Path], Entry]:

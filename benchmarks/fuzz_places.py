@@ -212,7 +212,7 @@ def values_entry(place: Path, work: Path) -> Entry:
         *(["liftnet_compare", "-i", f"{work}/one", f"{work}/two", "-o", f"{work}/cmp", option, "@",
            *space] for option in ("--metrics", "--names", "--protocol", "-d", "-np")),
         *(["liftnet_report", "-i", f"{work}/one", option, "@", *space]
-          for option in ("--cases", "--num_cases", "--by", "-s", "-d", "--max_mb")),
+          for option in ("--cases", "--num-cases", "--by", "-s", "-d", "--max-mb")),
         ["liftnet_convert", "@", f"{work}/new", "-d", "1", *space],
         ["liftnet_convert", "folders", f"t1={work}/new", "@", "-d", "@", *space],
         ["liftnet_convert", "folders", "@=@", f"t1={work}/new", "-d", "@", *space],

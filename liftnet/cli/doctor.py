@@ -15,7 +15,7 @@ def doctor(
         typer.Option("--paths", help="Whole paths in JSON; else their last part, without people."),
     ] = False,
     no_test: Annotated[
-        bool, typer.Option("--no_test", help="Skip the test of training, products and images.")
+        bool, typer.Option("--no-test", help="Skip the test of training, products and images.")
     ] = False,
     device: DeviceOption = None,
     workspace: WorkspaceOption = None,

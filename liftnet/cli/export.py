@@ -33,7 +33,7 @@ def export(
         typer.Option("--licence", "--license", metavar="TEXT", help="Licence of the weights."),
     ] = "",
     intended_use: Annotated[
-        str, typer.Option("--intended_use", metavar="TEXT", help="What the model is meant for.")
+        str, typer.Option("--intended-use", metavar="TEXT", help="What the model is meant for.")
     ] = "",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a zip that is there.")

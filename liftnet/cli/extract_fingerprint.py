@@ -7,7 +7,7 @@ import typer
 from liftnet.cli.shell import DatasetOption, ProcessesOption, WorkspaceOption, run
 
 NoCheckOption = Annotated[
-    bool, typer.Option("--no_check", help="Skip the checks of names; images are always checked.")
+    bool, typer.Option("--no-check", help="Skip the checks of names; images are always checked.")
 ]
 StrictOption = Annotated[
     bool,

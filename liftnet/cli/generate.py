@@ -47,11 +47,11 @@ NormalizedOption = Annotated[
 ]
 TrajectoryOption = Annotated[
     bool,
-    typer.Option("--save_trajectory", help="Write each slice's context or code, and draw them."),
+    typer.Option("--save-trajectory", help="Write each slice's context or code, and draw them."),
 ]
 ContinueOption = Annotated[
     bool,
-    typer.Option("--continue_prediction", "--resume", help="Keep outputs that are finished."),
+    typer.Option("--continue-prediction", "--resume", help="Keep outputs that are finished."),
 ]
 PartsOption = Annotated[
     int, typer.Option("-num_parts", metavar="N", help="Split the work over N runs ...")

@@ -22,7 +22,7 @@ def report(
     ] = None,
     num_cases: Annotated[
         int,
-        typer.Option("--num_cases", metavar="N", help="Images shown, from best to worst."),
+        typer.Option("--num-cases", metavar="N", help="Images shown, from best to worst."),
     ] = 3,
     by: Annotated[
         str | None,
@@ -35,10 +35,10 @@ def report(
     dataset: DatasetOption = None,
     max_mb: Annotated[
         float,
-        typer.Option("--max_mb", metavar="MB", help="Of the images in the page; else coarser."),
+        typer.Option("--max-mb", metavar="MB", help="Of the images in the page; else coarser."),
     ] = 40.0,
     no_viewer: Annotated[
-        bool, typer.Option("--no_viewer", help="Leave out the 3D viewer (0.9 MB).")
+        bool, typer.Option("--no-viewer", help="Leave out the 3D viewer (0.9 MB).")
     ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:

@@ -23,6 +23,8 @@ __all__ = [
     "spread_values",
 ]
 
+WIDTH = 110  # ours: of the help, where the terminal is as wide
+
 DatasetOption = Annotated[
     str | None,
     typer.Option("-d", metavar="ID", help="Dataset id or name; may be left out if there is one."),
@@ -58,8 +60,13 @@ def run(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # names of files may hold what it cannot print
             stream.reconfigure(errors="backslashreplace")
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(context_settings={"help_option_names": ["-h", "--help"]})(_guard(command))
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    settings = {
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": _spelling,
+        "max_content_width": WIDTH,
+    }
+    app.command(context_settings=settings)(_guard(command))
     app(args=spread_values(sys.argv[1:], lists), prog_name=f"liftnet_{name or command.__name__}")
 
 
@@ -94,6 +101,11 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
             sys.exit(1)
 
     return guarded
+
+
+def _spelling(option: str) -> str:
+    """Long options are written with hyphens, those of nnU-Net with underscores; both are taken."""
+    return option.replace("_", "-")
 
 
 def _check_names(words: Sequence[str]) -> None:

@@ -107,7 +107,7 @@ def demo(
     say(f"Curves and a first picture: {next(fold.glob('*/progress.png'), fold)}")
 
     command = ["liftnet_predict", "-i", str(raw / "imagesTs"), "-o", str(predicted), *where]
-    _announce(4, "Synthesize what the test heads lack", [*command, "--continue_prediction", *on])
+    _announce(4, "Synthesize what the test heads lack", [*command, "--continue-prediction", *on])
     failures = predict(
         raw / "imagesTs", predicted, workspace=workspace, continue_prediction=True, device=device
     )

@@ -78,7 +78,7 @@ def report(
     if num_cases < 0 or max_mb <= 0:
         raise LiftnetError(
             f"Expected at least 0 cases and a size above 0, got {num_cases} and {max_mb:g}",
-            where="--num_cases" if num_cases < 0 else "--max_mb",
+            where="--num-cases" if num_cases < 0 else "--max-mb",
             remedy="Correct the option.",
         )
     if cohort := find_cohort_file(Path(input_folder)):

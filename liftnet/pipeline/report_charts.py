@@ -155,7 +155,7 @@ def profile_section(results: Results, pictures: Sequence[Picture]) -> Html:
 
 
 def trajectory_section(results: Results) -> Html | None:
-    """The figures that --save_trajectory wrote beside predicted images; None without any."""
+    """The figures that --save-trajectory wrote beside predicted images; None without any."""
     figures = []
     for method in results.methods:
         path = method.predicted / "trajectories.png"

@@ -17,7 +17,15 @@ from liftnet.pipeline.model_file import IMPORTED, MANIFEST
 from liftnet.pipeline.plan import read_plan
 from liftnet.tasks import load_task
 
-__all__ = ["BEST", "LATEST", "find_device", "fold_folder", "plan_digest", "prepare_run"]
+__all__ = [
+    "BEST",
+    "LATEST",
+    "find_device",
+    "fold_folder",
+    "plan_digest",
+    "prepare_run",
+    "refuse_imported",
+]
 
 LATEST = "checkpoint_latest.safetensors"
 BEST = "checkpoint_best.safetensors"
@@ -61,23 +69,33 @@ def plan_digest(plan: Plan) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def refuse_imported(folder: Path) -> None:
+    """Keep what was imported: training would replace it.
+
+    Args:
+        folder: `results/DATASET/PLAN`.
+
+    Raises:
+        CheckpointError: If its weights were imported.
+    """
+    if (folder / IMPORTED / MANIFEST).is_file():
+        raise CheckpointError(
+            "The weights of this plan were imported; training would replace them",
+            where=str(folder),
+            remedy="Train a dataset of your own (-d), or a plan of another name (liftnet_plan -p "
+            "NAME); with --pretrained it begins with these weights.",
+        )
+
+
 def prepare_run(folder: Path, plan: Plan, *, continue_training: bool, restart: bool) -> None:
     """Store the plan beside the weights; refuse to go on with another one.
 
     The run's folder is locked: what is half-written there is of no run that goes on.
 
     Raises:
-        CheckpointError: If the run was begun under another plan, its weights were imported, or
-            there is nothing to continue.
+        CheckpointError: If the run was begun under another plan, or there is nothing to continue.
     """
     path = folder / "plan.json"
-    if (folder.parents[1] / IMPORTED / MANIFEST).is_file():
-        raise CheckpointError(
-            "The weights of this plan were imported; training would replace them",
-            where=str(folder),
-            remedy="Make a plan of another name (liftnet_plan -p NAME), and train that; with "
-            "--pretrained it begins from these weights.",
-        )
     for pattern in (".*.tmp", ".tmp*"):  # the second are of safetensors
         for temporary in [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]:
             temporary.unlink()  # half-written when an earlier run was killed; it alone works here

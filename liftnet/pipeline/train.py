@@ -33,13 +33,14 @@ from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import note_known
 from liftnet.pipeline.pretrained import Fitting, begin_from
 from liftnet.pipeline.progress import keep_quiet, progress, say
-from liftnet.pipeline.runs import find_device, fold_folder, prepare_run
+from liftnet.pipeline.runs import find_device, fold_folder, prepare_run, refuse_imported
 from liftnet.pipeline.splits import load_splits, pick_fold
 from liftnet.pipeline.training_feed import hold_cases, make_feed
 from liftnet.pipeline.training_start import check_shares, prepare_
 from liftnet.pipeline.training_state import (
     Run,
     append_log,
+    best_words,
     load_run,
     make_optimizer,
     mean_row,
@@ -120,11 +121,14 @@ def _train_folds(
 ) -> list[Path]:
     name = space.dataset_name(dataset)
     say(f"{name}: {space.describe()}")
+    refuse_imported(space.run_folder(name, plan_name))
     plan = load_plan(space, name, plan_name)
     store = Store(space.store(name, plan_name))
     if not store.identifiers():
         raise DatasetError(
-            "There is no preprocessed case", where=str(store.folder), remedy="liftnet_preprocess"
+            "There is no preprocessed case",
+            where=str(store.folder),
+            remedy="Run liftnet_preprocess first.",
         )
     if device.type == "cpu":
         keep_freed_memory()
@@ -282,7 +286,7 @@ def train_stage(
                 raise KeyboardInterrupt(
                     f"Stopped at step {run.step}; the same command continues. {folder}"
                 )
-    best = f"best validation {run.best:.4g} at step {run.best_step}"
+    best = f"{best_words(log, run)} at step {run.best_step}"
     say(f"Trained {run.step} steps, {best}: {folder}")
     return run.average
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from liftnet.core.errors import PlanError
 from liftnet.core.jsonable import write_text
 from liftnet.core.plan import Schedule
+from liftnet.metrics.meaning import short_name
+from liftnet.metrics.paired import direction
 from liftnet.ops.processes import is_first, wait_for_all
 from liftnet.pipeline.checkpoint import (
     has_checkpoint,
@@ -25,6 +27,7 @@ from liftnet.pipeline.runs import LATEST
 __all__ = [
     "Run",
     "append_log",
+    "best_words",
     "load_run",
     "make_optimizer",
     "mean_row",
@@ -192,12 +195,22 @@ def append_log(folder: Path, log: list[dict[str, Any]], row: dict[str, Any]) -> 
         raise
 
 
+def best_words(log: list[dict[str, Any]], run: Run) -> str:
+    """The best validation as its metric says it: the score is negated where higher is better."""
+    if not math.isfinite(run.best):
+        return "no validation was finite"
+    keys = (key for row in reversed(log) for key in row if key.startswith("validation_"))
+    metric = next(keys, "score").removeprefix("validation_")
+    value = -run.best if direction(metric) == "higher" else run.best
+    return f"best {short_name(metric)} {value:.4g}"
+
+
 def status(log: list[dict[str, Any]], run: Run) -> str:
     """A few words for the progress bar: loss, best score, some details of the last validation."""
     losses = [row["loss"] for row in log[-5:] if "loss" in row]
     words = [f"loss {losses[-1]:.4f}"] if losses else []
     if run.best < math.inf:
-        words.append(f"best {run.best:.4g}")
+        words.append(best_words(log, run))
     validated = (row[key] for row in reversed(log) for key in row if key.startswith("validation_"))
     details = list(next(validated, {}).items())
     return ", ".join(words + [f"{name} {value:.3g}" for name, value in details[:NOTED_DETAILS]])

@@ -1,4 +1,4 @@
-"""What `--save_trajectory` writes: the vectors of every slice of a case, and one figure of all."""
+"""What `--save-trajectory` writes: the vectors of every slice of a case, and one figure of all."""
 
 import json
 import re
@@ -63,8 +63,8 @@ def check_trajectory(wanted: bool, *, mapper: bool) -> None:
     if wanted and not mapper:
         raise LiftnetError(
             "Without the mapper there is no trajectory: no slice knows of the others",
-            where="--save_trajectory",
-            remedy="Leave out --save_trajectory or --no-mapper.",
+            where="--save-trajectory",
+            remedy="Leave out --save-trajectory or --no-mapper.",
         )
 
 

@@ -37,7 +37,7 @@ def call(monkeypatch, command, *arguments: object) -> int:
         ("--seed", 3, "--first", 2, "--temperature", 0.5, "-f", 1, "-device", "cpu"),
         ("--interpolate", 4, 1, "--normalized", "-np", 2, "-chk", "best", "-p", "default"),
         ("--resume", "-num_parts", 2, "-part_id", 1, "-d", 8),
-        ("--continue_prediction",),
+        ("--continue-prediction",),
     ],
 )
 def test_both_commands_do_the_same(trained, monkeypatch, options):

@@ -158,6 +158,14 @@ def test_every_terminal_can_print_what_is_said():
     assert (done.stdout, done.returncode) == ("\\xbd \\udcff\n", 0)
 
 
+@pytest.mark.parametrize("option", ["--no-mapper", "--no_mapper", "--continue_prediction"])
+def test_hyphens_and_underscores_are_one(monkeypatch, capsys, tmp_path, option):
+    """Nobody needs to remember which."""
+    words = ["-i", tmp_path, "-o", "out", "-num-parts", 1, "-part_id", 0, option]
+    assert call(monkeypatch, predict, *words, "--workspace", tmp_path / "none") == 1
+    assert "error: The workspace holds no dataset" in capsys.readouterr().err
+
+
 def test_spread_values():
     """Only the options named take several values."""
     got = spread_values(

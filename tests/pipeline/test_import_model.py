@@ -36,7 +36,7 @@ from liftnet.pipeline.checkpoint import load_checkpoint, save_checkpoint
 from liftnet.pipeline.lock import hold
 from liftnet.pipeline.model_check import read_model_file
 from liftnet.pipeline.plan import read_plan
-from liftnet.pipeline.runs import BEST, prepare_run
+from liftnet.pipeline.runs import BEST
 from liftnet.tasks import load_task
 
 PACKAGE = Path(__file__).parents[2] / "liftnet"
@@ -248,12 +248,9 @@ def test_training_does_not_replace_imported_weights(good, tmp_path):
     """What was imported stays; the way on is a plan of its own with --pretrained."""
     target = liftnet.import_model(good, workspace=tmp_path)
     before = tree(target)
-    (folder,) = [path.parent for path in target.glob("*/fold_*/plan.json")][:1]
     for restart in (False, True):
         with pytest.raises(CheckpointError, match="were imported; training would replace"):
-            prepare_run(
-                folder, read_plan(folder / "plan.json"), continue_training=False, restart=restart
-            )
+            liftnet.train(8, workspace=tmp_path, restart=restart, device="cpu")
     assert tree(target) == before
 
 

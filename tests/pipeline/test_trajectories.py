@@ -1,4 +1,4 @@
-"""What --save_trajectory writes for each task, keeps, makes again and refuses."""
+"""What --save-trajectory writes for each task, keeps, makes again and refuses."""
 
 import shutil
 from pathlib import Path
