@@ -15,12 +15,23 @@ __all__ = [
     "MethodComparison",
     "MetricComparison",
     "PairedDifference",
+    "better_words",
     "read_comparison",
 ]
 
 COMPARISON_VERSION = 1
 
-Direction = Literal["higher", "lower", "unknown"]  # which value of a metric is the better one
+# Which value of a metric is the better one.
+Direction = Literal["higher", "lower", "nearest 0", "unknown"]
+
+
+def better_words(better: Direction) -> str:
+    """Which value is the better one, in words for a heading; "" if it is not known.
+
+    >>> better_words("lower"), better_words("unknown")
+    ('lower is better', '')
+    """
+    return "" if better == "unknown" else f"{better} is better"
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,7 @@ class PairedDifference:
     p_holm: float  # corrected for all tests of the metric
     rank_biserial: float  # matched pairs, -1 to 1
     cohens_dz: float | None  # None: the differences have no spread
-    wins: int | None  # cases on which the method is better; None: which is better is not known
+    wins: int | None  # cases on which the method is better; None: the sign does not say
     ties: int
     losses: int | None
 

@@ -10,7 +10,7 @@ from liftnet.core.geometry import SLICE_AXES
 from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.metrics import regions
 from liftnet.metrics.coherence import plane_ssim
-from liftnet.metrics.similarity import mae, ncc, psnr
+from liftnet.metrics.similarity import mae, me, ncc, psnr
 from liftnet.metrics.synthrad import masked_ms_ssim, masked_ssim
 from liftnet.ops.depth import delta_z
 from liftnet.ops.ssim import SMALLEST_WINDOW, WINDOW_SIZE, fit_window, ssim_map
@@ -124,6 +124,8 @@ def measure(
     body = found["body"]
     metrics = {"mae": mae(predicted, reference)}
     metrics |= {f"mae_{n}": mae(predicted, reference, m) for n, m in found.items() if m.any()}
+    metrics["me"] = me(predicted, reference)
+    metrics |= {f"me_{n}": me(predicted, reference, m) for n, m in found.items() if m.any()}
     metrics["psnr"] = psnr(predicted, reference, data_range=width)
     metrics["psnr_body"] = psnr(predicted, reference, data_range=width, mask=body)
     metrics |= _similarity(first, second, body, window_size)

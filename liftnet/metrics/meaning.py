@@ -2,6 +2,7 @@
 
 from types import MappingProxyType
 
+from liftnet.core.comparison import better_words
 from liftnet.metrics.paired import direction
 
 __all__ = ["UNKNOWN", "cohort_name", "explain", "explain_cohort", "short_name"]
@@ -10,6 +11,7 @@ UNKNOWN = "A metric of this name is not described."
 NAMES = MappingProxyType(
     {
         "mae": "MAE",
+        "me": "ME",
         "rmse": "RMSE",
         "psnr": "PSNR",
         "ssim": "SSIM",
@@ -143,7 +145,7 @@ def explain(metric: str, unit: str = "") -> str:
     name, place = _parts(metric)
     if name not in NAMES:
         return UNKNOWN
-    return f"{_definition(name, place, unit)}; {direction(metric)} is better."
+    return f"{_definition(name, place, unit)}; {better_words(direction(metric))}."
 
 
 def explain_cohort(metric: str) -> str:
@@ -210,6 +212,10 @@ def _definition(name: str, place: str, unit: str) -> str:
         )
     return {
         "mae": f"Mean absolute error: the mean size of the error, {in_unit}, {over}",
+        "me": (
+            "Mean error: the mean of the error, above 0 where the predicted values are too high, "
+            f"{in_unit}, {over}"
+        ),
         "rmse": f"Root mean squared error: the root of the mean squared error, {in_unit}, {over}",
         "psnr": (
             f"Peak signal-to-noise ratio: 20 log10(range / RMSE) in dB, where the range is {peak}; "

@@ -26,6 +26,7 @@ ROUNDING = 1e-12  # ours: a spread below this share of the mean is that of float
 BETTER: MappingProxyType[str, Direction] = MappingProxyType(
     {
         "mae": "lower",
+        "me": "nearest 0",
         "rmse": "lower",
         "psnr": "higher",
         "ssim": "higher",
@@ -41,10 +42,10 @@ PLACES = frozenset(
 
 
 def direction(metric: str) -> Direction:
-    """Which value of a metric is better: "higher", "lower", or "unknown" for names of others.
+    """Which value of a metric is better; "unknown" for names of others.
 
-    >>> direction("delta_z_mae_bone"), direction("psnr"), direction("dice")
-    ('lower', 'higher', 'unknown')
+    >>> direction("delta_z_mae_bone"), direction("psnr"), direction("me"), direction("dice")
+    ('lower', 'higher', 'nearest 0', 'unknown')
     """
     if metric in BETTER:
         return BETTER[metric]
@@ -90,7 +91,7 @@ def summarize_differences(
         dz = cohens_dz(finite)
     above, below = int((sample > 0).sum()), int((sample < 0).sum())
     wins, losses = (below, above) if better == "lower" else (above, below)
-    known = better != "unknown"
+    known = better in ("lower", "higher")  # else the sign of a difference does not say
     return PairedDifference(
         mean=mean,
         low=low,

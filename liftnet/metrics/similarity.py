@@ -1,4 +1,4 @@
-"""Voxel-wise similarity of two volumes (D, H, W): MAE, RMSE, PSNR, NCC, 3D SSIM.
+"""Voxel-wise similarity of two volumes (D, H, W): MAE, ME, RMSE, PSNR, NCC, 3D SSIM.
 
 Errors are summed in float64. A mask (D, H, W) of bool restricts a metric to its voxels; it must
 come from the sources or the reference, never from the prediction.
@@ -11,13 +11,23 @@ import torch
 
 from liftnet.ops.ssim import SIGMA, WINDOW_SIZE, Border, Covariance, Window, ssim_map
 
-__all__ = ["correlation", "mae", "masked", "ncc", "psnr", "rmse", "ssim_3d"]
+__all__ = ["correlation", "mae", "masked", "me", "ncc", "psnr", "rmse", "ssim_3d"]
 
 
 def mae(predicted: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:
     """The mean absolute error, in the unit of the images (HU for CT). Source: LiFT App. B.1."""
     first, second = masked(predicted, reference, mask)
     return float(np.abs(first - second).mean())
+
+
+def me(predicted: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """The mean error, above 0 where the predicted values are too high, in the unit of the images.
+
+    >>> me(np.full((2, 2, 2), 30.0), np.zeros((2, 2, 2)))
+    30.0
+    """
+    first, second = masked(predicted, reference, mask)
+    return float((first - second).mean())
 
 
 def rmse(predicted: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:

@@ -18,7 +18,7 @@ from liftnet.metrics.paired import (
     smallest_p,
     summarize_differences,
 )
-from liftnet.pipeline.score_table import metric_names, summarize
+from liftnet.pipeline.score_table import metric_names, summarize, unit_of
 
 __all__ = ["MAIN_METRICS", "common_rows", "compare_rows", "main_metrics", "row_warnings"]
 
@@ -112,7 +112,7 @@ def compare_rows(rows: Mapping[str, Sequence[CaseScore]]) -> tuple[MetricCompari
     results: list[MetricComparison] = []
     for metric in metric_names(rows[first]):
         there = [contrast for contrast in contrasts if metric in summaries[first][contrast]]
-        better, unit = direction(metric), _unit(rows[first], metric)
+        better, unit = direction(metric), unit_of(metric, rows[first])
         block = []
         for contrast in there:
             changes = {n: _differences(rows[n], rows[first], metric, contrast) for n in others}
@@ -147,15 +147,6 @@ def _mean(values: Sequence[float]) -> float:
     if infinite:
         return infinite.pop() if len(infinite) == 1 else math.nan
     return float(np.mean(values))
-
-
-def _unit(rows: Sequence[CaseScore], metric: str) -> str:
-    """dB, the unit of errors that the notes name, or ""."""
-    if metric.startswith("psnr"):
-        return "dB"
-    if direction(metric) != "lower":
-        return ""
-    return " or ".join(sorted({row.notes.get("unit", "") for row in rows} - {""}))
 
 
 def _corrected(block: Sequence[MetricComparison]) -> Iterator[MetricComparison]:

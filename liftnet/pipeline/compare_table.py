@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,18 +13,18 @@ from liftnet.core.comparison import (
     MethodComparison,
     MetricComparison,
     PairedDifference,
+    better_words,
 )
 from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary
 from liftnet.metrics.paired import LEVEL_OF_SIGNIFICANCE, differ, direction, is_shown
 from liftnet.pipeline.progress import say
-from liftnet.pipeline.score_table import FINE_BELOW, TABLE_WIDTH
+from liftnet.pipeline.score_table import TABLE_WIDTH, digits_of
 
 __all__ = [
     "as_csv",
     "change_digits",
     "change_text",
     "conclude",
-    "digits_of",
     "encode_p",
     "mean_text",
     "report",
@@ -101,9 +100,7 @@ def table(block: Sequence[MetricComparison], width: int = TABLE_WIDTH) -> str:
     Where it is wider than `width`, intervals of means and columns of the differences are left out.
     """
     first = block[0]
-    words = {"unknown": "which is better is not known"}.get(
-        first.better, f"{first.better} is better"
-    )
+    words = better_words(first.better) or "which is better is not known"
     title = ", ".join(part for part in (first.metric, first.unit, words) if part)
     full = _aligned(_means(block, intervals=True))
     means = full if max(map(len, full)) <= width else _aligned(_means(block, intervals=False))
@@ -119,7 +116,7 @@ def table(block: Sequence[MetricComparison], width: int = TABLE_WIDTH) -> str:
 def _means(block: Sequence[MetricComparison], *, intervals: bool) -> list[list[str]]:
     lines = [["  contrast", "n", *block[0].means]]
     for result in block:
-        values = [abs(found.mean) for found in result.means.values()]
+        values = [found.mean for found in result.means.values()]
         cells = [
             mean_text(found, digits_of(result.metric, values), intervals)
             for found in result.means.values()
@@ -138,12 +135,6 @@ def mean_text(found: MetricSummary, digits: int, interval: bool) -> str:
     if interval and found.n > 1:
         text += f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
     return text
-
-
-def digits_of(metric: str, values: Sequence[float]) -> int:
-    """The places after the point of a metric whose means have these sizes."""
-    finite = [value for value in values if math.isfinite(value)]
-    return 2 if metric.startswith("psnr") or max(finite, default=0) >= FINE_BELOW else 4
 
 
 def _changes(block: Sequence[MetricComparison]) -> list[list[str]]:
@@ -188,7 +179,7 @@ def change_text(found: PairedDifference, digits: int, *, sign: str = "", factor:
 
 def change_digits(result: MetricComparison, found: PairedDifference) -> int:
     """As many places as the means have, and more where the difference would show as 0.0."""
-    digits = digits_of(result.metric, [abs(mean.mean) for mean in result.means.values()])
+    digits = digits_of(result.metric, [mean.mean for mean in result.means.values()])
     size = max((abs(v) for v in (found.mean, found.low, found.high) if v is not None), default=0)
     while 0 < size < 10 ** (1 - digits) and digits < MOST_DIGITS:
         digits += 1
@@ -246,8 +237,9 @@ def _sentence(
 
 
 def _verb(better: Direction, found: PairedDifference, above: bool) -> tuple[str, str]:
-    if better == "unknown":
-        return f"{'higher' if above else 'lower'} than", " (which is better is not known)"
+    if better not in ("higher", "lower"):
+        remark = better_words(better) or "which is better is not known"
+        return f"{'higher' if above else 'lower'} than", f" ({remark})"
     if above == (better == "higher"):
         return "better than", f" on {found.wins} of {found.n} cases"
     return "worse than", f" on {found.losses} of {found.n} cases"

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from liftnet.core.comparison import MetricComparison
 from liftnet.metrics import regions
 from liftnet.metrics.meaning import short_name
-from liftnet.pipeline.compare_table import change_digits, digits_of, encode_p
+from liftnet.pipeline.compare_table import change_digits, encode_p
 from liftnet.pipeline.report_choice import identifier
 from liftnet.pipeline.report_pictures import Picture
 from liftnet.pipeline.report_results import Results
+from liftnet.pipeline.score_table import digits_of
 from liftnet.visual import charts
 from liftnet.visual.html import Html, join, tag
 
@@ -54,7 +55,7 @@ def distribution_section(results: Results) -> Html:
             continue  # every value is unknown
         name = short_name(table.metric)
         title = f"{name}, {table.contrast}" if len(_contrasts(results)) > 1 else name
-        digits = digits_of(table.metric, [abs(found.mean) for found in table.means.values()])
+        digits = digits_of(table.metric, [found.mean for found in table.means.values()])
         drawn = charts.distribution(
             groups, label=name, unit=table.unit, better=table.better, digits=digits
         )

@@ -31,9 +31,10 @@ def identifier(image: Image) -> str:
 
 
 def goodness(results: Results, image: Image, metric: str, position: int) -> float:
-    """A method's value of a metric, negative where lower is better: more is better."""
+    """A method's value of a metric, or its negative or negative size: more is better."""
     value = results.values(image, metric)[position]
-    return -value if direction(metric) == "lower" else value
+    better = direction(metric)
+    return -value if better == "lower" else -abs(value) if better == "nearest 0" else value
 
 
 def gain(results: Results, image: Image, metric: str) -> float:

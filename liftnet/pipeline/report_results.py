@@ -16,7 +16,7 @@ from liftnet.core.jsonable import read_json
 from liftnet.core.scores import AVERAGE, Origin, Protocol, Scores, read_scores
 from liftnet.metrics.paired import direction
 from liftnet.pipeline.compare_results import MAIN_METRICS
-from liftnet.pipeline.score_table import UNIT, metric_names
+from liftnet.pipeline.score_table import metric_names, unit_of
 
 __all__ = ["Image", "MethodFiles", "Results", "read_results", "without_folders"]
 
@@ -117,14 +117,13 @@ def read_results(place: Path) -> Results:
 
 def _of_scores(file: Path, scores: Scores) -> Results:
     names = metric_names(scores.cases) if scores.cases else []
-    units = sorted({row.notes.get("unit", UNIT) for row in scores.cases})
     summary = {c: s for c, s in scores.summary.items() if c != AVERAGE or len(scores.summary) > 2}
     tables = [
         MetricComparison(
             metric=metric,
             contrast=contrast,
             better=direction(metric),
-            unit=_unit(metric, units),
+            unit=unit_of(metric, scores.cases),
             means={PREDICTED: found[metric]},
             differences={},
         )
@@ -163,14 +162,6 @@ def _origins(scores: Scores) -> Iterator[str]:
         found = Counter(r.notes[note].split(":")[0] for r in scores.cases if note in r.notes)
         for text, count in sorted(found.items()):
             yield f"{words}: {text} ({count} of {len(scores.cases)} images)."
-
-
-def _unit(metric: str, units: list[str]) -> str:
-    """dB, the unit of an error, or ""."""
-    if metric.startswith("psnr"):
-        return "dB"
-    named = [unit for unit in units if unit != UNIT]
-    return " or ".join(named) if direction(metric) == "lower" else ""
 
 
 def _of_comparison(file: Path, comparison: MethodComparison) -> Results:

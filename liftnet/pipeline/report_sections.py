@@ -10,12 +10,12 @@ from liftnet.metrics.meaning import explain, short_name
 from liftnet.pipeline.compare_table import (
     change_digits,
     change_text,
-    digits_of,
     encode_p,
     mean_text,
 )
 from liftnet.pipeline.report_choice import Shown, identifier, outliers
 from liftnet.pipeline.report_results import Image, Results
+from liftnet.pipeline.score_table import digits_of
 from liftnet.visual.html import Html, join, tag
 
 __all__ = ["case_section", "measure_section", "metric_line", "summary_section"]
@@ -55,7 +55,7 @@ def _means_table(results: Results, metrics: Sequence[str]) -> Html:
     head = ["metric", "contrast", "better", "cases", *names]
     rows = []
     for table in _of(results, metrics):
-        digits = digits_of(table.metric, [abs(found.mean) for found in table.means.values()])
+        digits = digits_of(table.metric, [found.mean for found in table.means.values()])
         cells = [
             tag(
                 "td",
@@ -199,7 +199,7 @@ def _number(results: Results, image: Image, metric: str, value: float, *, change
     """A value of an image, or the change between two, with the places of its metric."""
     if math.isnan(value):
         return "-"
-    digits = digits_of(metric, [abs(v) for v in results.values(image, metric)])
+    digits = digits_of(metric, results.values(image, metric))
     return f"{value:+z.{digits}f}" if change else f"{value:.{digits}f}"
 
 
@@ -239,7 +239,7 @@ def metric_line(results: Results, image: Image) -> list[str]:
             value = results.values(image, metric)[position]
             if not math.isnan(value):
                 unit = f" {results.unit(metric)}" if results.unit(metric) else ""
-                digits = digits_of(metric, [abs(value)])
+                digits = digits_of(metric, [value])
                 parts.append(f"{short_name(metric)} {value:.{digits}f}{unit}")
         lines.append((f"{method.name}: " if results.compared else "") + ", ".join(parts))
     return lines

@@ -8,9 +8,10 @@ from liftnet.core.comparison import MetricComparison
 from liftnet.metrics.meaning import short_name
 from liftnet.metrics.paired import differ, is_shown
 from liftnet.metrics.statistics import summarize
-from liftnet.pipeline.compare_table import change_digits, change_text, digits_of
+from liftnet.pipeline.compare_table import change_digits, change_text
 from liftnet.pipeline.report_choice import gain, hardest, outliers, ranked
 from liftnet.pipeline.report_results import Image, Results
+from liftnet.pipeline.score_table import digits_of
 
 __all__ = ["verdict"]
 
@@ -42,7 +43,7 @@ def _findings(results: Results) -> Iterable[str]:
     count = len(results.cases)
     for table in _overall(results):
         (found,) = table.means.values()
-        digits = digits_of(table.metric, [abs(found.mean)])
+        digits = digits_of(table.metric, [found.mean])
         unit = f" {table.unit}" if table.unit else ""
         interval = ""
         if found.n > 1:
@@ -74,7 +75,7 @@ def _other_losses(results: Results) -> list[str]:
             (table, change)
             for table, change in found
             if is_shown(change)
-            and table.better != "unknown"
+            and table.better in ("higher", "lower")
             and (change.rank_biserial > 0) == (table.better == "lower")
         ]
         texts = [
@@ -107,7 +108,7 @@ def _unseen(results: Results, metric: str, trained: Collection[str]) -> list[str
         if not values:
             return []
         found = summarize(list(values.values()))
-        digits = digits_of(metric, [abs(found.mean)])
+        digits = digits_of(metric, [found.mean])
         texts.append(
             (f"{method.name} " if results.compared else "")
             + f"{found.mean:.{digits}f}{unit} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
@@ -183,14 +184,14 @@ def _failings(results: Results, metric: str) -> Iterable[str]:
 def _gain_text(results: Results, image: Image, metric: str) -> str:
     first, other, *_ = results.values(image, metric)
     unit = f" {results.unit(metric)}" if results.unit(metric) else ""
-    digits = max(2, digits_of(metric, [abs(first)]))
+    digits = max(2, digits_of(metric, [first]))
     return f"{image.title} ({other - first:+.{digits}f}{unit})"
 
 
 def _value_text(results: Results, image: Image, metric: str) -> str:
     values = results.values(image, metric)
     unit = f" {results.unit(metric)}" if results.unit(metric) else ""
-    digits = digits_of(metric, [abs(value) for value in values])
+    digits = digits_of(metric, values)
     texts = [f"{value:.{digits}f}{unit}" for value in values]
     if results.compared:
         texts = [f"{m.name} {text}" for m, text in zip(results.methods, texts, strict=True)]

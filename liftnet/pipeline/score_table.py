@@ -13,13 +13,38 @@ import numpy as np
 
 from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary, ScoreFailure, Scores
 from liftnet.metrics import regions, statistics
+from liftnet.metrics.paired import direction
 from liftnet.pipeline.progress import say
 
-__all__ = ["as_csv", "explanation", "report", "report_failures", "summarize", "table"]
+__all__ = [
+    "as_csv",
+    "digits_of",
+    "explanation",
+    "report",
+    "report_failures",
+    "summarize",
+    "table",
+    "unit_of",
+]
 
 UNIT = "units of the [0, 1] range"  # where the notes of a row name no other
 FINE_BELOW = 2.0  # ours: similarities and errors of [0, 1] get 4 digits, errors in HU 2
 TABLE_WIDTH = 100  # ours: where the terminal does not say its own
+
+
+def digits_of(metric: str, means: Sequence[float]) -> int:
+    """The places after the point of a metric with these means."""
+    sizes = [abs(mean) for mean in means if math.isfinite(mean)]
+    return 2 if metric.startswith("psnr") or max(sizes, default=0) >= FINE_BELOW else 4
+
+
+def unit_of(metric: str, rows: Sequence[CaseScore]) -> str:
+    """dB, the unit of errors that the notes name, or ""."""
+    if metric.startswith("psnr"):
+        return "dB"
+    if direction(metric) not in ("lower", "nearest 0"):
+        return ""
+    return " or ".join(sorted({row.notes.get("unit", "") for row in rows} - {""}))
 
 
 def metric_names(rows: Sequence[CaseScore]) -> list[str]:
@@ -91,8 +116,7 @@ def _lines(summary: dict[str, dict[str, MetricSummary]], intervals: set[str]) ->
     cells = [["", *contrasts], ["cases", *(str(counts[c]) for c in contrasts)]]
     for metric in dict.fromkeys(metric for c in contrasts for metric in summary[c]):
         row = {c: summary[c].get(metric) for c in contrasts}
-        means = [abs(s.mean) for s in row.values() if s is not None and math.isfinite(s.mean)]
-        digits = 2 if metric.startswith("psnr") or max(means, default=0) >= FINE_BELOW else 4
+        digits = digits_of(metric, [s.mean for s in row.values() if s is not None])
         texts = [_cell(row[c], digits, counts[c], c in intervals) for c in contrasts]
         cells.append([metric, *texts])
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]

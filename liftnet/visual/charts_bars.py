@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from liftnet.core.comparison import Direction
+from liftnet.core.comparison import Direction, better_words
 from liftnet.visual.charts_axes import (
     AXIS_HEIGHT,
     GAP,
@@ -97,7 +97,7 @@ def bars(
             drawn += text(WIDTH - GAP, top + 13, written, css="value", text_anchor="end")
             top += PITCH
         top += GAP / 2
-    title = axis_label(label, unit, "" if better == "unknown" else f"{better} is better")
+    title = axis_label(label, unit, better_words(better))
     grid, front = horizontal_axis(scale, top=TOP, bottom=top, label=title, ticks=bool(finite))
     spoken = "; ".join(
         f"{group.name}: " + ", ".join(f"{b.name} {_numbers(b, digits)}".strip() for b in group.bars)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from liftnet.core.comparison import Direction
+from liftnet.core.comparison import Direction, better_words
 from liftnet.visual.charts_axes import (
     AXIS_HEIGHT,
     EDGE,
@@ -91,7 +91,7 @@ def distribution(
     names = name_column(group.name for group in groups)
     axis = _axis(all_values, GAP + names, max(text_width(t) for pair in numbers for t in pair))
     bottom = TOP + LANE * len(groups)
-    remark = "" if better == "unknown" else f"{better} is better"
+    remark = better_words(better)
     title = axis_label(label, unit, remark)
     grid, front = horizontal_axis(
         axis.scale,

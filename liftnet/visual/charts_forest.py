@@ -29,7 +29,7 @@ TOP = 6.0  # ours: above the first row
 HEIGHT = 38.0  # ours: two lines of 12 px text
 MAX_TEXT = 200.0  # ours: a p value, its correction and wins; leaves a plot beside a long name
 NONE = "no finite difference"
-SIDES = {"higher": "right of 0 is better", "lower": "left of 0 is better", "unknown": ""}
+SIDES = {"higher": "right of 0 is better", "lower": "left of 0 is better"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def forest(
     right = max(column(numbers), column((row.text for row in rows), MAX_TEXT))
     scale = Scale(*domain([0.0, *values]), left + GAP, WIDTH - 2 * GAP - right)
     bottom = TOP + HEIGHT * len(rows)
-    title = axis_label(label, unit, SIDES[better])
+    title = axis_label(label, unit, SIDES.get(better, ""))
     grid, front = horizontal_axis(scale, top=TOP, bottom=bottom, label=title, ticks=bool(values))
     zero = element("line", css="zero", x1=scale(0.0), x2=scale(0.0), y1=TOP, y2=bottom)
     drawn = "".join(

@@ -45,6 +45,7 @@ def lift(predicted: np.ndarray, reference: np.ndarray, axis: int = 0) -> dict[st
     steps = [np.diff(image, axis=axis) for image in (a, b)]
     found = {
         "mae": np.abs(a - b).mean(),
+        "me": (a - b).mean(),
         "psnr": peak_signal_noise_ratio(b, a, data_range=3000),
         "psnr_body": peak_signal_noise_ratio(b[body], a[body], data_range=3000),
         "ssim": mean,
@@ -62,6 +63,7 @@ def lift(predicted: np.ndarray, reference: np.ndarray, axis: int = 0) -> dict[st
         both = both & np.take(mask, range(mask.shape[axis] - 1), axis)
         if mask.any():
             found[f"mae_{name}"] = np.abs(a - b)[mask].mean()
+            found[f"me_{name}"] = (a - b)[mask].mean()
         if both.any():
             found[f"delta_z_mae_{name}"] = np.abs(steps[0] - steps[1])[both].mean()
         if name == "body" and both.any():

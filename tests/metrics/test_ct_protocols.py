@@ -71,7 +71,7 @@ def test_the_papers_protocol(slice_axis, axis):
     pair = compare(worse(ct()), ct(), slice_axis=slice_axis)
     found = score_case(pair, "lift")
     assert_equal(found.metrics, REFERENCE["lift"](pair.predicted, pair.reference, axis), 2e-5)
-    assert len(found.metrics) == 23
+    assert len(found.metrics) == 29
     assert found.metrics == score_case(pair, "liftnet").metrics
     assert found.notes == {"unit": "HU", "regions": "from the reference, inside its body"}
 
@@ -122,10 +122,24 @@ def test_equal_images_are_perfect_and_noise_is_worse(protocol):
             assert value == math.inf
             rows[0][name] = 99.0
         else:
-            exact = 0 if "mae" in name else 1
+            exact = 0 if name.startswith("me") or "mae" in name else 1
             assert value == pytest.approx(exact, abs=1e-6), name
+            if name.startswith("me"):
+                continue  # noise has no side; see test_the_sign_of_the_mean_error
         sign = 1 if "mae" in name else -1
         assert (sign * np.diff([row[name] for row in rows]) > 0).all(), name
+
+
+def test_the_sign_of_the_mean_error():
+    """Too dense is above 0, too thin below; a region has its own."""
+    reference = np.clip(ct(), -900, 1800)
+    denser = score_case(compare(reference + 40, reference), "liftnet").metrics
+    thinner = score_case(compare(reference - 40, reference), "liftnet").metrics
+    names = [name for name in denser if name.startswith("me")]
+    assert {"me", "me_body", "me_soft", "me_bone", "me_air"} <= set(names)
+    for name in names:
+        assert denser[name] == pytest.approx(40, abs=1e-3), name
+        assert thinner[name] == pytest.approx(-40, abs=1e-3), name
 
 
 def test_regions_that_a_case_lacks_are_left_out():

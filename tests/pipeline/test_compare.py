@@ -18,6 +18,8 @@ from liftnet.imageio import write_image
 from liftnet.metrics.statistics import summarize
 from liftnet.pipeline.compare import compare
 from liftnet.pipeline.evaluate import evaluate
+from liftnet.pipeline.report_choice import hardest, ranked
+from liftnet.pipeline.report_results import read_results
 
 NUM_CASES = 30
 PROTOCOL = Protocol("liftnet", "The whole grid, in the range of the reference.")
@@ -308,6 +310,26 @@ def test_unknown_directions_have_no_wins(tmp_path):
     assert found.results[0].better == "unknown"
     assert (only(found, "dice").wins, only(found, "dice").losses) == (None, None)
     assert found.conclusions[0].startswith("b is higher than a in dice by")
+
+
+def test_a_signed_error_is_best_near_zero(tmp_path):
+    """Neither sign is a win; images are ranked by how far from 0 they are."""
+    made = [
+        tuple(replace(r, metrics={"me": 10 * (r.metrics["psnr"] - middle)}) for r in rows(1))
+        for middle in (20.0, 26.0)
+    ]
+    folders = [save(tmp_path / name, found) for name, found in zip("ab", made, strict=True)]
+    found = compare(folders, tmp_path / "out")
+    assert found.results[0].better == "nearest 0"
+    assert (only(found, "me").wins, only(found, "me").losses) == (None, None)
+    assert found.conclusions[0].startswith("b is lower than a in me by 60")
+    assert "(nearest 0 is better)" in found.conclusions[0]
+    results = read_results(tmp_path / "out")
+    sizes = [[abs(value) for value in results.values(i, "me")] for i in ranked(results, "me")]
+    gains = [first - other for first, other in sizes]
+    assert gains == sorted(gains, reverse=True) and gains[0] > gains[-1]
+    worst = results.values(hardest(results, "me"), "me")[1]
+    assert abs(worst) == max(other for _, other in sizes)
 
 
 def image(path: Path, seed: int, noise: float) -> None:
