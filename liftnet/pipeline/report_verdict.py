@@ -69,14 +69,14 @@ def _other_losses(results: Results) -> list[str]:
         found = [
             (table, table.differences[method.name])
             for table in results.tables
-            if table.metric not in results.main_metrics and method.name in table.differences
+            if table.metric not in results.main_metrics
+            and method.name in table.differences
+            and table.better in ("higher", "lower")
         ]
         worse = [
             (table, change)
             for table, change in found
-            if is_shown(change)
-            and table.better in ("higher", "lower")
-            and (change.rank_biserial > 0) == (table.better == "lower")
+            if is_shown(change) and (change.rank_biserial > 0) == (table.better == "lower")
         ]
         texts = [
             f"{short_name(table.metric)}"
