@@ -206,7 +206,8 @@ def try_entry(name: str, place: Path, folder: Path, options: argparse.Namespace)
     log.unlink(missing_ok=True)
     ends: Counter[str] = Counter()
     shown: Counter[str] = Counter()
-    until, number = time.monotonic() + options.seconds, 0
+    first: dict[str, int] = {}
+    until, number = time.monotonic() + options.seconds, options.first
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1",
                    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}  # fmt: skip
     while (left := until - time.monotonic()) > 0:
@@ -225,16 +226,18 @@ def try_entry(name: str, place: Path, folder: Path, options: argparse.Namespace)
             break
         number = int.from_bytes(state.read_bytes()[:8], "little")
         ends["hang" if died == "hang" else "crash"] += 1
-        shown[f"{died} at input {number}"] += 1
+        shown[died] += 1
+        first.setdefault(died, number)
         number += 1
     rows = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     for number, end, what, _ in rows:
         ends[end] += 1
         if end in ("crash", "hang"):
-            shown[what or f"hang at input {number}"] += 1
+            shown[what or end] += 1
+            first.setdefault(what or end, number)
     peak = max((row[3] for row in rows), default=0)
     for what, count in shown.most_common(SHOWN):
-        print(f"  {name}: {count} x {what}", file=sys.stderr, flush=True)
+        print(f"  {name}: {count} x {what} (--first {first[what]})", file=sys.stderr, flush=True)
     counts = [ends[end] for end in ("right", "refused", "crash", "hang")]
     return [name, sum(ends.values()), *counts, f"{peak / 2**20:.0f} MiB"]
 

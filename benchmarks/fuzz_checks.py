@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,11 @@ def _by_itk(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     import SimpleITK as sitk
 
     head = path.read_bytes()[:2000]
-    if b"CompressedData = True" in head and b"\nCompressedDataSize = " not in head:
+    packed, sized = (
+        re.search(rb"^%s\s*=\s*%s" % words, head, re.MULTILINE)
+        for words in ((b"CompressedData", b"[Tt1]"), (b"CompressedDataSize", b"\\d"))
+    )
+    if packed and not sized:
         return None  # without the size ITK gives what lies in its memory
     try:
         image = sitk.ReadImage(str(path))
