@@ -142,7 +142,7 @@ globalThis.liftnet = globalThis.liftnet || {};
       if (!hasWebGL2()) {
         body.replaceChildren(make(
           "p", { class: "message" },
-          "3D needs WebGL 2, which this browser does not offer. The planes above show all slices.",
+          "3D needs WebGL 2, which this browser does not offer. The planes show all slices.",
         ));
         return;
       }
