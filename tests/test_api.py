@@ -122,6 +122,35 @@ def test_umbrella_lists_the_commands():
     assert seconds < MAX_HELP_SECONDS
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "printed"),
+    [
+        (["--version"], 0, f"liftnet {liftnet.__version__}\n"),
+        (["train", "-d", "1"], 2, "  do:    Call liftnet_train.\n"),
+        (["plan-and-preproces"], 2, "  do:    Call liftnet_plan_and_preprocess.\n"),
+        (["zzz"], 2, "  do:    Call liftnet alone, which lists all.\n"),
+    ],
+)
+def test_umbrella_with_words(words, code, printed):
+    """Its version, and which command somebody meant who writes a blank for the underscore."""
+    call = "from liftnet.cli.main import liftnet; liftnet()"
+    done = subprocess.run(
+        [sys.executable, "-c", call, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert (done.stderr if code else done.stdout).endswith(printed)
+
+
+def test_umbrella_into_a_closed_pipe():
+    """`liftnet | head -1` ends without a traceback."""
+    call = "import time; from liftnet.cli.main import liftnet; time.sleep(0.5); liftnet()"
+    with subprocess.Popen(
+        [sys.executable, "-c", call], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 0
+
+
 def test_console_scripts_are_listed():
     """Every console script of setup.cfg is in COMMANDS, in a module of its name, and callable."""
     path = Path(__file__).parents[1] / "setup.cfg"

@@ -1,5 +1,8 @@
 """`liftnet`: the list of commands."""
 
+import os
+import sys
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 
 from liftnet.version import __version__
@@ -38,10 +41,22 @@ def function_name(command: str) -> str:
 
 
 def liftnet() -> None:
-    """Print the commands in the order in which they are used."""
-    installed = {point.name for point in entry_points(group="console_scripts")}
-    print(f"liftnet {__version__}: self-configuring 3D medical image synthesis\n")
-    for name, summary in COMMANDS.items():
-        if name in installed:
-            print(f"  {name:<30}{summary}")
-    print("\nEach command explains itself with --help.")
+    """Print the commands in the order in which they are used, or the version."""
+    words = sys.argv[1:]
+    if words and words[0] not in ("-h", "--help", "--version"):
+        verbs = [name.removeprefix("liftnet_") for name in COMMANDS]
+        near = get_close_matches(words[0].replace("-", "_"), verbs, n=1)
+        print(f"error: liftnet itself takes no commands, got {words[0]}", file=sys.stderr)
+        remedy = f"Call liftnet_{near[0]}." if near else "Call liftnet alone, which lists all."
+        print(f"  do:    {remedy}", file=sys.stderr)
+        sys.exit(2)
+    text = f"liftnet {__version__}"
+    if words[:1] != ["--version"]:
+        installed = {point.name for point in entry_points(group="console_scripts")}
+        lines = [f"  {name:<30}{COMMANDS[name]}" for name in COMMANDS if name in installed]
+        text += ": self-configuring 3D medical image synthesis\n\n" + "\n".join(lines)
+        text += "\n\nEach command explains itself with --help."
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
