@@ -35,7 +35,7 @@ def make_plan(**settings: object) -> Plan:
     """Networks of a few thousand parameters on 12 slices of 16x24, without augmentation."""
     still = {
         k: (0.0, 0.0, 0.0) if isinstance(v, tuple) else 0.0
-        for k, v in vars(plan_augmentation()).items()
+        for k, v in vars(plan_augmentation("axial")).items()
         if k.endswith("probability")
     }
 
@@ -85,7 +85,7 @@ def make_plan(**settings: object) -> Plan:
             "l1": 1.0, "features": 0.1, "adversarial": 0.3,
             "drift": 1.0, "energy": 0.3, "trajectory": 1.0,
         },
-        augmentation=replace(plan_augmentation(), **still),
+        augmentation=replace(plan_augmentation("axial"), **still),
         stages={
             "slice_features": schedule({"features": 1e-3}, 4, 6),
             "slice_generation": schedule({"generator": 1e-3, "critic": 1e-3}, 4, 6),

@@ -1,12 +1,14 @@
 """Preprocessed cases on disk: one memory-mapped array and one JSON file each."""
 
 import io
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from tokenize import TokenError
 from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -20,13 +22,23 @@ from liftnet.core.geometry import Placement
 from liftnet.core.jsonable import from_json, read_json, write_json
 from liftnet.core.migration import brought_up_to_date
 
-__all__ = ["MASK_ENDING", "UNREADABLE", "Store", "StoredCase", "write_array", "write_case"]
+__all__ = [
+    "MASK_ENDING",
+    "UNREADABLE",
+    "UNREADABLE_ZIP",
+    "Store",
+    "StoredCase",
+    "write_array",
+    "write_case",
+]
 
 STORE_VERSION = 1
 MASK_ENDING = ".mask.npy"
 # What numpy raises for a damaged header, which it takes apart as a piece of Python.
 UNREADABLE = (OSError, ValueError, EOFError, TypeError, KeyError, SyntaxError, TokenError,
               OverflowError, MemoryError, RecursionError)  # fmt: skip
+# And for an .npz: RuntimeError where an entry is encrypted or compressed by an unknown method.
+UNREADABLE_ZIP = (*UNREADABLE, BadZipFile, zlib.error, RuntimeError)
 LARGEST = float(np.finfo(np.float16).max)
 BLOCK_BYTES = 2**20  # ours: stays in the processor's cache between reading and the checksum
 AGAIN = "Run liftnet_preprocess again: it makes this case anew and keeps the others."

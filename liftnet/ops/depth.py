@@ -7,7 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["delta_z", "fold_slices", "fourier_depth", "relative_depth", "unfold_slices"]
+__all__ = [
+    "delta_z",
+    "draw_starts",
+    "fold_slices",
+    "fourier_depth",
+    "relative_depth",
+    "unfold_slices",
+]
 
 Array = TypeVar("Array", Tensor, np.ndarray)
 
@@ -22,6 +29,19 @@ def delta_z(volume: Array, dim: int = -3) -> Array:
     ahead[dim] = slice(1, None)
     behind[dim] = slice(None, -1)
     return volume[tuple(ahead)] - volume[tuple(behind)]
+
+
+def draw_starts(rng: np.random.Generator, depth: int, count: int, number: int) -> tuple[int, ...]:
+    """Where `number` random slabs of `count` of `depth` slices start.
+
+    A slab may begin half its length beyond either end and is pushed back. So the outermost slices
+    are seen half as often as those in the middle; without that, once where those are `count` times.
+
+    >>> draw_starts(np.random.default_rng(0), 10, 10, 3)
+    (0, 0, 0)
+    """
+    drawn = rng.integers(-(count // 2), depth - count // 2, size=number)
+    return tuple(int(start) for start in np.clip(drawn, 0, depth - count))
 
 
 def relative_depth(num_slices: int, *, device: torch.device | None = None) -> Tensor:

@@ -12,6 +12,7 @@ from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.metrics.cohort_protocols import PROTOCOLS
 from liftnet.pipeline.model import Model, load_model, trained_folds
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, read_plan
+from liftnet.pipeline.runs import fold_folder
 from liftnet.pipeline.score_setting import Facts, read_facts
 from liftnet.pipeline.scoring import find_images
 from liftnet.tasks import load_task
@@ -74,8 +75,11 @@ def find_setting(
     fold: int | str | None,
     device: str | None,
     workspace: Path | str | None,
+    network: bool = True,
 ) -> CohortSetting:
     """Protocol, dataset, plan and network: those asked for, else those that the JSON files name.
+
+    Without `network` the network is not loaded, only its plan.
 
     Raises:
         PlanError: If there is no such protocol, or no plan that it needs.
@@ -106,10 +110,26 @@ def find_setting(
         path = space.plan_file(name, chosen)
         plan = read_plan(path) if name and path.is_file() else None
     else:
-        model, reason = _find_model(space, name, chosen, task, fold, device)
-        plan = model.plan if model else load_plan(space, name, chosen)
+        run = space.run_folder(name, chosen)
+        folder, reason = _find_fold(run, task, fold)
+        if folder is None:
+            plan = load_plan(space, name, chosen)
+        elif network:
+            # One network, not several: features of different encoders do not compare.
+            number = folder.name.removeprefix("fold_")
+            model = load_model(run, task, [number], mapper=True, checkpoint="best", device=device)
+            plan = model.plan
+        else:
+            plan = read_plan(folder / "plan.json")
     if plan is not None:
         target = target or plan.targets[0]
+        if target not in plan.channel_names:
+            raise DatasetError(
+                f"The volumes are of {target}, plan {chosen} of {name} makes "
+                f"{', '.join(plan.targets)}",
+                where=str(generated),
+                remedy="Name the dataset that they were made by with -d, and its plan with -p.",
+            )
         modality = plan.channel(target).modality
     if protocol == "wdm" and modality == "CT":
         raise DatasetError(
@@ -130,26 +150,14 @@ def find_setting(
     )
 
 
-def _find_model(
-    space: Workspace,
-    name: str,
-    plan_name: str,
-    task: str,
-    fold: int | str | None,
-    device: str | None,
-) -> tuple[Model | None, str]:
-    """The network of the fold asked for, else of the first that is trained, or why there is none.
-
-    One network, not several: features of different encoders do not compare.
-    """
-    run = space.run_folder(name, plan_name)
-    if fold is None:
-        try:
-            folders = trained_folds(run, task, mapper=True, checkpoint="best")
-        except CheckpointError as error:
-            return None, f"{error.problem}: {error.where}"
-        fold = folders[0].name.removeprefix("fold_")
-    return load_model(run, task, [fold], mapper=True, checkpoint="best", device=device), ""
+def _find_fold(run: Path, task: str, fold: int | str | None) -> tuple[Path | None, str]:
+    """The folder of the fold asked for, else of the first that is trained, or why there is none."""
+    if fold is not None:
+        return fold_folder(run, task, str(fold), mapper=True), ""
+    try:
+        return trained_folds(run, task, mapper=True, checkpoint="best")[0], ""
+    except CheckpointError as error:
+        return None, f"{error.problem}: {error.where}"
 
 
 def find_cohorts(

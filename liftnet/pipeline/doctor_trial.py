@@ -36,7 +36,7 @@ def self_test(device: str | None) -> Iterator[Finding]:
     for name, test in (("training", _train), ("product", _multiply)):
         try:
             yield Finding(f"test of {name}", "ok", test(chosen))
-        except (ImportError, RuntimeError, ArithmeticError) as error:
+        except (ImportError, RuntimeError, ArithmeticError, ValueError) as error:
             text = f"fails on {chosen}: {' '.join(str(error).split())[:200]}"
             remedy = "Update the driver, or install torch anew; -device cpu tells which of them."
             if isinstance(error, torch.OutOfMemoryError):
@@ -72,8 +72,8 @@ def _train(device: "torch.device") -> str:  # type: ignore[name-defined]  # noqa
     given = torch.ones(1, 2, device=device)
     losses, start = [], 0.0
     for step in range(STEPS):
-        seeds = torch.tensor([step])
-        moved, target = augment(source, source[:, :1], plan_augmentation(), seeds)
+        seeds = torch.tensor([step], device=device)
+        moved, target = augment(source, source[:, :1], plan_augmentation("axial"), seeds)
         with autocast(device):
             made = network([moved], given, starts=[2], count=4, slice_batch=4)
         loss = (made.float() - target[:, :, 2:6]).abs().mean()

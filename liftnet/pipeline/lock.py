@@ -166,7 +166,8 @@ def _describe(descriptor: int, what: str) -> None:
         "command": shown_command(),
     }
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(facts).encode(), 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.write(descriptor, json.dumps(facts).encode())
 
 
 def _read(path: Path) -> dict[str, Any]:

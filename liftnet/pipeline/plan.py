@@ -1,6 +1,8 @@
 """Step 2: let the task decide everything, and write plan.json."""
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.pipeline.extract_fingerprint import read_fingerprint
 from liftnet.pipeline.lock import hold
 from liftnet.pipeline.progress import say
-from liftnet.planning.feeding import plan_feeding
+from liftnet.planning.feeding import BY_HAND, plan_feeding
+from liftnet.planning.grid import GridChoice
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Budget, SynthesisTask
 
@@ -30,6 +33,7 @@ __all__ = ["DEFAULT_PLAN", "explain", "load_plan", "plan", "read_plan"]
 
 DEFAULT_PLAN = "default"
 DEFAULT_GIB = 8.0  # nnU-Net's default target
+FIXED = ("version", "task", "dataset", "name", "reasons")
 
 
 def plan(
@@ -72,10 +76,12 @@ def plan(
     budget = find_budget(gpu_memory, steps)
     if features is not None:
         budget = replace(budget, feature_weights=Path(features))
-    decided = plan_feeding(task.plan(raw, fingerprint, budget, plan_name), fingerprint)
-    for setting in settings or []:
-        decided = apply_setting(decided, setting)
-    decided = task.refresh(decided)
+    decided = _with_settings(task.plan(raw, fingerprint, budget, plan_name), settings or ())
+    if (choice := _chosen_grid(decided)) is not None:
+        budget = replace(budget, grid=choice)
+        decided = _with_settings(task.plan(raw, fingerprint, budget, plan_name), settings or ())
+    decided = plan_feeding(task.refresh(decided), fingerprint)
+    from_json(Plan, parse_json(json.dumps(to_json(decided))), where="the plan")  # readable
     target = space.plan_file(name, plan_name)
     with hold(target.parent, "liftnet_plan"):
         remove_drafts(target)
@@ -102,10 +108,32 @@ def find_budget(gpu_memory: float | None, steps: int | None) -> Budget:
     if gpu_memory is None:
         total = torch.cuda.get_device_properties(0).total_memory / 2**30 if has_gpu else DEFAULT_GIB
         gpu_memory = float(int(total))
-    if gpu_memory <= 0:
+    if not (gpu_memory > 0 and math.isfinite(gpu_memory)):
         raise PlanError(f"--gpu-memory is {gpu_memory}", remedy="Give GiB, such as 8.")
     native = not has_gpu or supports_bfloat16(torch.device("cuda"))
     return Budget(gpu_memory, 2 if native else 4, steps)
+
+
+def _with_settings(decided: Plan, settings: Sequence[str]) -> Plan:
+    for setting in settings:
+        decided = apply_setting(decided, setting)
+    return decided
+
+
+def _chosen_grid(decided: Plan) -> GridChoice | None:
+    """What was set by hand and moves the rest of the grid; None if nothing does.
+
+    A box has its own size, in voxels of the spacing, whatever the images are like.
+    """
+    grid, by_hand = decided.grid, decided.reasons.get
+    axis, spacing = (by_hand(f"grid.{key}") == BY_HAND for key in ("slice_axis", "spacing_mm"))
+    if grid.box is not None or not (axis or spacing):
+        return None
+    return GridChoice(
+        grid.slice_axis if axis else None,
+        grid.spacing_mm if spacing else None,
+        grid.resample_through_plane,
+    )
 
 
 def apply_setting(decided: Plan, setting: str) -> Plan:
@@ -118,10 +146,16 @@ def apply_setting(decided: Plan, setting: str) -> Plan:
     except ValueError:
         value = text
     parts = key.split(".")
+    if parts[0] in FIXED:
+        raise PlanError(
+            f"'{parts[0]}' says which plan this is, and cannot be set",
+            where=f"--set {setting}",
+            remedy="Use -p for the name of the plan, and -d for its dataset.",
+        )
     if parts[0] == "channels" and parts[1:2] and parts[1] in decided.channel_names:
         parts[1] = str(decided.channel_names.index(parts[1]))
     changed = replace_path(decided, ".".join(parts), value)
-    return replace(changed, reasons={**changed.reasons, key: "set by hand"})
+    return replace(changed, reasons={**changed.reasons, key: BY_HAND})
 
 
 def load_plan(space: Workspace, dataset_name: str, plan_name: str) -> Plan:

@@ -1,19 +1,26 @@
 """The augmentation that every training starts from."""
 
+from liftnet.core.geometry import SLICE_AXES
 from liftnet.core.plan import AugmentationSpec
 
 __all__ = ["AUGMENTATION_REASON", "plan_augmentation"]
 
+LEFT = 0  # the world axis that runs to the left, see SLICE_AXES
 AUGMENTATION_REASON = (
     "nnU-Net's list with the geometry shared by all channels; narrower intensity ranges, since "
     "intensity carries the answer in synthesis (ours)"
 )
 
 
-def plan_augmentation() -> AugmentationSpec:
-    """nnU-Net's transforms, rarer and milder: in synthesis the source's intensity is the answer."""
+def plan_augmentation(slice_axis: str) -> AugmentationSpec:
+    """nnU-Net's transforms, rarer and milder: in synthesis the source's intensity is the answer.
+
+    Args:
+        slice_axis: what slices are across; from left to right is another array axis in each.
+    """
+    depth, height, width = (0.5 if axis == LEFT else 0.0 for axis in SLICE_AXES[slice_axis])
     return AugmentationSpec(
-        flip_probability=(0.0, 0.0, 0.5),  # left-right only: heads stand upright (ours)
+        flip_probability=(depth, height, width),  # left-right only: heads stand upright (ours)
         rotation_probability=0.2,  # nnU-Net
         rotation_degrees=15.0,  # nnU-Net, non-square patches
         scale_probability=0.2,  # nnU-Net

@@ -6,7 +6,7 @@ from liftnet.core.errors import PlanError
 from liftnet.core.plan import ClipAndScale, MixerSpec, Plan, TranslatorSpec
 from liftnet.networks.blocks import GROUP_WIDTH
 
-__all__ = ["check_paired", "contradiction", "refuse"]
+__all__ = ["check_paired", "contradiction", "refuse", "shared_problems"]
 
 COUNTS = (
     "num_steps",
@@ -28,6 +28,29 @@ def refuse(problems: dict[str, bool]) -> None:
     for problem, found in problems.items():
         if found:
             raise contradiction(problem)
+
+
+def shared_problems(plan: Plan) -> dict[str, bool]:
+    """What may be wrong in the plan of any task: problem -> whether it is there."""
+    spec = plan.augmentation
+    factors = ("scale", "brightness", "contrast", "gamma", "low_resolution")
+    ranges = {f"{name}_range": getattr(spec, f"{name}_range") for name in factors}
+    still = [name for name, schedule in plan.stages.items() if schedule.gradient_clip <= 0]
+    return {
+        **{
+            f"augmentation.{name} {list(found)} is not a range of factors above 0": not (
+                0 < found[0] <= found[1]
+            )
+            for name, found in ranges.items()
+        },
+        f"augmentation.low_resolution_range {list(spec.low_resolution_range)} goes beyond 1": (
+            spec.low_resolution_range[1] > 1
+        ),
+        f"augmentation.blur_sigma {list(spec.blur_sigma)} is no range": (
+            spec.blur_sigma[0] > spec.blur_sigma[1]
+        ),
+        f"stages.{', '.join(still)}.gradient_clip is 0: no step would move a weight": bool(still),
+    }
 
 
 def check_paired(
@@ -60,6 +83,7 @@ def check_paired(
     unknown = (set(plan.targets) | set(plan.sources)) - set(plan.channel_names)
     refuse(
         {
+            **shared_problems(plan),
             f"{', '.join(sorted(unknown))} are not channels": bool(unknown),
             f"the normalization of {', '.join(empty_ranges)} has a range whose low is not "
             "below high": bool(empty_ranges),

@@ -7,8 +7,9 @@ from liftnet.core.plan import Plan
 from liftnet.planning.memory import GIB
 from liftnet.planning.sizing import TRAINING_SHARE
 
-__all__ = ["plan_feeding"]
+__all__ = ["BY_HAND", "plan_feeding"]
 
+BY_HAND = "set by hand"  # the reason of what the user decided
 BYTES_PER_VOXEL = 2  # float16, as the store has it
 
 
@@ -27,7 +28,9 @@ def plan_feeding(plan: Plan, fingerprint: Fingerprint) -> Plan:
         + ("held there, nothing is read during training" if fits else "read by threads as needed")
         + " (ours)"
     )
-    memory = replace(plan.memory, dataset_gib=round(gib, 3))
+    memory = replace(plan.memory, dataset_gib=gib)
+    if plan.reasons.get("feeding") == BY_HAND:
+        return replace(plan, memory=memory)
     return replace(
         plan,
         memory=memory,

@@ -1,19 +1,31 @@
 """The grid that networks see, from the shapes and spacings of all cases."""
 
+from dataclasses import dataclass
 from math import log2
 from statistics import median
 from typing import Literal
 
+from liftnet.core.errors import PlanError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.geometry import SLICE_AXES, Triple
 from liftnet.core.plan import Grid
 
-__all__ = ["plan_grid", "stride_of"]
+__all__ = ["GridChoice", "plan_grid", "stride_of"]
 
 ISOTROPIC_RATIO = 1.2  # ours: below this no axis counts as the coarse one
 MIN_FEATURE_EDGE = 4  # nnU-Net default_experiment_planner.py
 MAX_STAGES = 7  # ours: nnU-Net's largest 2D networks
 MARGIN = 2  # ours: voxels around the largest foreground box, for augmentation
+SAME_STEP = 1e-2  # ours: relative difference of slice spacings that counts as none
+
+
+@dataclass(frozen=True)
+class GridChoice:
+    """What of the grid was set by hand; the rest follows from it and the fingerprint."""
+
+    slice_axis: Literal["axial", "coronal", "sagittal"] | None = None
+    spacing_mm: Triple | None = None  # along D, H, W
+    resample_through_plane: bool = False
 
 
 def plan_grid(
@@ -22,24 +34,40 @@ def plan_grid(
     *,
     crop: bool,
     mask: Literal["none", "body"] = "none",
+    choice: GridChoice | None = None,
 ) -> Grid:
     """Slice axis, spacing and in-plane size from the shapes and spacings of all cases.
 
     `crop`: whether slices are cropped to the foreground.
+
+    Raises:
+        PlanError: If another spacing of slices was chosen without resampling to it.
     """
+    choice = choice or GridChoice()
     cases = fingerprint.cases.values()
     zyx = tuple(median(c.spacing_mm[a] for c in cases) for a in range(3))
     coarsest = max(range(3), key=lambda a: zyx[a])
     others = max(zyx[a] for a in range(3) if a != coarsest)
     isotropic = zyx[coarsest] <= ISOTROPIC_RATIO * others
-    axis = "axial" if isotropic else list(SLICE_AXES)[coarsest]
+    axis = choice.slice_axis or ("axial" if isotropic else list(SLICE_AXES)[coarsest])
     # Canonical axes are (z, y, x); SLICE_AXES counts world axes x = 0, y = 1, z = 2.
     order = tuple(2 - world for world in SLICE_AXES[axis])
-    spacing: Triple = (zyx[order[0]], zyx[order[1]], zyx[order[2]])
+    own: Triple = (zyx[order[0]], zyx[order[1]], zyx[order[2]])
+    spacing = choice.spacing_mm or own
+    through = choice.resample_through_plane
+    if min(spacing) > 0 and not through and abs(spacing[0] / own[0] - 1) > SAME_STEP:
+        raise PlanError(
+            f"grid.spacing_mm asks for slices every {spacing[0]:g} mm, but slices are not "
+            f"resampled and lie {own[0]:.4g} mm apart",
+            remedy="Set grid.resample_through_plane=true too, or give that distance.",
+        )
+    slices = [
+        c.shape[order[0]] * (c.spacing_mm[order[0]] / spacing[0] if through else 1) for c in cases
+    ]
     extents = []
-    for a in order[1:]:
+    for a, step in zip(order[1:], spacing[1:], strict=True):
         sizes = [
-            ((c.box_stop[a] - c.box_start[a]) if crop else c.shape[a]) * c.spacing_mm[a] / zyx[a]
+            ((c.box_stop[a] - c.box_start[a]) if crop else c.shape[a]) * c.spacing_mm[a] / step
             for c in cases
         ]
         extents.append(round(max(sizes)) + (2 * MARGIN if crop else 0))
@@ -66,11 +94,11 @@ def plan_grid(
         slice_axis=axis,  # type: ignore[arg-type]
         spacing_mm=spacing,
         in_plane=in_plane,
-        num_slices=round(median(c.shape[order[0]] for c in cases)),
+        num_slices=max(1, round(median(slices))),
         foreground="nonzero" if fingerprint.foreground == "nonzero" else "otsu",
         crop_in_plane=crop,
         resample_in_plane=True,
-        resample_through_plane=False,
+        resample_through_plane=through,
         mask=mask,
         box=None,
     )

@@ -15,6 +15,7 @@ from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Inference, Plan, Schedule
 from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.data.store import Store, StoredCase
+from liftnet.planning.grid import GridChoice
 
 __all__ = [
     "Batch",
@@ -37,6 +38,7 @@ class Budget:
     bytes_per_number: int  # 2 where the device computes in bfloat16, else 4
     num_steps: int | None  # None: the task's own number
     feature_weights: Path | None = None  # of a feature network trained elsewhere
+    grid: GridChoice | None = None  # what of the grid was set by hand
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Planning as a step: settings, budgets, files."""
 
 import hashlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -56,6 +57,67 @@ def test_settings(workspace):
         apply_setting(decided, "grid.slice_axis=oblique")
     with pytest.raises(PlanError, match=r"No setting 'channels.d.normalization'"):
         apply_setting(decided, "channels.d.normalization=1")
+
+
+def test_the_rest_of_the_grid_follows(workspace):
+    """A spacing or slice axis by hand moves size, number of slices and flips; a box does not."""
+    first = read_plan(plan_file(workspace))
+    depth, height, width = first.grid.spacing_mm
+    make = partial(plan, 7, workspace=workspace, gpu_memory=0.03, steps=8, plan_name="other")
+    finer = make(settings=[f"grid.spacing_mm=[{depth},{height / 2},{width / 2}]"])
+    assert finer.grid.num_slices == first.grid.num_slices
+    for now, then in zip(finer.grid.in_plane, first.grid.in_plane, strict=True):
+        assert 1.5 * then < now <= 2.1 * then
+    assert finer.memory.training_gib <= 0.03  # the networks follow too
+    halved = f"grid.spacing_mm=[{depth / 2},{height},{width}]"
+    with pytest.raises(PlanError, match=r"slices are not resampled and lie \d"):
+        make(settings=[halved])
+    closer = make(settings=[halved, "grid.resample_through_plane=true"])
+    assert closer.grid.num_slices == pytest.approx(2 * first.grid.num_slices, abs=1)
+    turned = make(settings=["grid.slice_axis=sagittal"])
+    assert turned.grid.spacing_mm == (width, depth, height)
+    shape = read_json(workspace / "preprocessed" / DATASET / "fingerprint.json")["cases"]
+    wide = sorted(case["shape"][2] for case in shape.values())
+    assert turned.grid.num_slices == pytest.approx(wide[len(wide) // 2], abs=1)
+    assert turned.augmentation.flip_probability == (0.5, 0.0, 0.0)
+    assert turned.reasons["grid.slice_axis"] == "set by hand"
+
+
+def test_feeding_is_decided_last(workspace):
+    """Settings may leave no room for the cases; what was set by hand stays."""
+    make = partial(plan, 7, workspace=workspace, gpu_memory=0.05, steps=8, plan_name="other")
+    assert make().feeding == "resident" and 0 < make().memory.dataset_gib < 1e-3
+    more = f"stages.{STAGE}.volumes_per_step=64"
+    assert make(settings=[more]).feeding == "read"
+    assert make(settings=[more, "feeding=resident"]).feeding == "resident"
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("task=translation", "'task' says which plan this is"),
+        ("version=1", "'version' says which plan this is"),
+        ("name=x", "'name' says which plan this is"),
+        ("augmentation.scale_range=[0,1]", r"scale_range \[0.*is not a range of factors above 0"),
+        ("augmentation.gamma_range=[3,1]", "gamma_range .* is not a range"),
+        ("augmentation.low_resolution_range=[0.5,3]", "goes beyond 1"),
+        ("augmentation.blur_sigma=[2,1]", "blur_sigma .* is no range"),
+        (f"stages.{STAGE}.gradient_clip=0", "no step would move a weight"),
+        ("channels.a.normalization.limits=[-1,1]", "a must be normalized to limits 0 and 1"),
+        ('losses={"l1":0,"ms_ssim":0,"delta_z":1}', "leave the intensities free"),
+    ],
+)
+def test_settings_that_nothing_could_use(workspace, setting, problem):
+    """Refused before anything is written."""
+    with pytest.raises(PlanError, match=problem):
+        plan(7, workspace=workspace, plan_name="never", gpu_memory=0.03, settings=[setting])
+    assert not plan_file(workspace, "never").exists()
+
+
+def test_a_memory_that_is_no_number(workspace):
+    """Infinite GiB could not be written down."""
+    with pytest.raises(PlanError, match="--gpu-memory is inf"):
+        plan(7, workspace=workspace, plan_name="never", gpu_memory=float("inf"))
 
 
 def test_an_edited_plan_is_checked(workspace):

@@ -16,6 +16,7 @@ from liftnet.data.store import Store, StoredCase
 from liftnet.losses.reconstruction import l1, ms_ssim_loss
 from liftnet.losses.through_plane import delta_z_l1
 from liftnet.networks.volume_translator import VolumeTranslator
+from liftnet.ops.depth import draw_starts
 from liftnet.ops.in_plane import fit_in_plane
 from liftnet.ops.precision import autocast
 from liftnet.tasks.base import Batch, Request, Stage, Validation, draw_seeds
@@ -118,9 +119,7 @@ class ContextTranslation(Stage[SlabBatch]):
         )
         depth = described.shape[0]
         count = min(self.schedule.decoded_slices, depth, thinnest or depth)
-        # Slabs may start beyond either end and are pushed back, so that outer slices are seen
-        # as often as inner ones.
-        start = int(np.clip(rng.integers(-count // 2, depth - count // 2), 0, depth - count))
+        (start,) = draw_starts(rng, depth, count, 1)
         span = slice(None)
         if not self.has_context:
             span, start = slice(start, start + count), 0

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from liftnet.core.plan import MixerSpec, Plan, TranslatorSpec
+from liftnet.core.plan import MixerSpec, Plan, Schedule, TranslatorSpec
 from liftnet.networks.blocks import set_recompute
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.planning.memory import GIB, KeptBytes, meta_slices, recomputed_bytes, weight_bytes
@@ -16,14 +16,19 @@ from liftnet.tasks.missing_modality.context_translation import STAGE, slab_loss
 __all__ = ["synthesis_gib", "synthesis_gigaflop", "training_gib"]
 
 
-def training_gib(plan: Plan, *, mapper: bool = True) -> float:
-    """The peak of one training step: weights, their optimizer state, and all kept activations.
+def training_gib(plan: Plan) -> float:
+    """The peak of a training step of any stage: weights, optimizer, and all kept activations.
 
     The GRU is left out: over 155 slices it keeps less than 1 MB.
     """
+    return max(
+        _step_gib(plan, schedule, mapper=name == STAGE) for name, schedule in plan.stages.items()
+    )
+
+
+def _step_gib(plan: Plan, schedule: Schedule, *, mapper: bool) -> float:
     network = _meta_network(*_specs(plan, mapper=mapper))
-    schedule, (height, width) = plan.stages[STAGE], plan.grid.in_plane
-    volumes = schedule.volumes_per_step
+    volumes, (height, width) = schedule.volumes_per_step, plan.grid.in_plane
     count = min(schedule.decoded_slices, plan.grid.num_slices)
     set_recompute(network, plan.recompute)
     kept = KeptBytes(network)

@@ -56,7 +56,8 @@ def make_plan(dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: 
             remedy="List every contrast under 'channels', or make the task 'translation'.",
         )
     reasons: dict[str, str] = {}
-    grid = plan_grid(fingerprint, reasons, crop=fingerprint.foreground == "nonzero")
+    crop = fingerprint.foreground == "nonzero"
+    grid = plan_grid(fingerprint, reasons, crop=crop, choice=budget.grid)
     plans = tuple(
         ChannelPlan(c.name, c.modality, plan_normalization(c, fingerprint, reasons))
         for c in channels
@@ -73,7 +74,7 @@ def make_plan(dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: 
         grid=grid,
         networks={},
         losses={"l1": 1.0, "ms_ssim": 0.2, "delta_z": 0.5},
-        augmentation=plan_augmentation(),
+        augmentation=plan_augmentation(grid.slice_axis),
         stages=plan_stages(budget.num_steps, reasons),
         inference=Inference(slice_batch=SLICE_BATCHES[0], passes="one"),
         memory=MemoryEstimate(budget.memory_gib, budget.bytes_per_number, 0.0, 0.0),

@@ -11,6 +11,7 @@ from liftnet.augment.apply import augment
 from liftnet.core.plan import Plan
 from liftnet.data.store import Store
 from liftnet.ops import normalize
+from liftnet.ops.depth import draw_starts
 from liftnet.ops.in_plane import fit_in_plane
 from liftnet.tasks.base import Batch, draw_seeds
 
@@ -65,10 +66,7 @@ def draw_windows(
     described = store.describe(case)
     depth = described.shape[0]
     count = min(count, depth, thinnest or depth)
-    # Windows may start beyond either end and are pushed back, so that outer slices are seen as
-    # often as inner ones.
-    drawn = rng.integers(-(count // 2), depth - count // 2, size=windows)
-    starts = tuple(int(s) for s in np.clip(drawn, 0, depth - count))
+    starts = draw_starts(rng, depth, count, windows)
     span = slice(None)
     if not whole:
         span, starts = slice(starts[0], starts[0] + count), (0,)

@@ -22,7 +22,7 @@ from liftnet.core.plan import (
 )
 from liftnet.planning.augmentation import AUGMENTATION_REASON, plan_augmentation
 from liftnet.planning.consistency import contradiction
-from liftnet.planning.grid import plan_grid
+from liftnet.planning.grid import GridChoice, plan_grid
 from liftnet.planning.normalization import fixed_range, percentile_scale, z_score
 from liftnet.planning.schedule import make_schedule
 from liftnet.planning.sizing import (
@@ -72,6 +72,7 @@ def make_plan(dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: 
             remedy="List sources under 'channels' and what is to be made under 'targets'.",
         )
     reasons: dict[str, str] = {}
+    grid = plan_paired_grid(sources, targets, fingerprint, reasons, budget.grid)
     plan = Plan(
         version=PLAN_VERSION,
         task="translation",
@@ -86,10 +87,10 @@ def make_plan(dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: 
         sources=tuple(c.name for c in sources),
         targets=tuple(c.name for c in targets),
         source_dropout=0.25 if len(sources) > 1 else 0.0,
-        grid=plan_paired_grid(sources, targets, fingerprint, reasons),
+        grid=grid,
         networks={},
         losses=dict(LOSSES),
-        augmentation=plan_augmentation(),
+        augmentation=plan_augmentation(grid.slice_axis),
         stages=plan_stages(budget.num_steps, reasons),
         inference=Inference(slice_batch=SLICE_BATCHES[0], passes="one"),
         memory=MemoryEstimate(budget.memory_gib, budget.bytes_per_number, 0.0, 0.0),
@@ -132,11 +133,12 @@ def plan_paired_grid(
     targets: Sequence[Channel],
     fingerprint: Fingerprint,
     reasons: dict[str, str],
+    choice: GridChoice | None,
 ) -> Grid:
     """The whole volume; cropped to the foreground only where MR follows skull-stripped MR."""
     any_ct = any(c.modality == "CT" for c in (*sources, *targets))
     crop = fingerprint.foreground == "nonzero" and not any_ct
-    grid = plan_grid(fingerprint, reasons, crop=crop, mask="body")
+    grid = plan_grid(fingerprint, reasons, crop=crop, mask="body", choice=choice)
     reasons |= {
         "grid.mask": "from masksTr where given, else the body in the sources (Otsu, largest "
         "piece, holes filled: SynthRAD2023); weighs the loss",

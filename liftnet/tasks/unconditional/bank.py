@@ -15,7 +15,7 @@ from liftnet.core.errors import PlanError
 from liftnet.core.files import written_whole
 from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.plan import Plan
-from liftnet.data.store import Store, write_array
+from liftnet.data.store import UNREADABLE_ZIP, Store, write_array
 from liftnet.losses.feature_scale import FeatureScale, scale_of, stack_scales
 from liftnet.metrics.cohort import delta_z_profile, depth_reference
 from liftnet.networks.volume_generator import VolumeGenerator, slice_features
@@ -89,7 +89,7 @@ def make_bank(
     try:
         if read_json(folder / "bank.json")["digest"] == digest:
             return load_bank(folder)
-    except (PlanError, KeyError, TypeError, OSError, ValueError):  # absent or damaged: made again
+    except (PlanError, *UNREADABLE_ZIP):  # absent or damaged: made again
         pass
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bank.json").unlink(missing_ok=True)

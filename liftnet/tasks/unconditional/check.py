@@ -15,7 +15,7 @@ from liftnet.core.plan import (
 )
 from liftnet.networks.blocks import GROUP_WIDTH
 from liftnet.ops import normalize
-from liftnet.planning.consistency import COUNTS, contradiction, refuse
+from liftnet.planning.consistency import COUNTS, contradiction, refuse, shared_problems
 from liftnet.tasks.unconditional.depth_mapping import CODE_STAGE
 from liftnet.tasks.unconditional.depth_mapping import STAGE as DEPTH_STAGE
 from liftnet.tasks.unconditional.slice_features import STAGE as FEATURE_STAGE
@@ -86,6 +86,7 @@ def check(plan: Plan) -> None:
     refuse(
         {
             f"{', '.join(small)} must be 1 or more": bool(small),
+            **shared_problems(plan),
             **_channel_problems(plan),
             **_grid_problems(plan.grid, generator),
             "networks.generator.widths needs two or more": len(generator.widths) < 2,

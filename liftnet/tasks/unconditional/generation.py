@@ -13,10 +13,12 @@ from liftnet.tasks.unconditional.specs import networks_of
 
 __all__ = ["codes_of", "describe_volume", "draw_latent", "generate_volume", "latent_of"]
 
+GENERATION = 2  # ours: apart from the random numbers of training, see training_feed.py
+
 
 def latent_of(plan: Plan, seed: int, number: int) -> Tensor:
     """The latent (L,) of one volume; each number has random numbers of its own."""
-    return draw_latent(plan, np.random.default_rng([seed, number]))
+    return draw_latent(plan, np.random.default_rng([seed, number, GENERATION]))
 
 
 def draw_latent(plan: Plan, rng: np.random.Generator) -> Tensor:

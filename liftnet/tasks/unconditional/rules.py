@@ -212,7 +212,7 @@ def _plan_normalization(
 
 def _plan_augmentation(grid: Grid) -> AugmentationSpec:
     """Left to right alone: slices that are turned or stretched leave the span of the components."""
-    spec = plan_augmentation()
+    spec = plan_augmentation(grid.slice_axis)
     moves = "flip"
     off = {
         field.name: 0.0
@@ -220,9 +220,8 @@ def _plan_augmentation(grid: Grid) -> AugmentationSpec:
         if field.name.endswith("_probability") and not field.name.startswith(moves)
     }
     spec = replace(spec, **off)  # type: ignore[arg-type]
-    if grid.slice_axis == "sagittal":
-        spec = replace(spec, flip_probability=(0.0, 0.0, 0.0))
-    return spec
+    _, height, width = spec.flip_probability  # a slice alone has no depth
+    return replace(spec, flip_probability=(0.0, height, width))
 
 
 def _given_features(path: Path | None, reasons: dict[str, str]) -> ResNetSpec | None:

@@ -24,7 +24,12 @@ from liftnet.planning.augmentation import plan_augmentation
 from liftnet.planning.memory import GIB
 from liftnet.planning.sizing import plan_inference, plan_mixer, plan_translator
 from liftnet.tasks.base import Request
-from liftnet.tasks.missing_modality.context_translation import STAGE, build_network, slab_loss
+from liftnet.tasks.missing_modality.context_translation import (
+    SLICE_STAGE,
+    STAGE,
+    build_network,
+    slab_loss,
+)
 from liftnet.tasks.missing_modality.memory import (
     synthesis_gib,
     synthesis_gigaflop,
@@ -58,7 +63,7 @@ def make_plan(*, volumes: int = 1, kernel: int = 0, bytes_per_number: int = 4) -
             "mixer": MixerSpec("mean", "bottleneck", 32, 1, 4, "bottleneck", kernel),
         },
         losses={"l1": 1.0, "ms_ssim": 0.2, "delta_z": 0.5},
-        augmentation=plan_augmentation(),
+        augmentation=plan_augmentation("axial"),
         stages={STAGE: schedule},
         inference=inference,
         memory=MemoryEstimate(1.0, bytes_per_number, 0.0, 0.0),
@@ -163,9 +168,34 @@ def test_what_the_estimate_depends_on():
     """Half the bytes per number save nearly half, the ablation needs less, more slices more."""
     plan = make_plan()
     assert training_gib(make_plan(bytes_per_number=2)) < 0.75 * training_gib(plan)
-    assert training_gib(plan, mapper=False) < training_gib(plan)
+    alone = replace(plan, stages={SLICE_STAGE: plan.stages[STAGE]})  # without context
+    assert training_gib(alone) < training_gib(plan)
     deeper = replace(plan, stages={STAGE: replace(plan.stages[STAGE], decoded_slices=6)})
     assert training_gib(deeper) < 0.75 * training_gib(plan)
+
+
+def test_the_larger_stage_counts():
+    """The first stage takes more slices than a thin volume has; it is measured like the others."""
+    plan = make_plan()
+    wide = replace(plan.stages[STAGE], volumes_per_step=8, decoded_slices=6)
+    both = replace(plan, stages={SLICE_STAGE: wide, STAGE: plan.stages[STAGE]})
+    assert training_gib(both) == training_gib(replace(plan, stages={SLICE_STAGE: wide}))
+    assert training_gib(both) > 2 * training_gib(plan)
+    with PeakBytes() as measured:
+        network = build_network(plan, mapper=False)
+        average = deepcopy(network)
+        optimizer = torch.optim.AdamW(network.parameters())
+        sources = [volume_of(plan)[:, :, :6] for _ in range(8)]
+        for _ in range(2):
+            decoded = network(sources, torch.ones(8, 3), starts=[0] * 8, count=6, slice_batch=4)
+            predicted = decoded[:, :1]
+            terms = slab_loss(predicted, torch.rand_like(predicted), plan.losses)
+            optimizer.zero_grad()
+            sum(terms.values()).backward()
+            optimizer.step()
+            del decoded, predicted, terms
+    assert average is not network
+    assert training_gib(both) == pytest.approx(measured.peak / GIB, rel=0.25)
 
 
 def test_gigaflop_of_two_passes():

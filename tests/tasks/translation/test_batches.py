@@ -27,7 +27,7 @@ NAMES = ("t1", "t2", "ct", "t3")
 SHAPE = (9, 21, 17)
 ALWAYS = {
     k: (1.0, 1.0, 1.0) if isinstance(v, tuple) else 1.0
-    for k, v in vars(plan_augmentation()).items()
+    for k, v in vars(plan_augmentation("axial")).items()
     if k.endswith("probability")
 }
 
@@ -35,7 +35,7 @@ ALWAYS = {
 def still() -> AugmentationSpec:
     """No augmentation."""
     never = {k: (0.0, 0.0, 0.0) if isinstance(v, tuple) else 0.0 for k, v in ALWAYS.items()}
-    return replace(plan_augmentation(), **never)
+    return replace(plan_augmentation("axial"), **never)
 
 
 @pytest.fixture
@@ -146,7 +146,9 @@ def test_crops_move_everything_alike(plan, tmp_path):
 def test_air_stays_air(plan, tmp_path):
     """Under every augmentation at once, what is air, or comes in from outside, has air's value."""
     store = store_case(tmp_path / "s", air_rows=8)
-    plan = replace(plan, source_dropout=0.0, augmentation=replace(plan_augmentation(), **ALWAYS))
+    plan = replace(
+        plan, source_dropout=0.0, augmentation=replace(plan_augmentation("axial"), **ALWAYS)
+    )
     batch = draw(plan, store, 1).to(torch.device("cpu"))
     for seed in range(5):
         source, target, mask = augmented(replace(batch, seeds=torch.tensor([seed])), plan)
@@ -189,7 +191,7 @@ def test_items_of_a_joined_batch_keep_their_own(plan, tmp_path):
     for row, batch in enumerate((one, two)):
         expected = batch.source[0].float() * batch.given[0, :, None, None, None]
         torch.testing.assert_close(source[row], expected, atol=1e-5, rtol=1e-5)
-    strong = replace(plan, augmentation=replace(plan_augmentation(), **ALWAYS))
+    strong = replace(plan, augmentation=replace(plan_augmentation("axial"), **ALWAYS))
     source, _, _ = augmented(both, strong)
     for row, batch in enumerate((one, two)):
         alone, _, _ = augmented(batch.to(torch.device("cpu")), strong)
@@ -213,7 +215,7 @@ def test_what_is_not_given_is_zero(plan, tmp_path):
     store = store_case(tmp_path / "s", present=("t2", "t3"))
     batch = draw(plan, store, 0).to(torch.device("cpu"))
     assert (batch.given.tolist(), batch.supervised.tolist()) == ([[0, 1]], [[0, 1]])
-    strong = replace(plan, augmentation=replace(plan_augmentation(), **ALWAYS))
+    strong = replace(plan, augmentation=replace(plan_augmentation("axial"), **ALWAYS))
     assert not augmented(batch, strong)[0][:, 0].any()
     whole = store_case(tmp_path / "t")
     hidden = [draw(plan, whole, seed).to(torch.device("cpu")) for seed in range(20)]

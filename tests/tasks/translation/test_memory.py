@@ -42,7 +42,7 @@ def make_plan(*, sources: int = 1, volumes: int = 2, slice_batch: int = 4) -> Pl
     shared = (0.0, (0.9, 0.99), 1, 1.0, 1.0, 1, 1, 1, 1.0, 0)
     still = {
         k: (0.0, 0.0, 0.0) if isinstance(v, tuple) else 0.0
-        for k, v in vars(plan_augmentation()).items()
+        for k, v in vars(plan_augmentation("axial")).items()
         if k.endswith("probability")
     }
     return Plan(
@@ -66,7 +66,7 @@ def make_plan(*, sources: int = 1, volumes: int = 2, slice_batch: int = 4) -> Pl
             "l1": 1.0, "ms_ssim": 0.2, "charbonnier": 1.0, "residual": 0.05, "gradient": 0.5,
             "outside_mask": 0.1,
         },
-        augmentation=replace(plan_augmentation(), **still),
+        augmentation=replace(plan_augmentation("axial"), **still),
         stages={
             SLICES: Schedule(9, 12, 1, 1, {"translator": 1e-3}, *shared),
             RESIDUAL: Schedule(
