@@ -1,11 +1,14 @@
-"""The checksum that shows damage of a file: CRC-32, as in gzip."""
+"""Checksums of files: CRC-32, as in gzip, shows damage; SHA-256 that it is another file."""
+
+import hashlib
+from pathlib import Path
 
 try:
     from zlib_ng.zlib_ng import crc32  # ten times as fast as zlib
 except ImportError:  # it is not needed to train
     from zlib import crc32
 
-__all__ = ["as_text", "crc32"]
+__all__ = ["as_text", "crc32", "file_sha256"]
 
 
 def as_text(checksum: int) -> str:
@@ -15,3 +18,9 @@ def as_text(checksum: int) -> str:
     'cbf43926'
     """
     return f"{checksum:08x}"
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file in small hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

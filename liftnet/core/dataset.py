@@ -18,6 +18,7 @@ __all__ = [
     "find_cases",
     "find_masks",
     "load_dataset",
+    "split_ending",
 ]
 
 FILE_ENDINGS = (".nii.gz", ".nii", ".mha", ".nrrd")
@@ -135,6 +136,24 @@ def _check_description(description: DatasetDescription, path: Path) -> None:
         )
 
 
+def split_ending(path: Path) -> tuple[str, str]:
+    """The name of an image file without its ending, and that ending in small letters.
+
+    The ending is "" where it is none of `FILE_ENDINGS`.
+
+    >>> split_ending(Path("head.v2.NII.GZ")), split_ending(Path("notes.txt"))
+    (('head.v2', '.nii.gz'), ('notes.txt', ''))
+    """
+    ending = next((e for e in FILE_ENDINGS if path.name.lower().endswith(e)), "")
+    return path.name[: len(path.name) - len(ending)], ending
+
+
+def _stem(path: Path, file_ending: str | None) -> str | None:
+    """The name of an image without its ending; None if it has not that one, or none at all."""
+    stem, ending = split_ending(path)
+    return stem if ending and ending == (file_ending or ending) else None
+
+
 def find_cases(
     folder: Path, channels: dict[str, Channel], *, file_ending: str | None = None
 ) -> tuple[dict[str, dict[str, Path]], list[Path]]:
@@ -146,18 +165,16 @@ def find_cases(
         DatasetError: If two files claim to be the same channel of the same case, or a name is not
             UTF-8.
     """
-    endings = FILE_ENDINGS if file_ending is None else (file_ending,)
     cases: dict[str, dict[str, Path]] = {}
     strangers = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.is_dir():
             continue
-        ending = next((e for e in endings if path.name.lower().endswith(e)), None)
-        stem = path.name[: -len(ending)] if ending else path.name
-        match = re.fullmatch(r"(.+)_(\d{4})", stem)
-        if ending is not None:
+        stem = _stem(path, file_ending)
+        if stem is not None:
             check_name(path)
-        if ending is None or match is None or str(int(match[2])) not in channels:
+        match = re.fullmatch(r"(.+)_(\d{4})", stem or "")
+        if match is None or str(int(match[2])) not in channels:
             strangers.append(path)
             continue
         name = channels[str(int(match[2]))].name
@@ -173,8 +190,8 @@ def find_cases(
     return cases, strangers
 
 
-def find_masks(folder: Path) -> dict[str, Path]:
-    """Case -> mask file.
+def find_masks(folder: Path, *, file_ending: str | None = None) -> dict[str, Path]:
+    """Case -> mask file. With no `file_ending` each supported ending is taken.
 
     Raises:
         DatasetError: If the folder does not exist, or a name is not UTF-8.
@@ -185,10 +202,10 @@ def find_masks(folder: Path) -> dict[str, Path]:
         )
     found = {}
     for path in sorted(folder.iterdir()):
-        ending = next((e for e in FILE_ENDINGS if path.name.lower().endswith(e)), "")
-        if ending and not path.name.startswith("."):
+        stem = _stem(path, file_ending)
+        if stem is not None and not path.name.startswith(".") and not path.is_dir():
             check_name(path)
-            found[path.name[: -len(ending)]] = path
+            found[stem] = path
     return found
 
 
@@ -225,17 +242,13 @@ def load_dataset(folder: Path) -> Dataset:
             remedy=f"Files must be named CASE_0000{description.file_ending}; "
             "see liftnet_raw_layout.md.",
         )
-    masks = folder / "masksTr"
-    cases = []
-    for identifier, paths in sorted(found.items()):
-        mask = masks / f"{identifier}{description.file_ending}"
-        cases.append(
-            Case(
-                identifier,
-                {**paths, **targets.get(identifier, {})},
-                mask if mask.is_file() else None,
-            )
-        )
+    masks = {}
+    if (folder / "masksTr").is_dir():
+        masks = find_masks(folder / "masksTr", file_ending=description.file_ending)
+    cases = (
+        Case(identifier, {**paths, **targets.get(identifier, {})}, masks.get(identifier))
+        for identifier, paths in sorted(found.items())
+    )
     return Dataset(folder, description, tuple(cases))
 
 

@@ -1,6 +1,5 @@
 """Frozen feature extractors of slices: weights from files, ResNet-18, pooled features."""
 
-import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import CheckpointError
 from liftnet.ops.precision import without_autocast
 
@@ -199,8 +199,7 @@ def read_weights(path: Path, *, sha256: str | None = None) -> dict[str, Tensor]:
             "No file with weights", where=str(path), remedy="Give the path of the file."
         )
     if sha256 is not None:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = file_sha256(path)
         if found != sha256.lower():
             raise CheckpointError(
                 f"The weights have SHA-256 {found}, not {sha256}",

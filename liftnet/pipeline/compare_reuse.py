@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from liftnet.core.errors import PlanError
 from liftnet.core.scores import Scores, read_scores
+from liftnet.pipeline.evaluate import beside
 from liftnet.pipeline.score_setting import Facts, find_setting, has_own_numbers, read_facts
 from liftnet.pipeline.scoring import find_images
 from liftnet.version import __version__
@@ -173,9 +174,6 @@ def _other_setting(scores: Scores, images: list[_Image], asked: Asked) -> Iterat
 
 def _same_sources(scores: Scores, asked: Asked) -> bool:
     """Whether the folder of sources is that asked for, or by default that of an evaluation."""
-    folder = asked.reference.absolute()
-    if has_own_numbers(folder):
-        beside = folder.with_name(folder.name.replace("targets", "images"))
-        folder = beside if beside.is_dir() else folder
-    wanted = Path(asked.sources) if asked.sources is not None else folder
+    apart = beside(asked.reference, "images") if has_own_numbers(asked.reference) else None
+    wanted = (apart or asked.reference) if asked.sources is None else Path(asked.sources)
     return Path(scores.sources_folder).resolve() == wanted.resolve()

@@ -2,12 +2,12 @@
 
 import json
 import os
-import re
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from liftnet.core.names import without_folders
 from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.doctor_machine import (
     check_device,
@@ -104,12 +104,3 @@ def _print(found: Finding) -> None:
 
 def _count(some: list[Finding], word: str) -> str:
     return f"{len(some) or 'no'} {word}{'' if len(some) == 1 else 's'}"
-
-
-def without_folders(text: str) -> str:
-    """The text with each absolute path cut to its last part.
-
-    >>> without_folders("at /home/anna/data/space, and CUDA 12/13")
-    'at space, and CUDA 12/13'
-    """
-    return re.sub(r"(?<![\w./-])(?:[A-Za-z]:)?[/\\](?:[^/\\\s,;:()'\"]+[/\\])*", "", text)

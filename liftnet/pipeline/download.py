@@ -1,19 +1,21 @@
 """Weights of networks that were trained elsewhere, fetched only when asked for."""
 
-import hashlib
-import urllib.error
+import http.client
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import LiftnetError
 from liftnet.core.files import written_whole
 from liftnet.core.jsonable import did_you_mean
 from liftnet.core.workspace import find_workspace
 from liftnet.networks.features import RESNET18_FILE, RESNET18_SHA256
+from liftnet.pipeline.failures import FULL
 from liftnet.pipeline.progress import progress, say
 
-__all__ = ["WEIGHTS", "download"]
+__all__ = ["WEIGHTS", "download", "fetch"]
 
 CHUNK = 2**20  # ours: bytes between two updates of the progress bar
 TIMEOUT = 60  # ours: seconds without an answer
@@ -62,13 +64,19 @@ def download(
     weights = WEIGHTS[name]
     folder = find_workspace(workspace).raw.parent / "weights" if output is None else Path(output)
     path = folder.absolute() / weights.file
-    if path.is_file() and _digest(path) == weights.sha256:
+    if path.is_file() and file_sha256(path) == weights.sha256:
         say(f"Already there: {path}")
         return path
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as temporary:
-        _fetch(weights, temporary)
-        found = _digest(temporary)
+        fetch(
+            weights.url,
+            temporary,
+            what="weights",
+            where=weights.url,
+            remedy=f"Fetch {weights.file} on another machine and give its path to {weights.use}.",
+        )
+        found = file_sha256(temporary)
         if found != weights.sha256:
             raise LiftnetError(
                 f"What was fetched has SHA-256 {found}, not {weights.sha256}",
@@ -79,25 +87,51 @@ def download(
     return path
 
 
-def _fetch(weights: Weights, path: Path) -> None:
+def fetch(
+    url: str,
+    path: Path,
+    *,
+    what: str,
+    where: str,
+    remedy: str,
+    opener: urllib.request.OpenerDirector | None = None,
+    check_size: Callable[[int], None] = lambda _: None,
+) -> int:
+    """The number of bytes that an address has, which are written into a file.
+
+    Args:
+        url: the address.
+        path: the file.
+        what: how the progress bar and an error name it.
+        where: how an error names the address.
+        remedy: what else to do, for an error.
+        opener: who follows redirects.
+        check_size: called with the announced size, then with what has come so far; may raise.
+
+    Raises:
+        LiftnetError: If it cannot be fetched, or not to its end.
+        OSError: If the file cannot be written.
+    """
+    opener = opener or urllib.request.build_opener()
     try:
-        with (
-            urllib.request.urlopen(weights.url, timeout=TIMEOUT) as answer,
-            path.open("wb") as file,
-        ):
+        with opener.open(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
             size = int(answer.headers.get("Content-Length") or 0)
-            with progress(f"Fetch {weights.file}", -(-size // CHUNK), unit="MiB") as advance:
+            check_size(size)
+            count = 0
+            with progress(f"Fetch {what}", -(-size // CHUNK), unit="MiB") as advance:
                 while block := answer.read(CHUNK):
+                    count += len(block)
+                    check_size(count)
                     file.write(block)
                     advance()
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            if size and count < size:
+                raise ConnectionError(f"it ended after {count} of {size} bytes")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and (error.filename == str(path) or error.errno in FULL):
+            raise
         raise LiftnetError(
-            f"The weights cannot be fetched: {getattr(error, 'reason', error)}",
-            where=weights.url,
-            remedy=f"Fetch {weights.file} on another machine and give its path to {weights.use}.",
+            f"The {what} cannot be fetched: {getattr(error, 'reason', None) or error}",
+            where=where,
+            remedy=remedy,
         ) from None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return count

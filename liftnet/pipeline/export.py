@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
+from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import LiftnetError
 from liftnet.core.files import remove_drafts, written_whole
 from liftnet.core.jsonable import from_json, read_json, to_json
@@ -239,7 +240,5 @@ def _report(
     if measured is not None and set(measured.models) != {model.digest}:
         made = ", ".join(measured.models) or "unknown weights"
         say(f"warning: the scores are of images made by {made}, not by these, {model.digest}")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     say(f"{path.name}: {len(model.folders)} fold(s), {path.stat().st_size:,} bytes")
-    say(f"SHA-256 {digest}, for liftnet_import --sha256")
+    say(f"SHA-256 {file_sha256(path)}, for liftnet_import --sha256")

@@ -1,20 +1,19 @@
 """A model file from a URL, fetched because the user names it."""
 
-import hashlib
-import http.client
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import LiftnetError
-from liftnet.pipeline.download import CHUNK, TIMEOUT
+from liftnet.pipeline.download import fetch
 from liftnet.pipeline.model_zip import MAX_EXPANDED
-from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.progress import say
 
 __all__ = ["check_digest", "is_url", "local_file"]
 
@@ -49,8 +48,7 @@ def check_digest(path: Path, wanted: str | None, source: str) -> str:
     Raises:
         LiftnetError: If it is not the one that is wanted.
     """
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_sha256(path)
     if wanted is not None and found != wanted.strip().lower():
         raise LiftnetError(
             f"The file has SHA-256 {found}, not {wanted.strip()}",
@@ -93,28 +91,15 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 
 def _fetch(url: str, path: Path) -> None:
     """Write what the address has into a file, and no more than a model can have."""
-    opener = urllib.request.build_opener(_SafeRedirects)
-    try:
-        with opener.open(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
-            size = int(answer.headers.get("Content-Length") or 0)
-            _refuse_large(size, url)
-            count = 0
-            with progress("Fetch model", -(-size // CHUNK), unit="MiB") as advance:
-                while block := answer.read(CHUNK):
-                    count += len(block)
-                    _refuse_large(count, url)
-                    file.write(block)
-                    advance()
-            if size and count < size:
-                raise ConnectionError(f"it ended after {count} of {size} bytes")
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        if isinstance(error, OSError) and error.filename == str(path):
-            raise
-        raise LiftnetError(
-            f"The model cannot be fetched: {getattr(error, 'reason', None) or error}",
-            where=_without_secrets(url),
-            remedy="Try again, or fetch the file on another machine and give its path to -i.",
-        ) from None
+    count = fetch(
+        url,
+        path,
+        what="model",
+        where=_without_secrets(url),
+        remedy="Try again, or fetch the file on another machine and give its path to -i.",
+        opener=urllib.request.build_opener(_SafeRedirects),
+        check_size=partial(_refuse_large, url=url),
+    )
     say(f"Fetched {count:,} bytes from {_without_secrets(url)}")
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from liftnet.core.dataset import FILE_ENDINGS, Case, Channel, DatasetDescription
+from liftnet.core.dataset import Case, Channel, DatasetDescription, split_ending
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Geometry, Volume
 from liftnet.imageio import ImageInfo, read_image
@@ -91,10 +91,6 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _ending(path: Path) -> str | None:
-    return next((e for e in FILE_ENDINGS if path.name.lower().endswith(e)), None)
-
-
 def _scan(
     folder: Path, channels: Mapping[str, Channel], ending: str
 ) -> tuple[dict[str, list[str]], list[Problem]]:
@@ -104,12 +100,12 @@ def _scan(
     problems = []
     for path in _files(folder):
         shown = f"{folder.name}/{path.name}"
-        found = _ending(path)
-        if found is None or path.is_dir():
+        stem, found = split_ending(path)
+        if not found or path.is_dir():
             what = "A folder" if path.is_dir() else "Not an image file"
             problems.append(Problem("-", shown, f"{what}, left alone", "Remove it.", "warning"))
             continue
-        match = re.fullmatch(r"(.+)_(\d{4})", path.name[: -len(found)])
+        match = re.fullmatch(r"(.+)_(\d{4})", stem)
         if match is None:
             remedy = f"Name it CASE_0000{ending}, 0000 being the channel number."
             problems.append(Problem("-", shown, "No channel number in the name", remedy))
@@ -171,15 +167,15 @@ def _orphans(
 def _check_masks(folder: Path, cases: set[str], images: str, ending: str) -> list[Problem]:
     problems = []
     for path in _files(folder):
-        found = _ending(path)
+        stem, found = split_ending(path)
         shown = f"{folder.name}/{path.name}"
-        if found is None or path.is_dir():
+        if not found or path.is_dir():
             problems.append(Problem("-", shown, "Not an image file", "Remove it.", "warning"))
         elif found != ending:
             text = f"Ends in {found}, dataset.json says {ending}"
             problems.append(Problem("-", shown, text, f"Save it as {ending}."))
-        elif path.name[: -len(found)] not in cases:
-            problems.append(_orphan(path.name[: -len(found)], shown, images))
+        elif stem not in cases:
+            problems.append(_orphan(stem, shown, images))
     return problems
 
 

@@ -20,12 +20,20 @@ def shown_command() -> str:
     name = Path(sys.argv[0]).name
     if not name.startswith("liftnet_"):
         return ""
-    return shlex.join([name, *(_shortened(argument) for argument in sys.argv[1:])])
+    return shlex.join([name, *(_last_part(argument) for argument in sys.argv[1:])])
 
 
-def _shortened(argument: str) -> str:
-    parts = argument.rstrip(os.sep).rsplit(os.sep, 1)
-    return parts[-1] if len(parts) > 1 else argument
+def _last_part(argument: str) -> str:
+    """The argument with its path, absolute or not, cut to the last part.
+
+    >>> _last_part("../smith/t1"), _last_part("t1n=/data/smith/t1/"), _last_part("learning_rate=1")
+    ('t1', 't1n=t1', 'learning_rate=1')
+    """
+    if os.sep not in argument:
+        return argument
+    start = argument.rfind("=", 0, argument.index(os.sep)) + 1
+    path = argument[start:]
+    return argument[:start] + (Path(path).name or path)
 
 
 def origin_since(start: float, device: str = "cpu") -> Origin:

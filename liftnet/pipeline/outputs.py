@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from liftnet.core.dataset import FILE_ENDINGS, Case
+from liftnet.core.dataset import Case, split_ending
 from liftnet.core.errors import PlanError
 from liftnet.core.geometry import Geometry, Placement
 from liftnet.core.jsonable import read_json, write_json
@@ -108,8 +108,7 @@ def output_type(dtypes: dict[str, str], low: float, high: float, modality: str) 
 
 def sidecar(path: Path) -> Path:
     """The JSON file beside an image."""
-    ending = next(e for e in FILE_ENDINGS if path.name.lower().endswith(e))
-    return path.with_name(path.name[: -len(ending)] + ".json")
+    return path.with_name(split_ending(path)[0] + ".json")
 
 
 def write_case(

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from liftnet.core.dataset import FILE_ENDINGS, Case
+from liftnet.core.dataset import Case, split_ending
 from liftnet.core.errors import DatasetError, LiftnetError
-from liftnet.ops import normalize
 from liftnet.pipeline.model import Model
 from liftnet.pipeline.outputs import (
     Prepared,
@@ -16,7 +15,7 @@ from liftnet.pipeline.outputs import (
     output_path,
     output_range,
 )
-from liftnet.pipeline.preprocess import prepare, read_with_mask
+from liftnet.pipeline.preprocess import above_background, prepare, read_with_mask
 from liftnet.pipeline.trajectories import has_trajectory
 from liftnet.tasks import load_synthesis
 
@@ -41,8 +40,7 @@ def prepare_case(
     except LiftnetError as error:
         error.where = where
         raise
-    first = case.images[request.sources[0]]
-    ending = next(e for e in FILE_ENDINGS if first.name.lower().endswith(e))
+    _, ending = split_ending(case.images[request.sources[0]])
     inputs = input_facts(case, request)
     facts = {"inputs": inputs}
     traced = not save_trajectory or has_trajectory(output, case.identifier, model, facts)
@@ -72,17 +70,12 @@ def prepare_case(
     done = prepare(volume, request.sources, plan, mask)
     full = np.zeros((len(plan.channels), *done.voxels.shape[1:]), dtype=np.float32)
     full[[plan.channel_names.index(name) for name in request.sources]] = done.voxels
-    floors = [
-        normalize.measured_background(plan.channel(name).normalization, *done.ranges[name])
-        for name in request.sources
-    ]
-    above = volume.voxels > np.array(floors, dtype=np.float32)[:, None, None, None]
     return Prepared(
         case=case,
         request=request,
         voxels=full,
         placement=done.placement,
-        subject=np.asarray(above.any(axis=0)),
+        subject=above_background(volume, request.sources, plan, done.ranges),
         ranges=done.ranges,
         dtypes=dtypes,
         ending=ending,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +28,14 @@ from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.preprocess_parts import remove_strangers
 from liftnet.pipeline.progress import progress, say
 
-__all__ = ["Preparation", "prepare", "preprocess", "read_with_mask", "restore"]
+__all__ = [
+    "Preparation",
+    "above_background",
+    "prepare",
+    "preprocess",
+    "read_with_mask",
+    "restore",
+]
 
 SAME_SPACING = 0.02  # ours: a difference in spacing below 2 % is left as it is
 
@@ -92,6 +99,25 @@ def prepare(
         if inside is not None:
             inside = resample(inside[None].astype(np.float32), target)[0] > 0.5
     return Preparation(voxels, placement, ranges, inside)
+
+
+def above_background(
+    volume: Volume, names: Sequence[str], plan: Plan, ranges: Mapping[str, tuple[float, float]]
+) -> np.ndarray:
+    """Where an image of a case is above its background: bool (D, H, W) on the case's own grid.
+
+    Args:
+        volume: (C, D, H, W), before `prepare`.
+        names: the channel of each of its C images.
+        plan: the plan.
+        ranges: channel -> the intensities that became 0 and 1.
+    """
+    floors = [
+        normalize.measured_background(plan.channel(name).normalization, *ranges[name])
+        for name in names
+    ]
+    above = volume.voxels > np.array(floors, dtype=np.float32)[:, None, None, None]
+    return np.asarray(above.any(axis=0))
 
 
 def _needs_foreground(plan: Plan) -> bool:

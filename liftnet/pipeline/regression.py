@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from liftnet.core.dataset import FILE_ENDINGS, Case
+from liftnet.core.dataset import Case, split_ending
 from liftnet.core.errors import DatasetError
-from liftnet.core.jsonable import write_json
 from liftnet.core.plan import Plan
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store
-from liftnet.imageio import read_case, write_image
+from liftnet.imageio import read_case
 from liftnet.ops import normalize
 from liftnet.pipeline.inputs import find_inputs
+from liftnet.pipeline.outputs import output_path, write_with_facts
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
-from liftnet.pipeline.preprocess import prepare, restore
+from liftnet.pipeline.preprocess import above_background, prepare, restore
 from liftnet.tasks import load_synthesis
 from liftnet.tasks.base import Request
 from liftnet.version import __version__
@@ -93,7 +93,7 @@ def features(sources: np.ndarray, degree: int) -> np.ndarray:
 def fit(
     store: Store, plan: Plan, sources: Sequence[str], target: str, *, degree: int = 1
 ) -> np.ndarray:
-    """The weights (F,) that minimize the squared error over all voxels where a source is positive.
+    """The weights (F,) that minimize the squared error over all voxels of the subject.
 
     Raises:
         DatasetError: If no stored case has all these contrasts.
@@ -136,17 +136,22 @@ def _subject_voxels(
 ) -> Iterator[np.ndarray]:
     """Per case that has all: sources and target (C + 1, N), N voxels that can be anything.
 
-    Where MR is made, zero sources mean zero; CT is fitted everywhere, air included.
+    Where MR is made, these are the voxels where a source is above its background; CT is fitted
+    everywhere, air included.
     """
     rows = [plan.channel_names.index(name) for name in (*sources, target)]
     used = 0
     for case in store.identifiers():
-        if not {*sources, target} <= set(store.describe(case).present):
+        described = store.describe(case)
+        if not {*sources, target} <= set(described.present):
             continue
         used += 1
         voxels = np.asarray(store.voxels(case)[rows], np.float64).reshape(len(rows), -1)
         if plan.channel(target).modality == "MR":
-            voxels = voxels[:, (voxels[:-1] > 0).any(axis=0)]
+            air = np.array(normalize.background_values(plan, described.ranges), np.float16)
+            # Stored air is this number to within one step of its type.
+            air = np.nextafter(air, np.float16(np.inf))[rows[:-1], None]
+            voxels = voxels[:, (voxels[:-1] > air).any(axis=0)]
         yield voxels
     if not used:
         raise DatasetError(
@@ -164,22 +169,26 @@ def _predict_case(
     output: Path,
     degree: int,
 ) -> list[Path]:
-    """Write every target of a case on its own grid, the JSON first, as `predict` does."""
+    """Write every target of a case on its own grid, as `predict` does."""
     images = {name: case.images[name] for name in request.sources}
     volume, _ = read_case(images, where=f"case {case.identifier}")
     done = prepare(volume, request.sources, plan)
     voxels, placement = done.voxels, done.placement
     flat = voxels.reshape(len(voxels), -1)
-    subject = (flat > 0).any(axis=0)
-    ending = next(e for e in FILE_ENDINGS if case.images[request.sources[0]].name.endswith(e))
+    subject = above_background(volume, request.sources, plan, done.ranges)
+    _, ending = split_ending(case.images[request.sources[0]])
     written = []
     for target in request.targets:
         weights, channel = fitted[request.sources, target], plan.channel(target)
         values = weights[to_bins(flat[0])] if degree == 0 else weights @ features(flat, degree)
-        image = np.clip(values, *normalize.limits(channel.normalization))
+        made = np.clip(values, *normalize.limits(channel.normalization))
+        made = normalize.invert(
+            made.reshape(voxels.shape[1:]), *normalize.typical_range(channel.normalization)
+        )
+        outside = normalize.background(channel.normalization)
+        image = restore(made, placement, outside=outside)
         if channel.modality == "MR":
-            image = image * subject
-        image = image.reshape(voxels.shape[1:]).astype(np.float32)
+            image = np.where(subject, image, np.float32(outside))
         low, high = normalize.written_range(channel.normalization)
         facts = {
             "case": case.identifier,
@@ -193,11 +202,7 @@ def _predict_case(
             "variant": f"per-voxel regression of degree {degree}",
             "liftnet": __version__,
         }
-        name = f"{case.identifier}_{plan.file_number(target):04d}"
-        write_json(output / f"{name}.json", facts)
-        path = output / f"{name}{ending}"
-        zero, one_intensity = normalize.typical_range(channel.normalization)
-        restored = restore(normalize.invert(image, zero, one_intensity), placement, outside=low)
-        write_image(path, restored, placement.source, dtype="float32")
+        path = output_path(output, plan, case.identifier, target, ending)
+        write_with_facts(path, image, placement.source, facts)
         written.append(path)
     return written

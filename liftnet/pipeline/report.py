@@ -18,7 +18,7 @@ from liftnet.pipeline.report_choice import Shown, choose
 from liftnet.pipeline.report_cohort import find_cohort_file, report_cohort
 from liftnet.pipeline.report_origin import find_flags, origin_section, read_all_facts
 from liftnet.pipeline.report_pictures import MB, Picture, picture
-from liftnet.pipeline.report_results import Results, read_results, without_folders
+from liftnet.pipeline.report_results import Results, json_without_folders, read_results
 from liftnet.pipeline.report_sections import (
     case_section,
     measure_section,
@@ -226,7 +226,7 @@ def _page(
         sections=[Section(key, title, content) for key, title, content in found if content],
         cases=data,
         volumes={key: text for p in pictures for key, text in p.texts.items()},
-        results=without_folders(results.file),
+        results=json_without_folders(results.file),
         viewer_3d=viewer,
     )
 

@@ -31,7 +31,7 @@ from liftnet.pipeline.report_cohort_sections import (
     verdict,
 )
 from liftnet.pipeline.report_pictures import MB
-from liftnet.pipeline.report_results import without_folders
+from liftnet.pipeline.report_results import json_without_folders
 from liftnet.visual.figures import sample_sheet
 from liftnet.visual.html import Html, join, tag
 from liftnet.visual.page import Page, Section, write_page
@@ -275,6 +275,6 @@ def _page(
         sections=[Section(key, title, content) for key, title, content in found if content],
         cases=[pair.data for pair in pairs],
         volumes={key: text for pair in pairs for key, text in pair.texts.items()},
-        results=without_folders(file),
+        results=json_without_folders(file),
         viewer_3d=viewer,
     )

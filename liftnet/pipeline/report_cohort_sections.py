@@ -11,7 +11,7 @@ from liftnet.core.scores import CohortRow, CohortScores
 from liftnet.metrics.meaning import cohort_name, explain_cohort
 from liftnet.pipeline.cohort_measures import VOXELS
 from liftnet.pipeline.report_cohort_pairs import PairPicture, pair_identifier
-from liftnet.version import __version__
+from liftnet.pipeline.report_origin import distinct, how_made, origin_list
 from liftnet.visual.html import Html, join, tag
 
 __all__ = [
@@ -212,16 +212,13 @@ def notes_section(scores: CohortScores) -> Html | None:
 
 
 def origin_section(scores: CohortScores) -> Html:
-    """A list of names and values; folders are named without those above them."""
-    terms: list[Html] = []
-    for title, value in _entries(scores):
-        if value:
-            terms += [tag("dt", title), tag("dd", value)]
-    return tag("dl", terms, class_="meta")
+    """Where the numbers of an evaluation of a cohort come from."""
+    return origin_list(_entries(scores))
 
 
 def _entries(scores: CohortScores) -> Iterator[tuple[str, str]]:
-    made, facts = scores.made, _facts(Path(scores.generated_folder))
+    """Names and values; folders are named without those above them."""
+    facts = _facts(Path(scores.generated_folder))
     yield "Task", scores.task
     yield "Dataset", scores.dataset
     yield "Plan", scores.plan
@@ -237,19 +234,12 @@ def _entries(scores: CohortScores) -> Iterator[tuple[str, str]]:
         "Folds",
         ", ".join(sorted({str(fold) for fact in facts for fold in fact.get("folds", ())})),
     )
-    yield "Weights (digest)", _all(facts, "model")
-    yield "Generation, command", _all(facts, "command")
-    yield "Generation, hardware", _all(facts, "hardware") or _all(facts, "device")
+    yield "Weights (digest)", distinct(facts, "model")
+    yield "Generation, command", distinct(facts, "command")
+    yield "Generation, hardware", distinct(facts, "hardware") or distinct(facts, "device")
     times = [float(f["seconds"]) for f in facts if isinstance(f.get("seconds"), int | float)]
     yield "Generation, time", f"median {median(times):.3g} s a volume" if times else ""
-    yield (
-        "Evaluation made with",
-        f"liftnet {scores.liftnet}" + (f", {made.date}" if made.date else ""),
-    )
-    yield "Evaluation, command", made.command
-    yield "Evaluation, hardware", made.hardware
-    yield "Evaluation, time", f"{made.seconds:.1f} s" if made.seconds else ""
-    yield "Report made with", f"liftnet {__version__}"
+    yield from how_made("Evaluation", scores.made, scores.liftnet)
 
 
 def _facts(folder: Path) -> list[dict[str, Any]]:
@@ -263,11 +253,6 @@ def _facts(folder: Path) -> list[dict[str, Any]]:
         if isinstance(data, dict) and "target" in data:
             found.append(data)
     return found
-
-
-def _all(facts: list[dict[str, Any]], key: str) -> str:
-    """Every value there is, each once."""
-    return ", ".join(dict.fromkeys(str(fact[key]) for fact in facts if fact.get(key)))
 
 
 def _real(row: CohortRow, words: str) -> str:

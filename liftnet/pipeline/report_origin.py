@@ -1,13 +1,14 @@
 """Where a report's numbers come from: dataset, plan, networks, commands, hardware, times."""
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from liftnet.core.dataset import FILE_ENDINGS
 from liftnet.core.errors import LiftnetError, PlanError
 from liftnet.core.jsonable import read_json
+from liftnet.core.scores import Origin
 from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.report_choice import identifier
@@ -15,7 +16,15 @@ from liftnet.pipeline.report_results import Results
 from liftnet.version import __version__
 from liftnet.visual.html import Html, tag
 
-__all__ = ["AllFacts", "find_flags", "origin_section", "read_all_facts"]
+__all__ = [
+    "AllFacts",
+    "distinct",
+    "find_flags",
+    "how_made",
+    "origin_list",
+    "origin_section",
+    "read_all_facts",
+]
 
 AllFacts = Mapping[str, list[dict[str, Any]]]
 
@@ -53,9 +62,14 @@ def find_flags(results: Results, facts: AllFacts) -> dict[str, str]:
 
 
 def origin_section(results: Results, facts: AllFacts, workspace: Path | str | None) -> Html:
-    """A list of names and values; folders are named without those above them."""
+    """Where the numbers of an evaluation or a comparison come from."""
+    return origin_list(_entries(results, facts, workspace))
+
+
+def origin_list(entries: Iterable[tuple[str, str]]) -> Html:
+    """A list of names and values, those without a value left out."""
     terms: list[Html] = []
-    for title, value in _entries(results, facts, workspace):
+    for title, value in entries:
         if value:
             terms += [tag("dt", title), tag("dd", value)]
     return tag("dl", terms, class_="meta")
@@ -64,43 +78,49 @@ def origin_section(results: Results, facts: AllFacts, workspace: Path | str | No
 def _entries(
     results: Results, facts: AllFacts, workspace: Path | str | None
 ) -> Iterator[tuple[str, str]]:
+    """Names and values; folders are named without those above them."""
     yield "Task", results.task
     yield "Dataset", results.dataset
     yield "References", results.reference.name
     yield "Cases", f"{len(results.cases)} cases, {len(results.images)} images"
     for name, entries in facts.items():
         of = f" of {name}" if results.compared else ""
-        yield f"Plan{of}", _all(entries, "plan")
+        yield f"Plan{of}", distinct(entries, "plan")
         yield (
             f"Folds{of}",
             ", ".join(sorted({fold for e in entries for fold in e.get("folds", ())})),
         )
-        yield f"Network{of}", _all(entries, "variant")
-        yield f"Weights{of} (digest)", _all(entries, "model")
+        yield f"Network{of}", distinct(entries, "variant")
+        yield f"Weights{of} (digest)", distinct(entries, "model")
         yield f"Predicted{of} with", _version(entries)
-        yield f"Prediction{of}, command", _all(entries, "command")
-        yield f"Prediction{of}, hardware", _all(entries, "hardware") or _all(entries, "device")
+        yield f"Prediction{of}, command", distinct(entries, "command")
+        yield (
+            f"Prediction{of}, hardware",
+            distinct(entries, "hardware") or distinct(entries, "device"),
+        )
         yield f"Prediction{of}, time", _seconds(entries)
     yield from _plan(results, facts, workspace)
-    made = results.made
     what = "Comparison" if results.compared else "Evaluation"
-    yield (
-        f"{what} made with",
-        f"liftnet {results.liftnet}" + (f", {made.date}" if made.date else ""),
-    )
+    yield from how_made(what, results.made, results.liftnet)
+
+
+def how_made(what: str, made: Origin, liftnet: str) -> Iterator[tuple[str, str]]:
+    """Names and values of how results were made, by which version of liftnet, and of this page."""
+    date = f", {made.date}" if made.date else ""
+    yield f"{what} made with", f"liftnet {liftnet}{date}"
     yield f"{what}, command", made.command
     yield f"{what}, hardware", made.hardware
     yield f"{what}, time", f"{made.seconds:.1f} s" if made.seconds else ""
     yield "Report made with", f"liftnet {__version__}"
 
 
-def _all(entries: list[dict[str, Any]], key: str) -> str:
+def distinct(entries: list[dict[str, Any]], key: str) -> str:
     """Every value there is, each once."""
     return ", ".join(dict.fromkeys(str(e[key]) for e in entries if e.get(key)))
 
 
 def _version(entries: list[dict[str, Any]]) -> str:
-    versions = _all(entries, "liftnet")
+    versions = distinct(entries, "liftnet")
     return f"liftnet {versions}" if versions else ""
 
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,14 +12,14 @@ from typing import Any
 from liftnet.core.comparison import MethodComparison, MetricComparison, read_comparison
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.jsonable import read_json
+from liftnet.core.names import without_folders
 from liftnet.core.scores import AVERAGE, Origin, Protocol, Scores, read_scores
 from liftnet.metrics.paired import direction
 from liftnet.pipeline.compare_results import MAIN_METRICS
 from liftnet.pipeline.score_table import metric_names, unit_of
 
-__all__ = ["Image", "MethodFiles", "Results", "read_results", "without_folders"]
+__all__ = ["Image", "MethodFiles", "Results", "json_without_folders", "read_results"]
 
-ABSOLUTE = re.compile(r"(?<![\w/.])/(?:[^\s/;:,'\"]+/)*[^\s/;:,'\"]+/?")
 PREDICTED = "predicted"  # what the only method of an evaluation is called
 
 
@@ -149,7 +148,7 @@ def _of_scores(file: Path, scores: Scores) -> Results:
         main_metrics=tuple(m for m in MAIN_METRICS if m in names) or tuple(names),
         conclusions=(),
         warnings=(),
-        failures=tuple(map(last_parts, failures)),
+        failures=tuple(map(without_folders, failures)),
         notes=tuple(_origins(scores)),
         made=scores.made,
         liftnet=scores.liftnet,
@@ -206,29 +205,17 @@ def _of_comparison(file: Path, comparison: MethodComparison) -> Results:
     )
 
 
-def without_folders(file: Path) -> str:
-    """The JSON of results, in which files and folders are named without those above them.
-
-    Folders above may name people or patients, and a page is passed on.
-    """
-    return json.dumps(_shortened(read_json(file)))
+def json_without_folders(file: Path) -> str:
+    """The JSON of results, in which files and folders are named without those above them."""
+    return json.dumps(_cut(read_json(file)))
 
 
-def _shortened(node: Any, key: str = "") -> Any:
+def _cut(node: Any, key: str = "") -> Any:
     """JSON whose texts hold no path but its last part."""
     if isinstance(node, dict):
-        return {name: _shortened(value, name) for name, value in node.items()}
+        return {name: _cut(value, name) for name, value in node.items()}
     if isinstance(node, list):
-        return [_shortened(value, key) for value in node]
+        return [_cut(value, key) for value in node]
     if isinstance(node, str):
-        return Path(node).name if key.endswith("folder") else last_parts(node)
+        return Path(node).name if key.endswith("folder") else without_folders(node)
     return node
-
-
-def last_parts(text: str) -> str:
-    """A text in which every absolute path is its last part.
-
-    >>> last_parts("where: case a: /data/smith/a_0003.nii.gz; mean/median")
-    'where: case a: a_0003.nii.gz; mean/median'
-    """
-    return ABSOLUTE.sub(lambda match: match[0].rstrip("/").rpartition("/")[2], text)

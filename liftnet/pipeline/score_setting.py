@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from liftnet.core.dataset import (
-    FILE_ENDINGS,
     Channel,
     DatasetDescription,
     Modality,
     load_description,
+    split_ending,
 )
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.jsonable import from_json, read_json
@@ -97,8 +97,7 @@ def read_facts(image: Path) -> Facts | None:
     Raises:
         PlanError: If the file is damaged.
     """
-    ending = next(e for e in FILE_ENDINGS if image.name.lower().endswith(e))
-    path = image.with_name(image.name[: -len(ending)] + ".json")
+    path = image.with_name(split_ending(image)[0] + ".json")
     if not path.is_file():
         return None
     data = read_json(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from liftnet.core.dataset import FILE_ENDINGS, Channel, find_cases, find_masks
+from liftnet.core.dataset import Channel, find_cases, find_masks, split_ending
 from liftnet.core.errors import DatasetError, GeometryError, LiftnetError
 from liftnet.core.geometry import Geometry, Volume, axis_order, turn
 from liftnet.core.scores import CaseScore, Comparison, ScoreFailure
@@ -67,7 +67,7 @@ def find_images(folder: Path, what: str) -> tuple[dict[str, dict[str, Path]], li
             f"The folder of {what} images does not exist", where=str(folder), remedy="Check it."
         )
     found, strangers = find_cases(folder, ANY_CHANNEL)
-    return found, [path for path in strangers if path.name.lower().endswith(FILE_ENDINGS)]
+    return found, [path for path in strangers if split_ending(path)[1]]
 
 
 def find_files(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from liftnet.core.dataset import FILE_ENDINGS
+from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
 from liftnet.core.names import check_name
 
@@ -18,7 +18,6 @@ __all__ = [
     "existing_folder",
     "find_brats",
     "one_folder",
-    "split_ending",
     "train_and_test",
     "trainable",
 ]
@@ -61,12 +60,6 @@ def existing_folder(folder: Path) -> Path:
     if not folder.is_dir():
         raise DatasetError("No such folder", where=str(folder), remedy="Check the path.")
     return folder.absolute()
-
-
-def split_ending(path: Path) -> tuple[str, str] | None:
-    """The name without its ending, and the ending; None if it is no image file."""
-    ending = next((e for e in FILE_ENDINGS if path.name.lower().endswith(e)), None)
-    return (path.name[: -len(ending)], ending) if ending else None
 
 
 def one_folder(layout: str, sources: Sequence[str | Path]) -> Path:
@@ -135,10 +128,10 @@ def _brats_cases(folder: Path) -> tuple[Cases, list[Path]]:
     cases: Cases = {}
     left_out = []
     for path in sorted(folder.glob("*/*")):
-        parts = split_ending(path)
-        if parts is None or path.name.startswith(".") or path.is_dir():
+        stem, ending = split_ending(path)
+        if not ending or path.name.startswith(".") or path.is_dir():
             continue
-        match = re.fullmatch(r".*[-_]([A-Za-z0-9]+)", parts[0])
+        match = re.fullmatch(r".*[-_]([A-Za-z0-9]+)", stem)
         channel = BRATS_CHANNELS.get(match[1].lower()) if match else None
         if channel is None:
             left_out.append(path)
@@ -217,8 +210,7 @@ def common_ending(found: Found) -> str:
     images = [i for cases in (found.train, found.test) for i in cases.values()]
     for files in (*images, found.train_masks, found.test_masks):
         for path in files.values():
-            parts = split_ending(path)
-            examples.setdefault(parts[1] if parts else "", path)
+            examples.setdefault(split_ending(path)[1], path)
     if len(examples) != 1:
         raise DatasetError(
             f"The images have different endings: {', '.join(sorted(examples))}",

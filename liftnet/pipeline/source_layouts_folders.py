@@ -4,13 +4,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
 from liftnet.pipeline.source_layouts import (
     Cases,
     Found,
     add_image,
     existing_folder,
-    split_ending,
     trainable,
 )
 
@@ -127,13 +127,13 @@ def _same_named(folders: dict[str, Path]) -> tuple[Cases, list[Path]]:
     left_out = []
     for channel, folder in folders.items():
         for path in sorted(folder.iterdir()):
-            parts = split_ending(path)
+            stem, ending = split_ending(path)
             if path.name.startswith("."):
                 continue
-            if parts is None or path.is_dir():
+            if not ending or path.is_dir():
                 left_out.append(path)
                 continue
-            add_image(cases.setdefault(parts[0], {}), channel, path, where=folder)
+            add_image(cases.setdefault(stem, {}), channel, path, where=folder)
     return cases, left_out
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
 from liftnet.pipeline.source_layouts import (
     Cases,
     Found,
     add_image,
     one_folder,
-    split_ending,
     train_and_test,
     trainable,
 )
@@ -114,6 +114,6 @@ def _case_folders(folder: Path, depth: int) -> Iterator[Path]:
 def _images(folder: Path) -> Iterator[tuple[str, Path]]:
     """The image files of a folder by their names in small letters, without ending."""
     for path in sorted(folder.iterdir()):
-        parts = split_ending(path)
-        if parts and not path.name.startswith(".") and not path.is_dir():
-            yield parts[0].lower(), path
+        stem, ending = split_ending(path)
+        if ending and not path.name.startswith(".") and not path.is_dir():
+            yield stem.lower(), path

@@ -11,6 +11,7 @@ from liftnet.core.dataset import (
     Channel,
     DatasetDescription,
     find_cases,
+    find_masks,
     load_dataset,
     require_channel,
 )
@@ -49,6 +50,23 @@ def test_load_dataset(tmp_path):
     assert dataset.sources == dataset.channels[:2]
     assert dataset.targets == (Channel("pet"),)
     assert dataset.description.licence == "unknown"
+
+
+def test_endings_in_capitals(tmp_path):
+    """Images, targets and masks are found whatever the case of their ending."""
+    files = ["imagesTr/h1_0000.NII.GZ", "targetsTr/h1_0000.Nii.gz", "masksTr/h1.NII.GZ"]
+    (case,) = load_dataset(make(tmp_path, files, targets={"0": {"name": "pet"}})).cases
+    assert [path.name for path in case.images.values()] == ["h1_0000.NII.GZ", "h1_0000.Nii.gz"]
+    assert case.mask == tmp_path / "masksTr" / "h1.NII.GZ"
+
+
+def test_find_masks(tmp_path):
+    """Masks of one ending or of all; folders and other files are none."""
+    files = ["m/a.nii.gz", "m/b.MHA", "m/c.txt", "m/.d.nii"]
+    folder = make(tmp_path, files) / "m"
+    (folder / "e.nii.gz").mkdir()
+    assert find_masks(folder) == {"a": folder / "a.nii.gz", "b": folder / "b.MHA"}
+    assert find_masks(folder, file_ending=".mha") == {"b": folder / "b.MHA"}
 
 
 def test_channels_sort_by_number(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from liftnet.core.dataset import Channel, find_cases, find_masks
 from liftnet.core.errors import DatasetError
 from liftnet.core.geometry import Geometry
+from liftnet.core.names import without_folders
 from liftnet.imageio.read import read_image
 from liftnet.imageio.write import write_image
 from liftnet.pipeline.source_layouts import add_image
@@ -49,3 +50,19 @@ def test_others_beside_images_do_not_matter(path):
     path.rename(path.with_suffix(".txt"))
     cases, strangers = find_cases(path.parent, {"0": Channel("t1")})
     assert not cases and len(strangers) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("raw /a/anna/raw, results /b/anna/results/", "raw raw, results results"),
+        ("folder=/data/anna/x: (/data/anna/y) '/data/anna/z'", "folder=x: (y) 'z'"),
+        (r"at C:\Users\anna\space, or D:/anna/space", "at space, or space"),
+        ("/home/anna(1)/x", "x"),
+        ("at / or ./anna", "at / or ./anna"),
+        ("2/3, https://pytorch.org/get-started", "2/3, https://pytorch.org/get-started"),
+    ],
+)
+def test_without_folders(text, shown):
+    """Absolute paths lose their folders; fractions and addresses stay as they are."""
+    assert without_folders(text) == shown

@@ -1,7 +1,10 @@
 """Fetching weights, from a folder in place of the internet."""
 
 import hashlib
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -58,6 +61,47 @@ def test_no_connection(offered, tmp_path):
     with pytest.raises(LiftnetError, match="cannot be fetched") as error:
         step.download("resnet18", output=tmp_path / "o")
     assert "resnet18-f37072fd.pth" in str(error.value.remedy)
+
+
+class Broken(BaseHTTPRequestHandler):
+    """Sends the beginning of a file."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Announce a part of 4096 bytes, or 4096 bytes, and send 7."""
+        chunked = self.path == "/chunked"
+        self.send_response(200)
+        name, value = ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", "4096")
+        self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(b"1000\r\nweights" if chunked else b"weights")
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
+
+
+@pytest.fixture
+def broken() -> Iterator[str]:
+    """Where a server of this machine breaks off."""
+    server = HTTPServer(("127.0.0.1", 0), Broken)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("kind", ["chunked", "whole"])
+def test_a_connection_that_breaks_off(kind, broken, tmp_path, monkeypatch):
+    """The error is one of the connection; nothing is left behind."""
+    known = replace(step.WEIGHTS["resnet18"], url=f"{broken}/{kind}")
+    monkeypatch.setitem(step.WEIGHTS, "resnet18", known)
+    with pytest.raises(LiftnetError, match="cannot be fetched"):
+        step.download("resnet18", output=tmp_path / "o")
+    assert list((tmp_path / "o").iterdir()) == []
 
 
 def test_unknown_weights():

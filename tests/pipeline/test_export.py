@@ -13,7 +13,7 @@ import pytest
 import telltale
 
 import liftnet
-from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.errors import LiftnetError
 from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.plan import ResNetSpec
 from liftnet.core.scores import read_scores
@@ -153,13 +153,6 @@ def test_predicts_the_same_elsewhere(trained, tmp_path):
         for key in CHANGING:
             facts.pop(key)
     assert first == second
-
-
-def test_training_an_imported_model(trained, tmp_path):
-    """There is nothing to train on, and that is what is said."""
-    liftnet.import_model(trained[-1], workspace=tmp_path)
-    with pytest.raises(DatasetError, match="There is no preprocessed case"):
-        liftnet.train(workspace=tmp_path, device="cpu")
 
 
 def test_another_name(trained, tmp_path):

@@ -63,6 +63,38 @@ def test_a_linear_relation_is_found(workspace):
     assert scores.cases[0].metrics["psnr"] > 30
 
 
+@pytest.mark.parametrize("degree", [0, 1, 2])
+def test_sources_below_their_mean_are_used(tmp_path, degree):
+    """A z-scored source is negative in half of the subject, which is not air."""
+    raw = tmp_path / "raw" / "Dataset002_Boxes"
+    grid = Geometry(SHAPE, (3.0, 2.0, 1.5), (0, 0, 0), ((0, 0, 1), (0, 1, 0), (1, 0, 0)))
+    for seed, case in enumerate(("p1", "p2", "p3", "t1")):
+        source, part = heads(seed)["a"], "Ts" if case == "t1" else "Tr"
+        for folder, voxels in (("images", source), ("targets", (1200 - source) * (source > 0))):
+            path = raw / f"{folder}{part}" / f"{case}_0000.nii.gz"
+            write_image(path, voxels, grid, dtype="float32")
+    facts = {"name": "Boxes", "task": "translation", "channels": {"0": {"name": "a"}}}
+    write_json(raw / "dataset.json", {**facts, "targets": {"0": {"name": "b"}}})
+    plan_and_preprocess(workspace=tmp_path, gpu_memory=0.1, steps=1, num_processes=1)
+    (written,) = predict_by_regression(
+        raw / "imagesTs", tmp_path / "out", workspace=tmp_path, degree=degree
+    )
+    predicted, _ = read_image(written)
+    truth, _ = read_image(raw / "targetsTs" / "t1_0000.nii.gz")
+    assert (predicted[truth == 0] == 0).all()
+    assert (predicted[truth > 0] > 0).mean() > 0.98
+    assert np.corrcoef(predicted[truth > 0], truth[truth > 0])[0, 1] > 0.99
+
+
+def test_an_ending_in_capitals(workspace):
+    """The output gets the usual ending."""
+    inputs = workspace / "w" / "raw" / "Dataset001_Boxes" / "imagesTs"
+    for path in inputs.iterdir():
+        path.rename(inputs / path.name.upper())
+    (written,) = predict_by_regression(inputs, workspace / "out", workspace=workspace / "w")
+    assert written.name == "T1_0002.nii.gz"
+
+
 def test_features_of_degree_2_are_all_products():
     """1, the sources, squares and products, by brute force; another degree is refused."""
     sources = np.random.default_rng(0).random((3, 5))
