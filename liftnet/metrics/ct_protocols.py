@@ -56,12 +56,17 @@ def as_compared(comparison: Comparison, protocol: str) -> Compared:
     """Both images in HU, clipped as the protocol clips them, on the whole grid.
 
     Raises:
-        DatasetError: If the protocol is for MR.
+        DatasetError: If the protocol is for MR, or the predicted image is not in HU.
     """
     if protocol not in PROTOCOLS:
         raise DatasetError(
             f"Channel {comparison.channel} is CT, protocol {protocol} is for MR",
             remedy=f"Use one of {', '.join(PROTOCOLS)}.",
+        )
+    if comparison.written_range is not None and comparison.written_range[1] <= 1:
+        raise DatasetError(
+            "The predicted CT was written in the network's units (--normalized), not in HU",
+            remedy="Predict it again without --normalized.",
         )
     limits = SYNTHRAD_LIMITS_HU.get(protocol, LIMITS_HU)
     predicted, reference = (

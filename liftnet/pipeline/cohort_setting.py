@@ -13,7 +13,7 @@ from liftnet.metrics.cohort_protocols import PROTOCOLS
 from liftnet.pipeline.model import Model, load_model, trained_folds
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, read_plan
 from liftnet.pipeline.runs import fold_folder
-from liftnet.pipeline.score_setting import Facts, read_facts
+from liftnet.pipeline.score_setting import Facts, read_facts, refuse_network_units
 from liftnet.pipeline.scoring import find_images
 from liftnet.tasks import load_task
 from liftnet.tasks.base import GenerationTask
@@ -93,6 +93,7 @@ def find_setting(
             remedy=f"Use one of {', '.join(PROTOCOLS)}.",
         )
     facts = _facts(generated)
+    refuse_network_units(facts, generated)
     made = {(fact.task, fact.dataset, fact.plan, fact.target) for fact in facts}
     if len(made) > 1:
         raise DatasetError(

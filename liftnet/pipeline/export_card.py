@@ -170,7 +170,8 @@ def _data(manifest: Manifest, plan: Plan, fingerprint: bytes | None) -> Iterator
     yield ""
     yield (
         f"{found.num_cases} cases, of which a fold is trained on a part. Intensities are those of "
-        "the files in the foreground, medians over the cases."
+        "the files, medians over the cases: mean and median in the foreground, percentiles of the "
+        "whole image."
     )
 
 

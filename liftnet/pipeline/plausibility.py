@@ -32,7 +32,8 @@ from liftnet.pipeline.runs import plan_digest
 __all__ = ["Known", "examine", "load_known", "note_known", "report_flags"]
 
 FILE = "plausibility.json"
-NUMBERS_VERSION = 1
+NUMBERS_VERSION = 2  # 2: what interpolation leaves of a background is background
+ROUNDING = 4e-3  # ours: some steps of float16 near the background of a z-score
 MAX_CASES = 50  # ours: enough to know a range, and quick
 MIN_CASES = 3  # ours: with fewer there is no range
 
@@ -188,7 +189,8 @@ def _subject(plan: Plan, sources: np.ndarray) -> np.ndarray:
     """
     if plan.grid.mask == "none":
         return np.asarray((sources > 0).any(axis=0))
-    return body(sources - sources.min(axis=(1, 2, 3), keepdims=True), plan.grid.foreground)
+    above = sources - sources.min(axis=(1, 2, 3), keepdims=True)
+    return body(np.where(above > ROUNDING, above, 0), plan.grid.foreground)
 
 
 def _read(path: Path) -> TrainingNumbers | None:

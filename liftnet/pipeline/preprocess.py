@@ -79,7 +79,7 @@ def prepare(
     inside = None
     if plan.grid.mask == "body":
         given = None if mask is None else turn(Volume(mask[None], volume.geometry), axes).voxels[0]
-        inside = body(sources, rule) if given is None else np.asarray(given > 0)
+        inside = body(sources, rule) if given is None else np.asarray(given != 0)
     start, stop = _box(turned.geometry, plan, subject, inside)
     target = _target_shape(turned.geometry.spacing_mm, start, stop, turned.geometry.shape, plan)
     placement = Placement(volume.geometry, axes, start, stop, target)

@@ -10,7 +10,13 @@ from liftnet.core.plan import Plan
 from liftnet.core.probe import ProbeMeasure
 from liftnet.metrics.memorization import probe_measure, probed_tasks
 from liftnet.pipeline.cohort_setting import CohortFiles
-from liftnet.pipeline.score_setting import Facts, Known, find_known, read_facts
+from liftnet.pipeline.score_setting import (
+    Facts,
+    Known,
+    find_known,
+    read_facts,
+    refuse_network_units,
+)
 from liftnet.pipeline.scoring import find_images
 
 __all__ = ["ChannelSetting", "Groups", "ProbeSetting", "find_groups", "find_probe", "measurable"]
@@ -59,6 +65,7 @@ def find_probe(
         PlanError: If the paper has no distance for the task.
     """
     facts, digits = _facts(predicted)
+    refuse_network_units((fact for group in facts.values() for fact in group), predicted)
     known = find_known(facts, reference=training, dataset=dataset, workspace=workspace)
     chosen = task or known.task
     if not chosen:

@@ -152,7 +152,11 @@ def _pictures(
     """The images that could be read, and why others could not."""
     pictures, problems = [], []
     try:
-        files = find_methods(results, sources) if shown else {}
+        found = (
+            find_methods(results, sources=sources, dataset=dataset, workspace=workspace)
+            if shown
+            else {}
+        )
     except LiftnetError as error:
         return [], [f"{one.image.title} is not shown: {error.problem}" for one in shown]
     with progress("Report", len(shown)) as advance:
@@ -162,9 +166,8 @@ def _pictures(
                     picture(
                         results,
                         one,
-                        files,
+                        found,
                         sources=sources,
-                        dataset=dataset,
                         workspace=workspace,
                         number=number,
                         max_bytes=max_bytes,

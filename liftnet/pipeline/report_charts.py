@@ -4,6 +4,8 @@ import base64
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from liftnet.core.comparison import MetricComparison
 from liftnet.metrics import regions
 from liftnet.metrics.meaning import short_name
@@ -140,6 +142,8 @@ def profile_section(results: Results, pictures: Sequence[Picture]) -> Html:
             ("Error of the step, |Δz predicted - Δz reference|", picture.profile.step_error),
         ):
             lines = [charts.Line(n, classes[n], tuple(v.tolist())) for n, v in values.items()]
+            if not any(np.isfinite(line).any() for line in values.values()):
+                continue  # no two neighbouring slices hold anything
             drawn = charts.profile(
                 lines,
                 label=title.split(",")[0],

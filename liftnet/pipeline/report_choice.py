@@ -85,10 +85,15 @@ def choose(results: Results, metric: str, count: int, names: Sequence[str] | Non
         return []
     places = [round(k * last / (count - 1)) for k in range(count)] if count > 1 else [last]
     words = ("best", "median", "worst")
+    ends = (0, round(last / 2), last)
     if results.compared:
-        loses = gain(results, order[-1], metric) < 0
-        words = ("largest gain", "median gain", "largest loss" if loses else "smallest gain")
-    roles = dict(zip((round(last / 2), 0, last), (words[1], words[0], words[2]), strict=True))
+        loses = [gain(results, order[place], metric) < 0 for place in ends]
+        words = (
+            "smallest loss" if loses[0] else "largest gain",
+            "median loss" if loses[1] else "median gain",
+            "largest loss" if loses[2] else "smallest gain",
+        )
+    roles = dict(zip((ends[1], ends[0], ends[2]), (words[1], words[0], words[2]), strict=True))
     shown = [Shown(order[place], roles.get(place, CHOSEN)) for place in reversed(places)]
     if results.compared:
         worst = hardest(results, metric)

@@ -15,8 +15,7 @@ from liftnet.ops.depth import delta_z
 from liftnet.ops.mask import bounding_box
 from liftnet.pipeline.report_choice import Shown, identifier
 from liftnet.pipeline.report_results import Results
-from liftnet.pipeline.report_sources import MethodCase, find_sources, read_method
-from liftnet.pipeline.scoring import CaseFiles
+from liftnet.pipeline.report_sources import MethodCase, MethodSource, find_sources, read_method
 from liftnet.visual.volume_text import encode, pooled
 
 __all__ = ["Picture", "SliceProfile", "picture"]
@@ -58,10 +57,9 @@ class Picture:
 def picture(
     results: Results,
     shown: Shown,
-    files: Mapping[str, Mapping[str, CaseFiles]],
+    found: Mapping[str, MethodSource],
     *,
     sources: Path | None,
-    dataset: int | str | None,
     workspace: Path | str | None,
     number: int,
     max_bytes: float,
@@ -71,9 +69,8 @@ def picture(
     Args:
         results: what the report is about.
         shown: which image.
-        files: method -> case -> its files.
+        found: method -> where its images are.
         sources: the folder of sources, where it cannot be found.
-        dataset: id or name, as for `evaluate`.
         workspace: the workspace folder.
         number: makes the ids of its volumes unlike those of other images.
         max_bytes: of its volumes as text.
@@ -82,14 +79,7 @@ def picture(
         LiftnetError: If a file is gone or damaged.
     """
     methods = {
-        method.name: read_method(
-            results,
-            method,
-            shown.image,
-            files[method.name].get(shown.image.case),
-            dataset=dataset,
-            workspace=workspace,
-        )
+        method.name: read_method(method, shown.image, found[method.name])
         for method in results.methods
     }
     first = next(iter(methods.values()))

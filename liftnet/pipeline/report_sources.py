@@ -24,7 +24,7 @@ from liftnet.pipeline.scoring import (
 )
 from liftnet.tasks import load_synthesis
 
-__all__ = ["MethodCase", "find_methods", "find_sources", "read_method"]
+__all__ = ["MethodCase", "MethodSource", "find_methods", "find_sources", "read_method"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,22 @@ class MethodCase:
     setting: Setting
 
 
-def find_methods(results: Results, sources: Path | None) -> dict[str, dict[str, CaseFiles]]:
-    """Method -> case -> its files.
+@dataclass(frozen=True)
+class MethodSource:
+    """The files of a method's cases, and what is the same for all of them."""
+
+    cases: dict[str, CaseFiles]
+    setting: Setting
+
+
+def find_methods(
+    results: Results,
+    *,
+    sources: Path | None,
+    dataset: int | str | None,
+    workspace: Path | str | None,
+) -> dict[str, MethodSource]:
+    """Method -> where its images are, and what the evaluation knew of them.
 
     Raises:
         LiftnetError: If a folder is gone, or no predicted image has a reference.
@@ -50,42 +64,35 @@ def find_methods(results: Results, sources: Path | None) -> dict[str, dict[str, 
     found = {}
     for method in results.methods:
         cases, _, _ = find_files(method.predicted, results.reference, source, None)
-        found[method.name] = {files.case: files for files in cases}
+        facts: dict[str, list[Facts]] = {}
+        for pair in (pair for files in cases for pair in files.pairs):
+            facts.setdefault(pair.channel, []).extend([pair.facts] if pair.facts else [])
+        setting = find_setting(
+            facts,
+            results.protocol.name,
+            reference=results.reference,
+            dataset=dataset,
+            workspace=workspace,
+        )
+        # Pictures show the whole grid; a mask file is for numbers only.
+        setting = replace(setting, protocol=replace(setting.protocol, needs_mask=False))
+        found[method.name] = MethodSource({files.case: files for files in cases}, setting)
     return found
 
 
-def read_method(
-    results: Results,
-    method: MethodFiles,
-    image: Image,
-    files: CaseFiles | None,
-    *,
-    dataset: int | str | None,
-    workspace: Path | str | None,
-) -> MethodCase:
-    """The image of one method, from the files of its case.
+def read_method(method: MethodFiles, image: Image, source: MethodSource) -> MethodCase:
+    """The image of one method.
 
     Raises:
         LiftnetError: If a file is gone, damaged or on another grid.
     """
+    files, setting = source.cases.get(image.case), source.setting
     if files is None:
         raise DatasetError(
             f"No predicted image of case {image.case} with a reference is there any more",
             where=str(method.predicted),
             remedy="Evaluate again, or bring the files back.",
         )
-    facts: dict[str, list[Facts]] = {}
-    for pair in files.pairs:
-        facts.setdefault(pair.channel, []).extend([pair.facts] if pair.facts else [])
-    setting = find_setting(
-        facts,
-        results.protocol.name,
-        reference=results.reference,
-        dataset=dataset,
-        workspace=workspace,
-    )
-    # Pictures show the whole grid; a mask file is for numbers only.
-    setting = replace(setting, protocol=replace(setting.protocol, needs_mask=False))
     pairs = [pair for pair in files.pairs if target_name(pair, setting) == image.contrast]
     if not pairs:
         raise DatasetError(

@@ -56,8 +56,9 @@ def _findings(results: Results) -> Iterable[str]:
 
 
 def _in_words(sentence: str, results: Results) -> str:
-    """A sentence with the names of metrics as headings have them."""
-    for metric in sorted(results.main_metrics, key=len, reverse=True):
+    """A sentence with the names of metrics as headings have them, but not those of methods."""
+    methods = {method.name for method in results.methods}
+    for metric in sorted(set(results.main_metrics) - methods, key=len, reverse=True):
         sentence = re.sub(rf"(?<![\w-]){metric}(?![\w-])", short_name(metric), sentence)
     return sentence
 

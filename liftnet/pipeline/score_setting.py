@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from liftnet.core.dataset import (
     load_description,
     split_ending,
 )
-from liftnet.core.errors import DatasetError, PlanError
+from liftnet.core.errors import DatasetError, LiftnetError, PlanError
 from liftnet.core.jsonable import from_json, read_json
 from liftnet.core.plan import Plan
 from liftnet.core.scores import Protocol
 from liftnet.core.workspace import find_workspace
+from liftnet.imageio import read_image
+from liftnet.metrics.regions import AIR_HU
 from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan
 from liftnet.tasks import load_task, task_names
+from liftnet.tasks.base import SynthesisTask
 
 __all__ = [
     "Facts",
@@ -28,6 +32,7 @@ __all__ = [
     "find_setting",
     "has_own_numbers",
     "read_facts",
+    "refuse_network_units",
 ]
 
 DEFAULT_TASK = "missing_modality"  # where neither a JSON file nor a dataset names the task
@@ -45,6 +50,15 @@ class Facts:
     dataset: str
     plan: str
     modality: Modality | None = None
+
+    @property
+    def in_network_units(self) -> bool:
+        """Whether the image was written with --normalized, in [0, 1] or [-1, 1].
+
+        MR in [0, 1] is an intensity like another: it is 0 in the background.
+        """
+        low, high = self.written_range
+        return high <= 1 and (low < 0 or self.modality == "CT")
 
 
 @dataclass(frozen=True)
@@ -133,6 +147,20 @@ def has_own_numbers(reference: Path) -> bool:
     return reference.absolute().name in ("targetsTr", "targetsTs")
 
 
+def refuse_network_units(facts: Iterable[Facts], where: Path) -> None:
+    """Refuse images that are to be read as intensities, and are none.
+
+    Raises:
+        DatasetError: If one was written with --normalized.
+    """
+    if any(fact.in_network_units for fact in facts):
+        raise DatasetError(
+            "Images were written in the network's units (--normalized), not as intensities",
+            where=str(where),
+            remedy="Predict or generate them again without --normalized.",
+        )
+
+
 def find_setting(
     facts: Mapping[str, list[Facts]],
     protocol: str,
@@ -155,7 +183,7 @@ def find_setting(
         DatasetError: If the dataset asked for is not there.
     """
     known = find_known(facts, reference=reference, dataset=dataset, workspace=workspace)
-    task = known.task or _task_with(protocol)
+    task = known.task or _task_with(protocol, reference)
     return Setting(
         protocol=_find_protocol(task, protocol),
         task=task,
@@ -264,10 +292,22 @@ def _only(values: Iterable[str]) -> str:
     return different.pop() if len(different) == 1 else ""
 
 
-def _task_with(protocol: str) -> str:
-    """The default task, or the first other that has the protocol if that has not."""
-    tasks = [DEFAULT_TASK, *task_names()]
-    return next((name for name in tasks if protocol in load_task(name).protocols), DEFAULT_TASK)
+def _task_with(protocol: str, reference: Path) -> str:
+    """The default task, or another that has the protocol: where that has not, or for CT."""
+    having = [name for name in task_names() if protocol in load_task(name).protocols]
+    if DEFAULT_TASK in having and not _holds_ct(reference):
+        return DEFAULT_TASK
+    others = (name for name in having if name != DEFAULT_TASK)
+    return next((n for n in others if isinstance(load_task(n), SynthesisTask)), DEFAULT_TASK)
+
+
+def _holds_ct(folder: Path) -> bool:
+    """Whether the first image of a folder has values as low as air's in HU."""
+    images = (path for path in sorted(folder.iterdir()) if split_ending(path)[1])
+    try:
+        return any(bool(read_image(path)[0].min() < AIR_HU) for path in islice(images, 1))
+    except LiftnetError:  # scoring names it
+        return False
 
 
 def _find_protocol(task: str, name: str) -> Protocol:

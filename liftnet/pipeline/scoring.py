@@ -243,7 +243,7 @@ def _read_source(
 
 
 def _read_mask(files: CaseFiles, setting: Setting, geometry: Geometry) -> np.ndarray | None:
-    """Where the case's mask is above 0, for a protocol that scores inside it."""
+    """Where the case's mask is not 0, for a protocol that scores inside it."""
     if not setting.protocol.needs_mask:
         return None
     if files.mask is None:
@@ -251,7 +251,7 @@ def _read_mask(files: CaseFiles, setting: Setting, geometry: Geometry) -> np.nda
             f"Protocol {setting.protocol.name} scores inside a mask, and this case has none",
             remedy=f"Put {files.case}.nii.gz into the folder of masks.",
         )
-    return read_on(geometry, files.mask, "Mask and reference") > 0
+    return read_on(geometry, files.mask, "Mask and reference") != 0
 
 
 def read_on(geometry: Geometry, path: Path, pair: str) -> np.ndarray:
