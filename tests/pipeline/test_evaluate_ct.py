@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from liftnet.core.errors import DatasetError
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
+from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.plan import ChannelPlan, ClipAndScale, Plan
 from liftnet.core.scores import AVERAGE, CaseScore, read_scores
 from liftnet.imageio import write_image
@@ -106,6 +106,35 @@ def test_ct_is_scored_in_hu(raw, capsys):
     assert len(shown.splitlines()) == 30
     assert max(map(len, shown.splitlines())) <= 100
     assert read_scores(raw.parents[2] / "predicted" / "scores.json") == scores
+
+
+def test_ct_of_which_nothing_is_known(raw, tmp_path):
+    """Another tool's CT without a JSON, beside references that are no dataset, is scored in HU."""
+    known = run(raw).cases
+    for path in (tmp_path / "predicted").glob("*.json"):
+        path.unlink()
+    (raw / "targetsTs").rename(tmp_path / "references")
+    found = run(raw, reference=tmp_path / "references", workspace=tmp_path / "none").cases
+    assert [row.metrics for row in found] == [row.metrics for row in known]
+    assert all(row.notes["unit"] == "HU" for row in found)
+
+
+def test_ct_in_network_units_is_not_scored(raw, capsys):
+    """What --normalized wrote is no HU."""
+    for path in (raw.parents[2] / "predicted").glob("*.json"):
+        write_json(path, read_json(path) | {"intensity": {"low": -1.0, "high": 1.0}})
+    with pytest.raises(DatasetError, match="None of the predicted images"):
+        run(raw)
+    assert "written in the network's units (--normalized), not in HU" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("protocol", ["synthrad2023", "synthrad2025"])
+def test_a_mask_is_what_is_not_zero(raw, protocol):
+    """A mask of 255 that another program stored as int8 is -1."""
+    wanted = run(raw, protocol=protocol).cases
+    for seed, case in enumerate(CASES):
+        save(raw / "masksTs" / f"{case}.nii.gz", -mask(seed).astype(np.int8))
+    assert run(raw, protocol=protocol).cases == wanted
 
 
 @pytest.mark.parametrize("protocol", ["synthrad2023", "synthrad2025"])

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from liftnet.data.store import Store
 from liftnet.imageio import read_image, write_image
 from liftnet.ops.mask import body
 from liftnet.pipeline.plan import read_plan
-from liftnet.pipeline.plausibility import stored_slices
+from liftnet.pipeline.plausibility import _subject, stored_slices
 from liftnet.pipeline.predict import predict
 from liftnet.pipeline.preprocess import prepare
 from liftnet.pipeline.train import train
@@ -184,6 +185,16 @@ def test_continued_and_older_results(trained, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert printed.count("Images are not judged") == 1
     assert "look unlike" not in printed
+
+
+def test_what_interpolation_leaves_of_air_is_no_body(trained):
+    """Rounding of a constant background must not count as the subject of a z-score."""
+    plan = read_plan(trained / FOLD / "plan.json")
+    plan = replace(plan, grid=replace(plan.grid, foreground="nonzero"))
+    sources = np.full((1, 12, 20, 20), -0.7, np.float32)
+    sources += np.random.default_rng(0).uniform(0, 1e-6, sources.shape).astype(np.float32)
+    sources[:, 3:9, 5:15, 5:15] = 1.5
+    assert _subject(plan, sources).sum() == 6 * 10 * 10
 
 
 def test_contrasts_of_mr(workspace):

@@ -280,6 +280,38 @@ def test_no_images_are_asked_for(folders):
     assert 'id="pictures"' not in text and 'id="images"' in text
 
 
+def test_losses_are_not_called_gains(folders):
+    """Where a method is worse on most images, their roles say so."""
+    compare([folders / "fine", folders / "plain"], folders / "out", names=["psnr", "worse"])
+    text = report(folders / "out", num_cases=3, workspace=folders / "w").read_text()
+    roles = [case["role"] for case in embedded(text)[0]]
+    assert roles[:3] == ["largest loss", "median loss", "largest gain"]
+    text = report(folders / "out", cases=["p1"], workspace=folders / "w").read_text()
+    assert "Worse is worse than psnr in PSNR by" in Cells(text).text  # a method's name stays
+
+
+def test_images_of_which_others_tell(folders):
+    """A file without a JSON is named by the files of other cases, as the evaluation did."""
+    (folders / "plain" / "p3_0003.json").unlink()
+    for name in ("scores.json", "scores.csv"):
+        (folders / "plain" / name).unlink()
+    evaluate(folders / "plain", folders / "ref", workspace=folders / "w", num_processes=1)
+    text = report(folders / "plain", cases=["p3"], workspace=folders / "w").read_text()
+    assert "is not shown" not in text and embedded(text)[0][0]["id"] == "p3/t2f"
+
+
+def test_references_of_single_slices(folders):
+    """Where no two neighbouring slices hold anything there is no chart of steps."""
+    for number, name in enumerate(NAMES):
+        thin = image(number)
+        thin[np.arange(len(thin)) != 6] = 0
+        save(folders / "ref" / f"{name}_0003.nii.gz", thin)
+    evaluate(folders / "plain", folders / "ref", workspace=folders / "w", num_processes=1)
+    text = report(folders / "plain", workspace=folders / "w").read_text()
+    assert "Mean absolute error of each slice" in text
+    assert "Mean step to the next slice" not in text
+
+
 def test_training_cases_among_the_scored_ones(folders):
     """The page warns where the fold that predicted was trained on what is scored."""
     splits = folders / "w" / "preprocessed" / "Dataset001_Heads" / "splits.json"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_generation import make_volume
 
-from liftnet.core.errors import LiftnetError
+from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Geometry
 from liftnet.core.scores import CohortScores
 from liftnet.imageio import read_image, write_image
@@ -17,6 +17,7 @@ from liftnet.pipeline.evaluate import evaluate
 from liftnet.pipeline.generate import generate
 from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
 from liftnet.pipeline.predict import predict
+from liftnet.pipeline.probe import probe
 from liftnet.pipeline.train import train
 
 AXES = ((0, 1, 0), (0, 0, -1), (1, 0, 0))  # stored with posterior first, as IXI's are
@@ -52,6 +53,16 @@ def space(tmp_path_factory) -> Path:
     plan_and_preprocess(workspace=space, gpu_memory=0.08, steps=24, settings=SETTINGS)
     train(workspace=space, fold=("all",), device="cpu")
     return space
+
+
+def test_network_units_are_not_scored(space, tmp_path):
+    """Volumes of --normalized are no intensities; neither a cohort nor a probe takes them."""
+    generate(2, tmp_path / "out", normalized=True, workspace=space, device="cpu")
+    raw = space / "raw" / "Dataset004_Eggs"
+    with pytest.raises(DatasetError, match="the network's units"):
+        evaluate(tmp_path / "out", raw / "imagesTs", workspace=space)
+    with pytest.raises(DatasetError, match="the network's units"):
+        probe(tmp_path / "out", raw / "imagesTr", raw / "imagesTs", tmp_path / "p", workspace=space)
 
 
 def test_from_files_to_scores(space, tmp_path, capsys):
