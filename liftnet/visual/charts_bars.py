@@ -19,8 +19,8 @@ from liftnet.visual.charts_axes import (
     domain,
     element,
     horizontal_axis,
-    number,
     text,
+    with_interval,
 )
 
 __all__ = ["Bar", "Category", "bars"]
@@ -121,12 +121,7 @@ def _digits(values: Sequence[float]) -> int:
 
 
 def _numbers(bar: Bar, digits: int) -> str:
-    if bar.mean is None:
-        return NONE
-    mean = number(bar.mean, digits)
-    if bar.low is None or bar.high is None:
-        return mean
-    return f"{mean} [{number(bar.low, digits)}, {number(bar.high, digits)}]"
+    return with_interval(bar.mean, bar.low, bar.high, digits, none=NONE)
 
 
 def _bar(bar: Bar, scale: Scale, y: float, css: str) -> str:
