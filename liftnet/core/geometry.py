@@ -6,17 +6,36 @@ from itertools import permutations
 
 import numpy as np
 
-__all__ = ["SLICE_AXES", "AxisOrder", "Geometry", "Placement", "Volume", "axis_order", "turn"]
+__all__ = [
+    "SLICE_AXES",
+    "AxisOrder",
+    "Geometry",
+    "Placement",
+    "Volume",
+    "axis_order",
+    "same_spacing",
+    "turn",
+]
 
 Triple = tuple[float, float, float]
 Shape = tuple[int, int, int]
 
+SAME_SPACING = 0.02  # ours: a difference in spacing below 2 % is left as it is
 # World axis (x = left, y = posterior, z = superior) of each array axis (D, H, W), per slice axis.
 SLICE_AXES: dict[str, tuple[int, int, int]] = {
     "axial": (2, 1, 0),
     "coronal": (1, 2, 0),
     "sagittal": (0, 2, 1),
 }
+
+
+def same_spacing(own: float, wanted: float) -> bool:
+    """Whether two spacings along an axis are so near that nothing is resampled.
+
+    >>> same_spacing(1.01, 1.0), same_spacing(1.03, 1.0)
+    (True, False)
+    """
+    return abs(own / wanted - 1) <= SAME_SPACING
 
 
 @dataclass(frozen=True)
@@ -157,6 +176,17 @@ class Placement:
     def turned_shape(self) -> Shape:
         """The size of the whole source grid in the plan's axis order."""
         d, h, w = (self.source.shape[a] for a in self.axes.order)
+        return (d, h, w)
+
+    @property
+    def spacing_mm(self) -> Triple:
+        """The spacing of the prepared grid along D, H, W."""
+        d, h, w = (
+            self.source.spacing_mm[axis] * (stop - start) / size
+            for axis, start, stop, size in zip(
+                self.axes.order, self.start, self.stop, self.shape, strict=True
+            )
+        )
         return (d, h, w)
 
     def to_source(self, turned: np.ndarray) -> np.ndarray:

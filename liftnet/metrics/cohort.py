@@ -35,7 +35,6 @@ def ms_ssim_among(
     data_range: float,
     pairs: int,
     seed: int,
-    window_size: int = MS_SSIM_WINDOW,
 ) -> float:
     """The mean 3D MS-SSIM of random pairs of different volumes: how alike a cohort is.
 
@@ -48,7 +47,6 @@ def ms_ssim_among(
         data_range: Largest minus smallest possible intensity.
         pairs: How many of the N (N - 1) / 2 pairs, without repetition; all if there are fewer.
         seed: Chooses them.
-        window_size: Of the Gaussian window with sigma 1.5.
 
     Source: WDM eval/ms_ssim.py, with all ordered pairs, which is the same number twice.
     Differs: grids below 112 voxels take fewer scales, see `liftnet.ops.ssim.ms_ssim`.
@@ -67,7 +65,7 @@ def ms_ssim_among(
     for one, other in zip(first[chosen].tolist(), second[chosen].tolist(), strict=True):
         pair = [_image(volumes[i]) for i in (one, other)]
         with torch.no_grad():
-            value = ms_ssim(*pair, data_range=data_range, window_size=window_size)
+            value = ms_ssim(*pair, data_range=data_range, window_size=MS_SSIM_WINDOW)
         similarities.append(value.item())
     return float(np.mean(similarities))
 

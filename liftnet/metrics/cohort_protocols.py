@@ -5,7 +5,7 @@ from types import MappingProxyType
 import numpy as np
 
 from liftnet.core.errors import DatasetError
-from liftnet.core.geometry import Shape, Triple, Volume, axis_order, turn
+from liftnet.core.geometry import Shape, Triple, Volume, axis_order, same_spacing, turn
 from liftnet.core.scores import Protocol
 from liftnet.ops import normalize
 from liftnet.ops.resample import resample
@@ -15,7 +15,6 @@ __all__ = ["PROTOCOLS", "wdm_volume"]
 WDM_QUANTILES = (0.001, 0.999)  # WDM bratsloader.py
 WDM_SIDE = 256  # WDM bratsloader.py: voxels of 1 mm ...
 WDM_POOL = 2  # ... of which 2 per axis become one
-SAME_SPACING = 0.02  # ours, as in preprocessing: a difference below 2 % is left as it is
 
 PROTOCOLS = MappingProxyType(
     {
@@ -62,7 +61,7 @@ def wdm_volume(volume: Volume) -> np.ndarray:
     if _is_near(spacing, WDM_POOL):
         return _centred(image, WDM_SIDE // WDM_POOL)
     sizes = [
-        n if abs(step - 1) <= SAME_SPACING else max(1, round(n * step))
+        n if same_spacing(step, 1) else max(1, round(n * step))
         for n, step in zip(image.shape, spacing, strict=True)
     ]
     shape: Shape = (sizes[0], sizes[1], sizes[2])
@@ -75,7 +74,7 @@ def wdm_volume(volume: Volume) -> np.ndarray:
 
 
 def _is_near(spacing: Triple, wanted: float) -> bool:
-    return all(abs(step / wanted - 1) <= SAME_SPACING for step in spacing)
+    return all(same_spacing(step, wanted) for step in spacing)
 
 
 def _centred(image: np.ndarray, side: int) -> np.ndarray:

@@ -22,7 +22,6 @@ __all__ = [
     "ResNet18",
     "fit_weights",
     "load_resnet18",
-    "pooled_features",
     "pooled_parts",
     "read_weights",
 ]
@@ -108,9 +107,8 @@ class ResNet18(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, *, limits: tuple[float, float] = (-1.0, 1.0)):
+    def __init__(self) -> None:
         super().__init__()
-        self.limits = limits
         self.conv1 = nn.Conv2d(3, RESNET18_WIDTHS[0], 7, stride=2, padding=3, bias=False)
         self.bn1 = FrozenNorm(RESNET18_WIDTHS[0])
         inputs = (RESNET18_WIDTHS[0], *RESNET18_WIDTHS[:-1])
@@ -125,12 +123,11 @@ class ResNet18(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, slices: Tensor) -> list[Tensor]:
-        """Maps of four layers, finest first, of slices (N, 1, H, W) within `limits`.
+        """Maps of four layers, finest first, of slices (N, 1, H, W) in [-1, 1].
 
         Widths 64, 128, 256, 512 at strides 4, 8, 16, 32; the slice is given as all three colours.
         """
-        low, high = self.limits
-        x = ((slices - low) / (high - low) - self.mean) / self.std
+        x = ((slices + 1) / 2 - self.mean) / self.std
         x = F.relu(self.bn1(self.conv1(x)))
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         maps = []
@@ -140,9 +137,7 @@ class ResNet18(nn.Module):
         return maps
 
 
-def load_resnet18(
-    path: Path, *, sha256: str | None = None, limits: tuple[float, float] = (-1.0, 1.0)
-) -> ResNet18:
+def load_resnet18(path: Path, *, sha256: str | None = None) -> ResNet18:
     """ResNet-18 with weights of a file in torchvision's names, .pth or .safetensors.
 
     `sha256` is compared with the file's where it is given; `RESNET18_SHA256` is that of
@@ -151,14 +146,9 @@ def load_resnet18(
     Raises:
         CheckpointError: If the file is missing, damaged, another one, or of another network.
     """
-    network = ResNet18(limits=limits)
+    network = ResNet18()
     fit_weights(network, read_weights(path, sha256=sha256), where=path, unused=("fc.",))
     return network
-
-
-def pooled_features(maps: Sequence[Tensor], *, grids: Sequence[int] = (1, 2, 4)) -> Tensor:
-    """Features (N, F) float32: all of `pooled_parts` in a row."""
-    return torch.cat([part.flatten(1) for part in pooled_parts(maps, grids=grids)], dim=1)
 
 
 def pooled_parts(maps: Sequence[Tensor], *, grids: Sequence[int] = (1, 2, 4)) -> list[Tensor]:

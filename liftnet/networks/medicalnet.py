@@ -82,15 +82,14 @@ class MedicalNet(nn.Module):
         return x.mean((2, 3, 4))
 
 
-def load_medicalnet(path: Path, *, sha256: str | None = None) -> MedicalNet:
+def load_medicalnet(path: Path) -> MedicalNet:
     """MedicalNet with the weights of a file such as resnet_50_23dataset.pth (names "module...").
 
     Raises:
-        CheckpointError: If the file is missing, damaged, another one, or of another network.
+        CheckpointError: If the file is missing, damaged, or of another network.
     """
     network = MedicalNet()
-    tensors = read_weights(path, sha256=sha256)
-    fit_weights(network, tensors, where=path, unused=("conv_seg.", "fc."))
+    fit_weights(network, read_weights(path), where=path, unused=("conv_seg.", "fc."))
     return network
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from liftnet.core.scores import CohortRow, CohortScores
 from liftnet.pipeline.cohort_measures import VOXELS, Cohorts, Control
 from liftnet.pipeline.cohort_setting import CohortFiles
+from liftnet.pipeline.text_table import aligned, number_or_dash
 
 __all__ = ["cohort_table", "explanation", "notes", "warnings"]
 
@@ -22,14 +23,14 @@ def cohort_table(scores: CohortScores) -> str:
             group = row.group
             length = f", F = {scores.features[group]}" if group in scores.features else ""
             headings[len(lines)] = group + length
-        lines.append((INDENT + row.metric, _number(row.generated), _number(row.real), row.good))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
+        lines.append(
+            (INDENT + row.metric, number_or_dash(row.generated), number_or_dash(row.real), row.good)
+        )
     printed = []
-    for number, line in enumerate(lines):
+    for number, line in enumerate(aligned(lines)):
         if number in headings:
             printed.append(headings[number])
-        padded = [text.ljust(size) for text, size in zip(line, widths, strict=True)]
-        printed.append("  ".join(padded).rstrip())
+        printed.append(line)
     return "\n".join(printed)
 
 
@@ -132,7 +133,3 @@ def warnings(
                     f"{len(shared)} volumes are both {one.what} and {other.what}: distances "
                     "between these cohorts are too small"
                 )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"

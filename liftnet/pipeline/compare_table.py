@@ -3,7 +3,6 @@
 import csv
 import io
 import shutil
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary
 from liftnet.metrics.paired import LEVEL_OF_SIGNIFICANCE, differ, direction, is_shown
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.score_table import TABLE_WIDTH, digits_of
+from liftnet.pipeline.text_table import aligned, say_wrapped
 
 __all__ = [
     "as_csv",
@@ -60,33 +60,28 @@ def report(comparison: MethodComparison, path: Path) -> None:
     """Print convention, tables, what was left out, warnings and conclusions."""
     width = shutil.get_terminal_size((TABLE_WIDTH, 24)).columns
     protocol = comparison.protocol
-    _wrapped(f"Protocol {protocol.name}: {protocol.description}", width)
+    say_wrapped(f"Protocol {protocol.name}: {protocol.description}", width)
     names = ", ".join(method.name for method in comparison.methods[1:])
     head = f"{names} against {comparison.baseline} on {len(comparison.cases)} cases"
     if any(metric.startswith("delta_z") for metric in comparison.main_metrics):
         head += f"; delta_z along the {comparison.slice_axis} slice axis"
-    _wrapped(head, width)
+    say_wrapped(head, width)
     for metric in comparison.main_metrics:
         if block := [result for result in comparison.results if result.metric == metric]:
             say("")
             say(table(block, width))
     say("")
-    _wrapped(LEGEND, width)
+    say_wrapped(LEGEND, width)
     for entry in comparison.left_out[:SHOWN_LEFT_OUT]:
         say(f"left out: {_left_out(entry)}")
     if len(comparison.left_out) > SHOWN_LEFT_OUT:
         say(f"left out: {len(comparison.left_out) - SHOWN_LEFT_OUT} more, in {path.name}")
     for warning in comparison.warnings:
-        _wrapped(f"warning: {warning}", width)
+        say_wrapped(f"warning: {warning}", width)
     say(f"Comparison: {path}, comparison.csv")
     say("")
     for sentence in comparison.conclusions:
-        _wrapped(sentence, width)
-
-
-def _wrapped(text: str, width: int) -> None:
-    for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False):
-        say(line)
+        say_wrapped(sentence, width)
 
 
 def _left_out(entry: LeftOut) -> str:
@@ -102,15 +97,15 @@ def table(block: Sequence[MetricComparison], width: int = TABLE_WIDTH) -> str:
     first = block[0]
     words = better_words(first.better) or "which is better is not known"
     title = ", ".join(part for part in (first.metric, first.unit, words) if part)
-    full = _aligned(_means(block, intervals=True))
-    means = full if max(map(len, full)) <= width else _aligned(_means(block, intervals=False))
+    full = aligned(_means(block, intervals=True))
+    means = full if max(map(len, full)) <= width else aligned(_means(block, intervals=False))
     changes = _changes(block)
     if sum(len(result.differences) for result in block) == 1:
         changes = _without(changes, "Holm")
     for column in EXPENDABLE:
-        if max(map(len, _aligned(changes))) > width:
+        if max(map(len, aligned(changes))) > width:
             changes = _without(changes, column)
-    return "\n".join([title, *means, *_aligned(changes)])
+    return "\n".join([title, *means, *aligned(changes)])
 
 
 def _means(block: Sequence[MetricComparison], *, intervals: bool) -> list[list[str]]:
@@ -184,14 +179,6 @@ def change_digits(result: MetricComparison, found: PairedDifference) -> int:
     while 0 < size < 10 ** (1 - digits) and digits < MOST_DIGITS:
         digits += 1
     return digits
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(text.ljust(size) for text, size in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
 
 
 def conclude(results: Sequence[MetricComparison], baseline: str) -> Iterator[str]:

@@ -23,6 +23,7 @@ from liftnet.pipeline.predict import predict
 from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.regression import predict_by_regression
 from liftnet.pipeline.report import report
+from liftnet.pipeline.text_table import aligned
 from liftnet.pipeline.train import train
 from liftnet.visual.figures import MontageRow, montage
 
@@ -211,11 +212,7 @@ def comparison(scores: dict[str, Scores]) -> str:
             mean = found.summary[AVERAGE][metric]
             average = f"{mean.mean:.{digits}f} [{mean.low:.{digits}f}, {mean.high:.{digits}f}]"
             lines.append(["" if method != next(iter(scores)) else label, method, *values, average])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return "\n".join(aligned(lines))
 
 
 def draw_montage(inputs: Path, references: Path, predicted: Path, picture: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from liftnet.core.dataset import Case, load_dataset
 from liftnet.core.errors import DatasetError, LiftnetError
-from liftnet.core.geometry import Geometry, Placement, Shape, Volume, axis_order, turn
+from liftnet.core.geometry import Geometry, Placement, Shape, Volume, axis_order, same_spacing, turn
 from liftnet.core.jsonable import to_json
 from liftnet.core.plan import Plan, ZScore
 from liftnet.core.workspace import find_workspace
@@ -36,8 +36,6 @@ __all__ = [
     "read_with_mask",
     "restore",
 ]
-
-SAME_SPACING = 0.02  # ours: a difference in spacing below 2 % is left as it is
 
 
 class Preparation(NamedTuple):
@@ -140,7 +138,7 @@ def _box(
     if grid.box is not None and grid.pad_to_box:
         assert subject is not None
         sizes = [
-            size if _same(own, spacing) else max(1, round(size * spacing / own))
+            size if same_spacing(own, spacing) else max(1, round(size * spacing / own))
             for size, spacing, own in zip(
                 grid.box, grid.spacing_mm, geometry.spacing_mm, strict=True
             )
@@ -185,17 +183,12 @@ def _target_shape(
     sizes = []
     for axis, resampled in enumerate(wanted):
         size = stop[axis] - start[axis]
-        if resampled and not _same(spacing[axis], grid.spacing_mm[axis]):
+        if resampled and not same_spacing(spacing[axis], grid.spacing_mm[axis]):
             size = max(1, round(size * spacing[axis] / grid.spacing_mm[axis]))
             if grid.box is not None and stop[axis] - start[axis] < whole[axis]:
                 size = grid.box[axis]
         sizes.append(size)
     return (sizes[0], sizes[1], sizes[2])
-
-
-def _same(own: float, wanted: float) -> bool:
-    """Whether a spacing is left as it is."""
-    return abs(own / wanted - 1) <= SAME_SPACING
 
 
 def _padded(part: np.ndarray, placement: Placement, outside: float) -> np.ndarray:

@@ -19,6 +19,7 @@ from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.pretrained_match import TensorMatch, differences, fit, match_tensors
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.runs import BEST, LATEST
+from liftnet.pipeline.text_table import first_names
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Stage
 
@@ -234,7 +235,9 @@ def _examine(
         for line in _in_words(name, some):
             say(line)
     if unused:
-        say(f"  of the file, {len(unused)} tensors are not used: {_some(unused)}")
+        say(
+            f"  of the file, {len(unused)} tensors are not used: {first_names(unused, SHOWN_NAMES)}"
+        )
     for line in notes:
         say(f"warning: {line}")
 
@@ -264,12 +267,7 @@ def _in_words(stage: str, matches: list[TensorMatch]) -> list[str]:
     lines = [f"  {stage}, tensors (share of parameters): {', '.join(counts)}"]
     lines += [f"    reshaped {match.name}: {match.note}" for match in matches if match.entries]
     unfit = [match.name for match in matches if match.how == "new"]
-    return lines + ([f"    new: {_some(unfit)}"] if unfit else [])
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return ", ".join(names[:SHOWN_NAMES]) + more
+    return lines + ([f"    new: {first_names(unfit, SHOWN_NAMES)}"] if unfit else [])
 
 
 def _read_note(path: Path) -> dict[str, Any]:

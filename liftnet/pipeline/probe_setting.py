@@ -1,7 +1,7 @@
 """What a memorization probe compares: task, channels and distances, and the files of each group."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from liftnet.pipeline.score_setting import (
     refuse_network_units,
 )
 from liftnet.pipeline.scoring import find_images
+from liftnet.pipeline.text_table import first_names
 
 __all__ = ["ChannelSetting", "Groups", "ProbeSetting", "find_groups", "find_probe", "measurable"]
 
@@ -209,7 +210,7 @@ def _refuse_shared(groups: Groups) -> None:
         own = groups[what].files
         if shared := [n for n, path in own.items() if n in known.files or path.resolve() in files]:
             raise DatasetError(
-                f"{says}: {_listed(shared)}",
+                f"{says}: {first_names(sorted(shared), SHOWN_NAMES)}",
                 where=f"{groups[what].folder}, {known.folder}",
                 remedy="Leave them out of one of the folders (a folder of links will do); rename "
                 "other subjects of the same name.",
@@ -219,9 +220,3 @@ def _refuse_shared(groups: Groups) -> None:
 def _makes_from_sources(plan: Plan | None) -> bool:
     """Whether a plan's grid is each case's own: the plan makes targets on the grid of sources."""
     return plan is None or bool(plan.sources)
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = sorted(names)
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return ", ".join(names[:SHOWN_NAMES]) + more

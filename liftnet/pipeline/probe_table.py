@@ -1,7 +1,6 @@
 """A memorization probe for reading: a table per channel, the verdict and what it rests on."""
 
 import shutil
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from liftnet.core.probe import COPIES, NO_COPY, Probe, ProbeChannel, ProbeDistan
 from liftnet.metrics.memorization import ENOUGH
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.score_table import TABLE_WIDTH
+from liftnet.pipeline.text_table import aligned, say_wrapped
 
 __all__ = ["probe_lines", "probe_table", "report", "verdict"]
 
@@ -21,7 +21,7 @@ def report(probe: Probe, path: Path) -> None:
     width = shutil.get_terminal_size((TABLE_WIDTH, 24)).columns
     several = len(probe.channels) > 1
     for text in dict.fromkeys(_distance(own) for own in probe.channels):
-        _wrapped(text, width)
+        say_wrapped(text, width)
     for channel in probe.channels:
         say("")
         say(
@@ -31,14 +31,14 @@ def report(probe: Probe, path: Path) -> None:
         if channel.distances is not None:
             say(probe_table(channel.distances))
         for line in probe_lines(channel, brief=several):
-            _wrapped(line, width)
+            say_wrapped(line, width)
     say("")
     pictures = [own.distances.picture for own in probe.channels if own.distances is not None]
     what = "closest pairs" if len(pictures) > 1 else "closest pair"
-    _wrapped(f"All distances: {path}; {what}: {', '.join(pictures)}", width)
+    say_wrapped(f"All distances: {path}; {what}: {', '.join(pictures)}", width)
     for channel in probe.channels:
         name = f", {channel.channel}" if several else ""
-        _wrapped(f"Verdict{name}: {verdict(channel)}", width)
+        say_wrapped(f"Verdict{name}: {verdict(channel)}", width)
 
 
 def probe_table(found: ProbeDistances) -> str:
@@ -56,12 +56,7 @@ def probe_table(found: ProbeDistances) -> str:
     if found.predicted_by_training is not None and found.held_out_by_training is not None:
         ratios = (found.predicted_by_training, found.held_out_by_training)
         rows.append(["mean / that of training", *(f"{ratio:.3f}" for ratio in ratios)])
-    rows = [row + [""] * (len(groups) + 1 - len(row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return "\n".join(aligned([row + [""] * (len(groups) + 1 - len(row)) for row in rows]))
 
 
 def probe_lines(channel: ProbeChannel, *, brief: bool = False) -> Iterator[str]:
@@ -118,8 +113,3 @@ def verdict(channel: ProbeChannel) -> str:
 
 def _volumes(count: int, what: str) -> str:
     return f"{count} {what} volume{'' if count == 1 else 's'}"
-
-
-def _wrapped(text: str, width: int) -> None:
-    for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False):
-        say(line)

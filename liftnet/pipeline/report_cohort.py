@@ -43,7 +43,6 @@ OTHERS = ("comparison.json", "scores.json")  # a report is of these where they a
 SAMPLES = 8  # ours: of each cohort, two rows of a sheet
 COLUMNS = 4  # of a sheet
 LONGEST = 34  # ours: letters that fit above a sample
-FOLDERS = ("generated_folder", "real_folder", "training_folder")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from liftnet.metrics.meaning import cohort_name, explain_cohort
 from liftnet.pipeline.cohort_measures import VOXELS
 from liftnet.pipeline.report_cohort_pairs import PairPicture, pair_identifier
 from liftnet.pipeline.report_origin import distinct, how_made, origin_list
+from liftnet.pipeline.text_table import number_or_dash
 from liftnet.visual.html import Html, join, tag
 
 __all__ = [
@@ -130,7 +131,7 @@ def numbers_section(scores: CohortScores, shown: Collection[str]) -> Html:
         if key in shown:
             name = tag("a", pair.volume, href="#pictures", data_show=key)
         distance = tag(
-            "td", _number(pair.distance), class_="number", data_value=repr(pair.distance)
+            "td", number_or_dash(pair.distance), class_="number", data_value=repr(pair.distance)
         )
         cells = (tag("td", pair.cohort), tag("td", name), tag("td", pair.neighbour), distance)
         pairs.append(tag("tr", *cells))
@@ -145,7 +146,7 @@ def _row(row: CohortRow) -> Html:
     cells = [
         tag(
             "td",
-            _number(value),
+            number_or_dash(value),
             class_="number",
             data_value=None if value is None else repr(value),
             data_metric=row.metric,
@@ -263,10 +264,6 @@ def _real(row: CohortRow, words: str) -> str:
 
 def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
 
 
 def _percent(value: float | None) -> str:

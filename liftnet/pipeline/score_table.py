@@ -15,6 +15,7 @@ from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary, ScoreFailure,
 from liftnet.metrics import regions, statistics
 from liftnet.metrics.paired import direction
 from liftnet.pipeline.progress import say
+from liftnet.pipeline.text_table import aligned
 
 __all__ = [
     "as_csv",
@@ -119,11 +120,7 @@ def _lines(summary: dict[str, dict[str, MetricSummary]], intervals: set[str]) ->
         digits = digits_of(metric, [s.mean for s in row.values() if s is not None])
         texts = [_cell(row[c], digits, counts[c], c in intervals) for c in contrasts]
         cells.append([metric, *texts])
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    return [
-        "  ".join(text.ljust(size) for text, size in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    ]
+    return aligned(cells)
 
 
 def _cell(found: MetricSummary | None, digits: int, count: int, interval: bool) -> str:

@@ -15,6 +15,7 @@ from liftnet.imageio import read_image
 from liftnet.pipeline.parallel import in_parallel, threads_shared_by
 from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.score_setting import Facts, Setting, read_facts
+from liftnet.pipeline.text_table import first_names
 from liftnet.tasks import load_synthesis
 
 __all__ = [
@@ -110,8 +111,7 @@ def find_files(
 
 def _some_names(found: dict[str, dict[str, Path]]) -> str:
     names = [path.name for images in found.values() for path in images.values()]
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return ", ".join(names[:SHOWN_NAMES]) + more if names else "no image named CASE_0003"
+    return first_names(names, SHOWN_NAMES) if names else "no image named CASE_0003"
 
 
 def score_all(

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.files import written_whole
-from liftnet.core.geometry import Placement
 from liftnet.core.plan import Inference
 from liftnet.data.store import UNREADABLE
 from liftnet.ops import normalize
@@ -75,9 +74,8 @@ def case_trajectory(model: Model, prepared: Prepared, inference: Inference) -> T
     background = normalize.background_values(plan, prepared.ranges)
     task = load_synthesis(plan.task)
     vectors = task.trajectory(plan, model.networks[0], source, prepared.request, background)
-    step = slice_step_mm(prepared.placement)
-    facts = {"inputs": prepared.inputs}
-    return _trajectory(prepared.case.identifier, vectors, step, facts)
+    facts, step_mm = {"inputs": prepared.inputs}, prepared.placement.spacing_mm[0]
+    return _trajectory(prepared.case.identifier, vectors, step_mm, facts)
 
 
 def sample_trajectory(model: Model, sample: Sample) -> Trajectory:
@@ -89,12 +87,6 @@ def sample_trajectory(model: Model, sample: Sample) -> Trajectory:
         temperature=sample.temperature,
     )
     return _trajectory(sample.name, vectors, model.plan.grid.spacing_mm[0], sample.facts)
-
-
-def slice_step_mm(placement: Placement) -> float:
-    """The distance of neighbouring slices of a prepared case."""
-    spacing = placement.source.spacing_mm[placement.axes.order[0]]
-    return spacing * (placement.stop[0] - placement.start[0]) / placement.shape[0]
 
 
 def _trajectory(case: str, vectors: Tensor, step_mm: float, facts: Mapping[str, Any]) -> Trajectory:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from liftnet.core.geometry import Placement
 from liftnet.data.store import Store
 from liftnet.ops.processes import alone, from_first, is_first
 from liftnet.pipeline.checkpoint import save_checkpoint
@@ -16,7 +15,7 @@ from liftnet.pipeline.runs import BEST
 from liftnet.pipeline.training_state import Run, append_log
 from liftnet.tasks.base import Stage, Validation
 
-__all__ = ["stored_spacing", "validate", "with_errors"]
+__all__ = ["validate", "with_errors"]
 
 
 def validate(
@@ -62,7 +61,7 @@ def validate(
     write_row(events, row)
     thumbnails = []
     if result.images:
-        spacing = stored_spacing(store.describe(some[0]).placement)
+        spacing = store.describe(some[0]).placement.spacing_mm
         images = with_errors(result.images)
         write_images(events, run.step, some[0], images, spacing)
         title = f"{some[0]} at step {run.step}, middle slices"
@@ -71,17 +70,6 @@ def validate(
     plot_progress(log, thumbnails, folder / "progress.png", title)
     from_first(replace(result, images={}))
     return result
-
-
-def stored_spacing(placement: Placement) -> tuple[float, float, float]:
-    """The spacing (mm) of a preprocessed case along D, H, W."""
-    d, h, w = (
-        placement.source.spacing_mm[axis] * (stop - start) / size
-        for axis, start, stop, size in zip(
-            placement.axes.order, placement.start, placement.stop, placement.shape, strict=True
-        )
-    )
-    return d, h, w
 
 
 def with_errors(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -32,6 +32,7 @@ __all__ = [
     "text",
     "text_width",
     "tick_texts",
+    "with_interval",
 ]
 
 WIDTH = 420.0  # ours: two charts beside each other on a laptop screen, one on a phone
@@ -274,3 +275,25 @@ def number(value: float, digits: int, sign: str = "") -> str:
     if math.isinf(value):
         return "infinite" if value > 0 else "-infinite"
     return f"{value:{sign}.3g}" if digits > MOST_DIGITS else f"{value:{sign}z.{digits}f}"
+
+
+def with_interval(
+    mean: float | None,
+    low: float | None,
+    high: float | None,
+    digits: int,
+    *,
+    none: str,
+    sign: str = "",
+) -> str:
+    """A mean with its interval, if it has one; `none` where there is no mean.
+
+    >>> with_interval(1.0, 0.5, 2.0, 1, none="-"), with_interval(1.0, None, None, 1, none="-")
+    ('1.0 [0.5, 2.0]', '1.0')
+    """
+    if mean is None:
+        return none
+    if low is None or high is None:
+        return number(mean, digits, sign)
+    ends = f"[{number(low, digits, sign)}, {number(high, digits, sign)}]"
+    return f"{number(mean, digits, sign)} {ends}"

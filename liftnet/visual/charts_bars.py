@@ -19,8 +19,8 @@ from liftnet.visual.charts_axes import (
     domain,
     element,
     horizontal_axis,
-    number,
     text,
+    with_interval,
 )
 
 __all__ = ["Bar", "Category", "bars"]
@@ -57,12 +57,10 @@ def bars(
     label: str,
     unit: str,
     better: Direction = "unknown",
-    digits: int | None = None,
 ) -> str:
     """A chart of one bar per category and method from 0 to its mean, with interval and numbers.
 
-    A method has one colour in all categories. Infinite means have no bar, only words. `digits` are
-    the places of the numbers; by default as many as tell them apart.
+    A method has one colour in all categories. Infinite means have no bar, only words.
 
     Raises:
         ValueError: there is no category, one has no bar, or a number is NaN.
@@ -76,7 +74,7 @@ def bars(
     finite = [value for value in values if math.isfinite(value)]
     methods = list(dict.fromkeys(bar.name for bar in every))
     headed = len(methods) > 1
-    digits = _digits(finite) if digits is None else digits
+    digits = _digits(finite)
     names = methods if headed else [group.name for group in groups]
     left = 2 * GAP + column(names, MAX_NAME) + (INDENT if headed else 0.0)
     right = column((_numbers(bar, digits) for bar in every), WIDTH / 2)
@@ -121,12 +119,7 @@ def _digits(values: Sequence[float]) -> int:
 
 
 def _numbers(bar: Bar, digits: int) -> str:
-    if bar.mean is None:
-        return NONE
-    mean = number(bar.mean, digits)
-    if bar.low is None or bar.high is None:
-        return mean
-    return f"{mean} [{number(bar.low, digits)}, {number(bar.high, digits)}]"
+    return with_interval(bar.mean, bar.low, bar.high, digits, none=NONE)
 
 
 def _bar(bar: Bar, scale: Scale, y: float, css: str) -> str:

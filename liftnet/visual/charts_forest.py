@@ -19,8 +19,8 @@ from liftnet.visual.charts_axes import (
     horizontal_axis,
     name,
     name_column,
-    number,
     text,
+    with_interval,
 )
 
 __all__ = ["Row", "forest"]
@@ -101,12 +101,7 @@ def _digits(means: Sequence[float], values: Sequence[float]) -> int:
 
 
 def _numbers(row: Row, digits: int) -> str:
-    if row.mean is None:
-        return NONE
-    mean = number(row.mean, digits, "+")
-    if row.low is None or row.high is None:
-        return mean
-    return f"{mean} [{number(row.low, digits, '+')}, {number(row.high, digits, '+')}]"
+    return with_interval(row.mean, row.low, row.high, digits, none=NONE, sign="+")
 
 
 def _row(row: Row, written: str, scale: Scale, top: float) -> str:

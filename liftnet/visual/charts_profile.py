@@ -26,6 +26,7 @@ __all__ = ["Line", "profile"]
 PLOT_HEIGHT = 130.0  # ours: a third of the width, as curves along an axis are usually drawn
 LEGEND_ROW = 16.0  # ours: a line of 12 px text
 SAMPLE = 24.0  # ours: a piece of line that shows its dashes twice
+FIRST = 1  # ours: people count slices from 1
 ROWS_OF_TICKS = 4  # ours: a number every 30 px
 MAX_LEGEND = 300.0  # ours: a name in most of the width
 # Dashes that tell the methods apart without their colour; others, as the reference, are solid.
@@ -49,25 +50,21 @@ def profile(
     x_label: str,
     case: str,
     axis: int,
-    first_depth: float = 1.0,
-    step: float = 1.0,
     cursor_first: float,
     cursor_last: float,
 ) -> str:
     """A chart of one line per image along an axis, from 0 or below, with a legend above.
 
-    Value k lies at depth `first_depth` + k * `step`. The page's script moves the cursor between
-    the positions that the svg's data-first and data-last name: those of the (fractional) indices
-    `cursor_first` and `cursor_last`, the first and the last slice of the embedded volume.
+    Value k lies at slice k + 1. The page's script moves the cursor between the positions that the
+    svg's data-first and data-last name: those of the (fractional) indices `cursor_first` and
+    `cursor_last`, the first and the last slice of the embedded volume.
 
     Raises:
-        ValueError: there is no line or no finite value, lengths differ, or the step is 0.
+        ValueError: there is no line or no finite value, or lengths differ.
     """
     lengths = {len(line.values) for line in lines}
     if len(lengths) != 1 or lengths == {0}:
         raise ValueError(f"expected lines of one length above 0, got lengths {sorted(lengths)}")
-    if step == 0 or not math.isfinite(step):
-        raise ValueError(f"expected a step between slices, got {step}")
     values = [float(v) for line in lines for v in line.values if math.isfinite(v)]
     y_low, y_high = domain(values, from_zero=True)
     legend, top = _legend(lines, 16 + GAP)
@@ -76,7 +73,7 @@ def profile(
     ticks, y_step = round_ticks(y_low, y_high, ROWS_OF_TICKS)
     texts = tick_texts(ticks, y_step)
     left = 2 * GAP + max(map(text_width, texts))
-    x_scale = _depths(lengths.pop(), (cursor_first, cursor_last), first_depth, step, left)
+    x_scale = _slices(lengths.pop(), (cursor_first, cursor_last), left)
     title = axis_label(label, unit)
     grid, front = horizontal_axis(x_scale, top=top, bottom=bottom, label=x_label)
     for tick, written in zip(ticks, texts, strict=True):
@@ -84,9 +81,9 @@ def profile(
         kind = "zero" if tick == 0 else "grid"
         grid += element("line", css=kind, x1=x_scale.first, x2=x_scale.last, y1=y, y2=y)
         front += text(left - GAP, y + 4, written, css="tick", text_anchor="end")
-    depths = [first_depth + step * k for k in range(len(lines[0].values))]
-    drawn = "".join(_line(line, [x_scale(d) for d in depths], y_scale) for line in lines)
-    first, last = (x_scale(first_depth + step * k) for k in (cursor_first, cursor_last))
+    xs = [x_scale(FIRST + k) for k in range(len(lines[0].values))]
+    drawn = "".join(_line(line, xs, y_scale) for line in lines)
+    first, last = (x_scale(FIRST + k) for k in (cursor_first, cursor_last))
     cursor = element("line", css="cursor", x1=first, x2=first, y1=top, y2=bottom)
     names = ", ".join(line.name for line in lines)
     return chart(
@@ -108,14 +105,12 @@ def profile(
     )
 
 
-def _depths(
-    count: int, cursor: tuple[float, float], first_depth: float, step: float, left: float
-) -> Scale:
-    """The axis of depths, wide enough for all values and for the cursor."""
-    ends = [first_depth + step * k for k in (0, count - 1, *cursor)]
+def _slices(count: int, cursor: tuple[float, float], left: float) -> Scale:
+    """The axis of slice numbers, wide enough for all values and for the cursor."""
+    ends = [FIRST + k for k in (0, count - 1, *cursor)]
     low, high = min(ends), max(ends)
     if low == high:
-        low, high = low - abs(step) / 2, high + abs(step) / 2
+        low, high = low - 0.5, high + 0.5
     return Scale(low, high, left, WIDTH - 2 * GAP)
 
 

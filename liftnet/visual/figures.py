@@ -4,7 +4,6 @@ Volumes are (D, H, W) in canonical axes: D to superior, H to posterior, W to lef
 imported inside the functions, so that importing this module costs nothing.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from liftnet.core.files import written_whole
 from liftnet.visual.panels import draw_curves, progress_panels
 from liftnet.visual.planes import (
     Array,
@@ -25,11 +23,11 @@ from liftnet.visual.planes import (
     three_planes,
     window_of,
 )
+from liftnet.visual.png import write_png
 
 WIDTH = 13.0  # ours: inches, readable on a laptop screen
 PANEL_HEIGHT = 2.6  # ours: inches, three rows of curves on one screen
-MAX_BYTES = 1_400_000  # ours: small enough to mail and to embed in a page
-RESOLUTIONS = (130, 100, 75, 55, 40)  # ours: dots per inch, the first that stays under MAX_BYTES
+RESOLUTIONS = (130, 100, 75, 55, 40)  # ours: dots per inch, the first that is small enough
 SHEET_COLUMNS = 4  # ours: eight samples in two rows, as wide as a screen
 SHEET_GAP = 0.12  # ours: inches on each side, so that samples stand apart
 
@@ -102,7 +100,7 @@ def plot_progress(
             axes.set_axis_off()
     for part, thumbnail in zip(parts[1:], thumbnails, strict=True):
         _draw_thumbnail(part, thumbnail)
-    _save(figure, path)
+    write_png(figure, path, RESOLUTIONS)
 
 
 def montage(rows: Sequence[MontageRow], path: Path, *, title: str) -> None:
@@ -137,7 +135,7 @@ def montage(rows: Sequence[MontageRow], path: Path, *, title: str) -> None:
         for axes in grid:
             axes.set_axis_off()
         _draw_case(part, grid, row, most)
-    _save(figure, path)
+    write_png(figure, path, RESOLUTIONS)
 
 
 def sample_sheet(
@@ -173,7 +171,7 @@ def sample_sheet(
     for axes, (label, volume) in zip(figure.axes, samples, strict=False):
         draw_planes(axes, volume, spacing_mm, window)
         axes.set_title(label, fontsize=10)
-    _save(figure, path)
+    write_png(figure, path, RESOLUTIONS)
 
 
 def _cropped(row: MontageRow) -> MontageRow:
@@ -230,19 +228,3 @@ def _draw_thumbnail(part: Any, thumbnail: Thumbnail) -> None:
         error = "|error|" in label
         draw_planes(axes, volume, thumbnail.spacing_mm, window, error=error)
         axes.set_title(f"{label}, 0 to {window[1]:.2g}" if error else label, fontsize=10)
-
-
-def _save(figure: Any, path: Path) -> None:
-    """Write the figure as a small PNG by way of a temporary file: nobody reads half a one."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    content = b""
-    for resolution in RESOLUTIONS:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=resolution)
-        content = buffer.getvalue()
-        if len(content) <= MAX_BYTES:
-            break
-    with written_whole(path, durable=False) as temporary:
-        temporary.write_bytes(content)

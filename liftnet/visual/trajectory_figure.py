@@ -1,6 +1,5 @@
 """How the vectors of slices move along the slice axis, drawn without pyplot."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from liftnet.core.files import written_whole
 from liftnet.ops.principal import principal_axes
+from liftnet.visual.png import write_png
 
 __all__ = ["SlicePath", "plot_trajectories"]
 
@@ -81,7 +80,7 @@ def plot_trajectories(paths: Sequence[SlicePath], file: Path, *, title: str) -> 
         figure.legend(
             *first.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9
         )
-    _save(figure, file)
+    write_png(figure, file, (RESOLUTION,))
 
 
 def _draw_plane(
@@ -137,14 +136,3 @@ def _draw_lines(
 
 def _colour(index: int, total: int) -> str:
     return COLOURS[index] if total <= NAMED else "0.35"
-
-
-def _save(figure: Any, file: Path) -> None:
-    """Write the figure by way of a temporary file of this process: parts draw at one time."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=RESOLUTION)
-    with written_whole(file, durable=False) as temporary:
-        temporary.write_bytes(buffer.getvalue())

@@ -141,3 +141,11 @@ def test_small_differences_that_add_up():
     g = geometry(shape=(4, 5, 200))
     other = dataclasses.replace(g, spacing_mm=(3.0, 2.0, 1.504))
     assert g.differs(other) == "position (0.80 mm apart)"
+
+
+def test_spacing_of_a_placement():
+    """The source's spacing is turned and stretched as its voxels are."""
+    source = Geometry((30, 40, 50), (3.0, 1.0, 2.0), (0.0, 0.0, 0.0), np.eye(3).tolist())
+    axes = AxisOrder(order=(2, 0, 1), flip=(False, True, False))
+    placement = Placement(source, axes, (5, 0, -4), (45, 30, 36), (20, 30, 80))
+    assert placement.spacing_mm == (4.0, 3.0, 0.5)

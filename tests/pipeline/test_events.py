@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from liftnet.core.geometry import AxisOrder, Geometry, Placement
 from liftnet.pipeline import events as step
 from liftnet.pipeline.events import open_events, write_images, write_row
 from liftnet.pipeline.train import train
-from liftnet.pipeline.validation import stored_spacing, with_errors
+from liftnet.pipeline.validation import with_errors
 from liftnet.tasks.missing_modality.context_translation import ContextTranslation
 
 STAGE = "context_translation"
@@ -196,14 +195,6 @@ def test_real_events_hold_every_step_once(tmp_path):
     pictures = read.Images(tag)
     assert [picture.step for picture in pictures] == [10, 20, 30, 40]
     assert (pictures[0].height, pictures[0].width) == (8, 5 + 5 + 6)
-
-
-def test_spacing_is_that_of_the_stored_voxels():
-    """The source's spacing is turned and stretched as its voxels are."""
-    source = Geometry((30, 40, 50), (3.0, 1.0, 2.0), (0.0, 0.0, 0.0), np.eye(3).tolist())
-    axes = AxisOrder(order=(2, 0, 1), flip=(False, True, False))
-    placement = Placement(source, axes, (5, 0, -4), (45, 30, 36), (20, 30, 80))
-    assert stored_spacing(placement) == (4.0, 3.0, 0.5)
 
 
 def test_errors_follow_the_images():

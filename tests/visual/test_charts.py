@@ -176,22 +176,22 @@ OPTIONS = {
 
 
 def test_profile_lines_have_gaps_and_lie_at_their_values():
-    """NaN splits a line, a lone value is a dot, x is the slice number from first_depth on."""
+    """NaN splits a line, a lone value is a dot, x is the slice number from 1 on."""
     nan = math.nan
     lines = [
         Line("reference", "ref", np.array([1.0, 4, 2, 3, 5, 2, 1, 7])),
         Line("LiFT-C", "m1", [nan, 2.0, 3.0, nan, nan, 6.0, nan, 1.0]),
     ]
-    root = parse(profile(lines, **OPTIONS, first_depth=10, step=2))
+    root = parse(profile(lines, **OPTIONS))
     (whole,) = find(root, "polyline", "ref")
     xs, ys = zip(*points_of(whole), strict=True)
-    assert [value_at(root, x) for x in xs] == pytest.approx(range(10, 26, 2), abs=0.05)
+    assert [value_at(root, x) for x in xs] == pytest.approx(range(1, 9), abs=0.05)
     found = [value_at(root, y, vertical=True) for y in ys]
     assert found == pytest.approx(lines[0].values, abs=0.05)
     (piece,) = find(root, "polyline", "m1")
-    assert [value_at(root, x) for x, _ in points_of(piece)] == pytest.approx([12, 14], abs=0.05)
+    assert [value_at(root, x) for x, _ in points_of(piece)] == pytest.approx([2, 3], abs=0.05)
     dots = find(root, "circle", "dot", "m1")
-    assert [value_at(root, d.get("cx")) for d in dots] == pytest.approx([20, 24], abs=0.05)
+    assert [value_at(root, d.get("cx")) for d in dots] == pytest.approx([6, 8], abs=0.05)
     assert piece.get("stroke-dasharray") and not whole.get("stroke-dasharray")
     assert min(ticks(root, vertical=True)[0]) == 0
     assert {"reference", "LiFT-C"} <= {n.text for n in find(root, "text", "name")}
@@ -199,11 +199,11 @@ def test_profile_lines_have_gaps_and_lie_at_their_values():
 
 def test_profile_tells_the_script_where_slices_lie():
     """data-first and data-last are the positions of the embedded volume's first and last slice."""
-    root = parse(profile([Line("r", "ref", [1.0] * 8)], **OPTIONS, first_depth=10, step=2))
+    root = parse(profile([Line("r", "ref", [1.0] * 8)], **OPTIONS))
     assert root.get("class").split()[-1] == "profile"
     assert (root.get("data-case"), root.get("data-axis")) == ("a/ct", "2")
     ends = [value_at(root, root.get(key)) for key in ("data-first", "data-last")]
-    assert ends == pytest.approx([10 + 2 * 1.5, 10 + 2 * 6], abs=0.05)
+    assert ends == pytest.approx([1 + 1.5, 1 + 6], abs=0.05)
     (cursor,) = find(root, "line", "cursor")
     assert cursor.get("x1") == cursor.get("x2") == root.get("data-first")
     beyond = OPTIONS | {"cursor_first": -0.5, "cursor_last": 0.5}
@@ -314,8 +314,6 @@ def test_wrong_calls():
         profile([Line("A", "m0", [1]), Line("B", "m1", [1, 2])], **OPTIONS)
     with pytest.raises(ValueError, match="expected at least one finite value"):
         profile([Line("A", "m0", [math.nan])], **OPTIONS)
-    with pytest.raises(ValueError, match="expected a step between slices, got 0"):
-        profile([Line("A", "m0", [1])], **OPTIONS, step=0)
 
 
 def test_numbers_ticks_and_widths():

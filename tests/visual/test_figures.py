@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib import image as images
 
-from liftnet.visual import figures
+from liftnet.visual import png
 from liftnet.visual.figures import (
     MontageRow,
     Thumbnail,
@@ -252,7 +252,7 @@ def test_noisy_montage_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     montage([row], tmp_path / "m.png", title="noise")
     fine = check_png(tmp_path / "m.png")
     limit = (tmp_path / "m.png").stat().st_size - 1
-    monkeypatch.setattr(figures, "MAX_BYTES", limit)
+    monkeypatch.setattr(png, "MAX_BYTES", limit)
     montage([row], tmp_path / "m.png", title="noise")
     assert (tmp_path / "m.png").stat().st_size <= limit
     assert check_png(tmp_path / "m.png").shape[0] < fine.shape[0]

@@ -27,7 +27,7 @@ def paths(count: int, size: int = 9) -> list[SlicePath]:
 def drawn(monkeypatch) -> list[Figure]:
     """The figures that would be saved."""
     figures: list[Figure] = []
-    monkeypatch.setattr(trajectory_figure, "_save", lambda figure, file: figures.append(figure))
+    monkeypatch.setattr(trajectory_figure, "write_png", lambda figure, *_: figures.append(figure))
     return figures
 
 
