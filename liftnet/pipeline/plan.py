@@ -33,7 +33,7 @@ __all__ = ["DEFAULT_PLAN", "explain", "load_plan", "plan", "read_plan"]
 
 DEFAULT_PLAN = "default"
 DEFAULT_GIB = 8.0  # nnU-Net's default target
-FIXED = ("version", "task", "dataset", "name", "reasons")
+FIXED = ("version", "task", "dataset", "name")
 
 
 def plan(

@@ -288,7 +288,7 @@ def test_losses_are_not_called_gains(folders):
     assert roles[:3] == ["largest loss", "median loss", "largest gain"]
     text = report(folders / "out", cases=["p1"], workspace=folders / "w").read_text()
     words = Cells(text).text  # a name of a method stays as it is
-    assert "than psnr in psnr by" in words and "than psnr in SSIM by" in words
+    assert "than psnr in psnr by" in words and "and psnr in SSIM:" in words
 
 
 def test_images_of_which_others_tell(folders):
