@@ -1,21 +1,18 @@
 """MedicalNet's 3D ResNet-50: the features of a volume for the Frechet distance."""
 
 from pathlib import Path
-from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liftnet.networks.features import FrozenNorm, fit_weights, read_weights
 
-__all__ = ["MedicalNet", "load_medicalnet", "prepare_volumes"]
+__all__ = ["MedicalNet", "load_medicalnet"]
 
 # Chen et al. 2019 (Med3D), ResNet-50: blocks, width inside a block, stride and dilation per layer.
 LAYERS = ((3, 64, 1, 1), (4, 128, 2, 1), (6, 256, 1, 2), (3, 512, 1, 4))
 STEM_WIDTH = 64
 EXPANSION = 4  # He et al. 2016: a bottleneck block is four times wider outside
-SPREAD_FLOOR = 1e-6  # ours: a volume of one value becomes 0, not infinite
 
 
 class Bottleneck(nn.Module):
@@ -91,40 +88,3 @@ def load_medicalnet(path: Path) -> MedicalNet:
     network = MedicalNet()
     fit_weights(network, read_weights(path), where=path, unused=("conv_seg.", "fc."))
     return network
-
-
-def prepare_volumes(
-    volumes: Tensor,
-    kind: Literal["unit", "zscore"],
-    *,
-    size: tuple[int, int, int] | None = None,
-) -> Tensor:
-    """Volumes (N, 1, D, H, W) as MedicalNet should see them; distances compare only within a kind.
-
-    "unit": in [0, 1] with background 0, as they are: the WDM protocol, which LiFT follows.
-    "zscore": each minus the mean and divided by the standard deviation of its own voxels that are
-    not 0, as MedicalNet was trained. With `size`, nearest voxels are taken on a grid of that size
-    first.
-
-    Source: WDM eval ("unit"); Chen et al. 2019 ("zscore").
-    Differs: the background is 0 after "zscore", where MedicalNet was trained with noise: the same
-        volume gives the same features.
-
-    Raises:
-        ValueError: If the kind is neither, or there is more than one channel.
-    """
-    if volumes.ndim != 5 or volumes.shape[1] != 1:
-        raise ValueError(f"expected volumes (N, 1, D, H, W), got {tuple(volumes.shape)}")
-    if size is not None:
-        volumes = F.interpolate(volumes, size=size, mode="nearest-exact")
-    if kind == "unit":
-        return volumes
-    if kind != "zscore":
-        raise ValueError(f"expected the kind 'unit' or 'zscore', got {kind!r}")
-    inside = volumes != 0
-    axes = (1, 2, 3, 4)
-    count = inside.sum(axes, keepdim=True).clamp(min=1)
-    mean = volumes.sum(axes, keepdim=True) / count
-    offset = torch.where(inside, volumes - mean, 0.0)
-    spread = (offset.square().sum(axes, keepdim=True) / count).sqrt()
-    return offset / spread.clamp(min=SPREAD_FLOOR)

@@ -11,7 +11,7 @@ import torch
 from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.jsonable import write_json
 from liftnet.core.scores import COHORT_SCORES_VERSION, CohortRow, CohortScores
-from liftnet.networks.medicalnet import MedicalNet, load_medicalnet, prepare_volumes
+from liftnet.networks.medicalnet import MedicalNet, load_medicalnet
 from liftnet.pipeline.cohort_distances import measure_distances, nearest_rows, spread_rows
 from liftnet.pipeline.cohort_measures import (
     Cohorts,
@@ -178,9 +178,9 @@ def _encoders(
         resnet: MedicalNet = load_medicalnet(Path(medicalnet)).to(where).eval()
 
         def by_medicalnet(volume: np.ndarray) -> torch.Tensor:
-            image = prepare_volumes(torch.from_numpy(volume)[None, None], "unit")
+            image = torch.from_numpy(volume)[None, None].to(where)  # in [0, 1], as WDM has it
             with torch.inference_mode():
-                return resnet(image.to(where))[0].float().cpu()
+                return resnet(image)[0].float().cpu()
 
         grid = "protocol wdm" if setting.protocol.name == "wdm" else "[0, 1] on the plan's grid"
         found[f"{MEDICALNET}, {grid}"] = by_medicalnet

@@ -163,6 +163,7 @@ def _find_volumes(
         fold=None,
         device="cpu",
         workspace=workspace,
+        network=False,
     )
     folders = {"generated": generated, "real": Path(scores.real_folder)}
     if scores.training_folder:

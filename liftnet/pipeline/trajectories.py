@@ -2,8 +2,6 @@
 
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +14,7 @@ from torch import Tensor
 from liftnet.core.errors import LiftnetError
 from liftnet.core.files import written_whole
 from liftnet.core.plan import Inference
-from liftnet.data.store import UNREADABLE
+from liftnet.data.store import UNREADABLE_ZIP
 from liftnet.ops import normalize
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.model import Model
@@ -174,5 +172,5 @@ def _read(path: Path, *names: str) -> dict[str, np.ndarray] | None:
         # np.load closes no damaged file that it opens itself.
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
             return {name: stored[name] for name in names or ARRAYS}
-    except (*UNREADABLE, zipfile.BadZipFile, zlib.error, RuntimeError):
-        return None  # RuntimeError: an entry is encrypted, or compressed by an unknown method
+    except UNREADABLE_ZIP:
+        return None

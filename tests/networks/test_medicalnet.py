@@ -1,11 +1,10 @@
 """MedicalNet's ResNet-50 and what it is given."""
 
-import numpy as np
 import pytest
 import torch
 
 from liftnet.core.errors import CheckpointError
-from liftnet.networks.medicalnet import MedicalNet, load_medicalnet, prepare_volumes
+from liftnet.networks.medicalnet import MedicalNet, load_medicalnet
 
 
 def dilated(network):
@@ -66,29 +65,3 @@ def test_weights_of_another_network(tmp_path):
     torch.save({k: torch.as_tensor(v) for k, v in names.items()}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=r"MedicalNet: bn1.weight is missing, and 26\d more"):
         load_medicalnet(tmp_path / "w.pth")
-
-
-def test_preparation_is_that_of_numpy():
-    """Each volume by its own voxels that are not 0; nearest voxels of a smaller grid first."""
-    rng = np.random.default_rng(0)
-    volumes = rng.random((2, 1, 4, 6, 10)).astype(np.float32)
-    volumes[volumes < 0.3] = 0
-    volumes[1] *= 7
-    got = prepare_volumes(torch.tensor(volumes), "zscore").numpy()
-    for volume, prepared in zip(volumes, got, strict=True):
-        inside = volume != 0
-        expected = np.where(inside, (volume - volume[inside].mean()) / volume[inside].std(), 0)
-        np.testing.assert_allclose(prepared, expected, atol=1e-5)
-    small = prepare_volumes(torch.tensor(volumes), "unit", size=(2, 3, 5)).numpy()
-    np.testing.assert_array_equal(small, volumes[:, :, 1::2, 1::2, 1::2])
-    assert prepare_volumes(torch.zeros(1, 1, 2, 3, 4), "zscore").abs().sum() == 0
-    flat = prepare_volumes(torch.full((1, 1, 2, 3, 4), 0.3), "zscore")
-    assert torch.isfinite(flat).all()
-
-
-def test_wrong_preparation():
-    """Another kind, or more than one channel, is refused."""
-    with pytest.raises(ValueError, match="expected the kind 'unit' or 'zscore', got 'minmax'"):
-        prepare_volumes(torch.zeros(1, 1, 2, 3, 4), "minmax")
-    with pytest.raises(ValueError, match=r"expected volumes \(N, 1, D, H, W\), got \(1, 2,"):
-        prepare_volumes(torch.zeros(1, 2, 2, 3, 4), "unit")

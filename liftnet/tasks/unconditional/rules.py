@@ -1,10 +1,10 @@
 """From fingerprint and memory to a plan. Each number names its source."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
+from liftnet.core.checksum import file_sha256
 from liftnet.core.dataset import Channel, Dataset
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.fingerprint import Fingerprint
@@ -238,8 +238,7 @@ def _given_features(path: Path | None, reasons: dict[str, str]) -> ResNetSpec | 
             where=str(path),
             remedy=f"Give the path of {RESNET18_FILE}, or no --features.",
         )
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_sha256(path)
     why = "ResNet-18 trained on ImageNet (LiFT Sec. 5.1), given by --features"
     if found != RESNET18_SHA256:
         why += f"; warning: the file is not torchvision's {RESNET18_FILE}"
