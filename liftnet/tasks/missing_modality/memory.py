@@ -4,7 +4,6 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from liftnet.core.plan import MixerSpec, Plan, Schedule, TranslatorSpec
 from liftnet.networks.blocks import set_recompute
@@ -13,7 +12,7 @@ from liftnet.planning.memory import GIB, KeptBytes, meta_slices, recomputed_byte
 from liftnet.planning.slice_memory import decoded_per_slice, kept_per_slice, stored_weights
 from liftnet.tasks.missing_modality.context_translation import STAGE, slab_loss
 
-__all__ = ["synthesis_gib", "synthesis_gigaflop", "training_gib"]
+__all__ = ["synthesis_gib", "training_gib"]
 
 
 def training_gib(plan: Plan) -> float:
@@ -71,23 +70,6 @@ def synthesis_gib(plan: Plan, *, mapper: bool = True) -> float:
     volumes = 4 * depth * height * width * (2 * len(plan.channels) + len(plan.targets))
     weights = stored_weights(network, numbers)
     return (weights + volumes + numbers * kept + max(encoding, decoding)) / GIB
-
-
-def synthesis_gigaflop(plan: Plan, *, passes: str, mapper: bool = True) -> float:
-    """The arithmetic of one volume of the plan's grid, counting a multiply-add as 2."""
-    network = _meta_network(*_specs(plan, mapper=mapper))
-    depth = plan.grid.num_slices
-    slices, condition = meta_slices(len(plan.channels), plan.grid.in_plane, depth)
-    with torch.no_grad(), FlopCounterMode(display=False) as encoding:
-        features = network.encode(slices, condition)
-    with torch.no_grad(), FlopCounterMode(display=False) as decoding:
-        network.decode(features, condition, _meta_context(network, 1, depth))
-    total = encoding.get_total_flops() + decoding.get_total_flops()
-    if network.mixer is not None:
-        gru = network.mixer.gru
-        total += 2 * depth * sum(w.numel() for w in gru.parameters())
-        total += encoding.get_total_flops() if passes == "two" else 0
-    return float(total / 1e9)
 
 
 def _specs(plan: Plan, *, mapper: bool) -> tuple[TranslatorSpec, MixerSpec | None]:
