@@ -1,11 +1,59 @@
-"""What the 2D translator holds while it makes slices without a graph."""
+"""What the 2D translator holds while it is trained on slabs, and while it makes slices."""
 
-from torch import nn
+from collections.abc import Callable
 
-from liftnet.core.plan import TranslatorSpec
-from liftnet.planning.memory import num_parameters
+import torch
+from torch import Tensor, nn
 
-__all__ = ["decoded_per_slice", "kept_per_slice", "stored_weights"]
+from liftnet.core.plan import Plan, Schedule, TranslatorSpec
+from liftnet.networks.blocks import set_recompute
+from liftnet.networks.volume_translator import VolumeTranslator
+from liftnet.planning.memory import (
+    KeptBytes,
+    meta_slices,
+    num_parameters,
+    recomputed_bytes,
+    weight_bytes,
+)
+
+__all__ = ["decoded_per_slice", "kept_per_slice", "slab_bytes", "stored_weights"]
+
+
+def slab_bytes(
+    network: VolumeTranslator,
+    plan: Plan,
+    schedule: Schedule,
+    *,
+    inputs: int,
+    loss: Callable[[Tensor], object],
+    context: Tensor | None = None,
+) -> float:
+    """The peak of a training step: weights, optimizer, inputs, and all that autograd keeps.
+
+    Args:
+        network: without values, on the device "meta".
+        plan: the plan.
+        schedule: of the stage.
+        inputs: bytes of the volumes that the step holds.
+        loss: takes what was decoded, (volumes, targets, slices, H, W).
+        context: of the slices (volumes, slices, features), if they have any.
+    """
+    count = min(schedule.decoded_slices, plan.grid.num_slices)
+    volumes, size = schedule.volumes_per_step, plan.grid.in_plane
+    translator = network.translator.spec
+    set_recompute(network, plan.recompute)
+    kept = KeptBytes(network)
+    with torch.autograd.graph.saved_tensors_hooks(kept.count, lambda tensor: tensor):
+        slices, condition = meta_slices(translator.source_channels, size, volumes * count)
+        decoded = network.decode(network.encode(slices, condition), condition, context)
+        activations = kept.total
+        loss(decoded.unflatten(0, (volumes, count)).transpose(1, 2))
+    losses = kept.total - activations
+    if plan.recompute:
+        activations += recomputed_bytes(network.translator.decoder, volumes * count, size)
+    largest = 4 * volumes * count * size[0] * size[1] * translator.widths[0]
+    numbers = activations * plan.memory.bytes_per_number / 4
+    return weight_bytes(network) + inputs + numbers + losses + largest
 
 
 def kept_per_slice(spec: TranslatorSpec, in_plane: tuple[int, int]) -> int:

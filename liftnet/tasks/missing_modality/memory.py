@@ -5,11 +5,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from liftnet.core.plan import MixerSpec, Plan, Schedule, TranslatorSpec
-from liftnet.networks.blocks import set_recompute
+from liftnet.core.plan import MixerSpec, Plan, TranslatorSpec
 from liftnet.networks.volume_translator import VolumeTranslator
-from liftnet.planning.memory import GIB, KeptBytes, meta_slices, recomputed_bytes, weight_bytes
-from liftnet.planning.slice_memory import decoded_per_slice, kept_per_slice, stored_weights
+from liftnet.planning.memory import GIB
+from liftnet.planning.slice_memory import (
+    decoded_per_slice,
+    kept_per_slice,
+    slab_bytes,
+    stored_weights,
+)
 from liftnet.tasks.missing_modality.context_translation import STAGE, slab_loss
 
 __all__ = ["synthesis_gib", "training_gib"]
@@ -20,33 +24,29 @@ def training_gib(plan: Plan) -> float:
 
     The GRU is left out: over 155 slices it keeps less than 1 MB.
     """
-    return max(
-        _step_gib(plan, schedule, mapper=name == STAGE) for name, schedule in plan.stages.items()
+    return max(_stage_bytes(plan, name) for name in plan.stages) / GIB
+
+
+def _stage_bytes(plan: Plan, name: str) -> float:
+    """One stage; without context it holds slabs, with context whole volumes."""
+    network = _meta_network(*_specs(plan, mapper=name == STAGE))
+    schedule, (height, width) = plan.stages[name], plan.grid.in_plane
+    volumes, depth = schedule.volumes_per_step, plan.grid.num_slices
+    count = min(schedule.decoded_slices, depth)
+    held = volumes * (count if network.mixer is None else depth) * height * width
+
+    def loss(decoded: Tensor) -> object:
+        predicted = decoded[:, :1]
+        return slab_loss(predicted, torch.empty_like(predicted), plan.losses)
+
+    return slab_bytes(
+        network,
+        plan,
+        schedule,
+        inputs=2 * 4 * len(plan.channels) * held,
+        loss=loss,
+        context=_meta_context(network, volumes, count),
     )
-
-
-def _step_gib(plan: Plan, schedule: Schedule, *, mapper: bool) -> float:
-    network = _meta_network(*_specs(plan, mapper=mapper))
-    volumes, (height, width) = schedule.volumes_per_step, plan.grid.in_plane
-    count = min(schedule.decoded_slices, plan.grid.num_slices)
-    set_recompute(network, plan.recompute)
-    kept = KeptBytes(network)
-    with torch.autograd.graph.saved_tensors_hooks(kept.count, lambda tensor: tensor):
-        slices, condition = meta_slices(len(plan.channels), plan.grid.in_plane, volumes * count)
-        features = network.encode(slices, condition)
-        decoded = network.decode(features, condition, _meta_context(network, volumes, count))
-        activations = kept.total
-        predicted = decoded[:, :1].unflatten(0, (volumes, count)).transpose(1, 2)
-        slab_loss(predicted, torch.empty_like(predicted), plan.losses)
-    losses = kept.total - activations
-    if plan.recompute:
-        decoder = network.translator.decoder
-        activations += recomputed_bytes(decoder, volumes * count, plan.grid.in_plane)
-    weights = weight_bytes(network)
-    inputs = volumes * 2 * 4 * len(plan.channels) * plan.grid.num_slices * height * width
-    largest = 4 * volumes * count * height * width * network.translator.spec.widths[0]
-    total = weights + inputs + activations * plan.memory.bytes_per_number / 4 + losses + largest
-    return total / GIB
 
 
 def synthesis_gib(plan: Plan, *, mapper: bool = True) -> float:

@@ -3,14 +3,18 @@
 from functools import lru_cache
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from liftnet.core.plan import MixerSpec, Plan, ResidualSpec, TranslatorSpec
-from liftnet.networks.blocks import set_recompute
 from liftnet.networks.residual_translator import ResidualTranslator
 from liftnet.networks.volume_translator import VolumeTranslator
-from liftnet.planning.memory import GIB, KeptBytes, meta_slices, recomputed_bytes, weight_bytes
-from liftnet.planning.slice_memory import decoded_per_slice, kept_per_slice, stored_weights
+from liftnet.planning.memory import GIB, KeptBytes, weight_bytes
+from liftnet.planning.slice_memory import (
+    decoded_per_slice,
+    kept_per_slice,
+    slab_bytes,
+    stored_weights,
+)
 from liftnet.tasks.translation import residual_context, slice_translation
 from liftnet.tasks.translation.losses import residual_loss, slice_loss
 
@@ -24,27 +28,21 @@ def training_gib(plan: Plan) -> float:
 
 def _slice_bytes(plan: Plan) -> float:
     """Stage 1: weights, their optimizer state, and all kept activations."""
-    network = _meta_slice_network(_translator(plan))
-    schedule, size = plan.stages[slice_translation.STAGE], plan.grid.in_plane
-    volumes = schedule.volumes_per_step
+    schedule, (height, width) = plan.stages[slice_translation.STAGE], plan.grid.in_plane
     count = min(schedule.decoded_slices, plan.grid.num_slices)
-    set_recompute(network, plan.recompute)
-    kept = KeptBytes(network)
-    with torch.autograd.graph.saved_tensors_hooks(kept.count, lambda tensor: tensor):
-        slices, condition = meta_slices(len(plan.sources), size, volumes * count)
-        decoded = network.decode(network.encode(slices, condition), condition, None)
-        activations = kept.total
-        predicted = decoded.unflatten(0, (volumes, count)).transpose(1, 2)
-        target = torch.empty_like(predicted)
-        slice_loss(predicted, target, torch.empty_like(predicted), plan)
-    losses = kept.total - activations
-    if plan.recompute:
-        activations += recomputed_bytes(network.translator.decoder, volumes * count, size)
-    voxels = volumes * count * size[0] * size[1]
-    inputs = 2 * 4 * (len(plan.channels) + 1) * voxels
-    largest = 4 * voxels * _translator(plan).widths[0]
-    numbers = activations * plan.memory.bytes_per_number / 4
-    return weight_bytes(network) + inputs + numbers + losses + largest
+    voxels = schedule.volumes_per_step * count * height * width
+
+    def loss(predicted: Tensor) -> object:
+        target, mask = (torch.empty_like(predicted) for _ in range(2))
+        return slice_loss(predicted, target, mask, plan)
+
+    return slab_bytes(
+        _meta_slice_network(_translator(plan)),
+        plan,
+        schedule,
+        inputs=2 * 4 * (len(plan.channels) + 1) * voxels,
+        loss=loss,
+    )
 
 
 def _residual_bytes(plan: Plan) -> float:
