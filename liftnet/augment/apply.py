@@ -20,6 +20,7 @@ from liftnet.augment.ranges import (
     draw_spatial,
 )
 from liftnet.core.plan import AugmentationSpec
+from liftnet.ops.precision import without_autocast
 
 
 @overload
@@ -79,7 +80,7 @@ def augment(
     given = [source, target] if weight is None else [source, target, weight]
     # made outside: what is made in inference mode, which costs less per step, cannot be trained on
     results = [torch.empty(image.shape, dtype=image.dtype, device=image.device) for image in given]
-    with torch.inference_mode(), torch.autocast(source.device.type, enabled=False):
+    with torch.inference_mode(), without_autocast(source.device):
         geometry = draw_spatial(spec, seeds)
         changes = draw_intensity(spec, seeds, source.shape[1])
         augment_items = _augment_each if select else _augment_all
