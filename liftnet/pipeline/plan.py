@@ -121,13 +121,14 @@ def _with_settings(decided: Plan, settings: Sequence[str]) -> Plan:
 
 
 def _chosen_grid(decided: Plan) -> GridChoice | None:
-    """What was set by hand and moves the rest of the grid; None if nothing does.
+    """What was set by hand and moves the rest of the plan; None if nothing does.
 
-    A box has its own size, in voxels of the spacing, whatever the images are like.
+    A box has its own size, in voxels of the spacing, whatever the spacing is.
     """
     grid, by_hand = decided.grid, decided.reasons.get
     axis, spacing = (by_hand(f"grid.{key}") == BY_HAND for key in ("slice_axis", "spacing_mm"))
-    if grid.box is not None or not (axis or spacing):
+    spacing = spacing and grid.box is None
+    if not (axis or spacing):
         return None
     return GridChoice(
         grid.slice_axis if axis else None,

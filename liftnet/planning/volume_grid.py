@@ -8,7 +8,7 @@ from typing import NamedTuple
 from liftnet.core.fingerprint import CaseFingerprint, Fingerprint
 from liftnet.core.geometry import SLICE_AXES, Shape, Triple
 from liftnet.core.plan import Grid
-from liftnet.planning.grid import plan_grid
+from liftnet.planning.grid import GridChoice, plan_grid
 
 __all__ = ["VolumeGrid", "plan_volume_grids"]
 
@@ -32,7 +32,9 @@ class VolumeGrid(NamedTuple):
     reasons: dict[str, str]
 
 
-def plan_volume_grids(fingerprint: Fingerprint, *, any_ct: bool) -> list[VolumeGrid]:
+def plan_volume_grids(
+    fingerprint: Fingerprint, *, any_ct: bool, choice: GridChoice | None = None
+) -> list[VolumeGrid]:
     """Candidates, best first: the paper's cube, the data's own spacing, then coarser and coarser.
 
     Every grid is isotropic, holds the largest foreground of all cases (where the background is
@@ -41,10 +43,11 @@ def plan_volume_grids(fingerprint: Fingerprint, *, any_ct: bool) -> list[VolumeG
     Args:
         fingerprint: of the dataset.
         any_ct: whether a channel is CT, which has no zero background.
+        choice: of the slice axis, if it was set by hand.
     """
     reasons: dict[str, str] = {}
     whole = any_ct or fingerprint.foreground != "nonzero"
-    flat = plan_grid(fingerprint, reasons, crop=False)
+    flat = plan_grid(fingerprint, reasons, crop=False, choice=choice)
     cases = list(fingerprint.cases.values())
     # Canonical axes are (z, y, x); SLICE_AXES counts world axes x = 0, y = 1, z = 2.
     d, h, w = (2 - world for world in SLICE_AXES[flat.slice_axis])

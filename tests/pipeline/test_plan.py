@@ -83,6 +83,15 @@ def test_the_rest_of_the_grid_follows(workspace):
     assert turned.reasons["grid.slice_axis"] == "set by hand"
 
 
+def test_a_box_keeps_its_size_along_another_axis(pairs):
+    """Flips follow a slice axis that was set by hand, beside a box too."""
+    settings = ["grid.box=[16,32,32]", "grid.slice_axis=sagittal", "grid.spacing_mm=[2,2,2]"]
+    boxed = plan(workspace=pairs, gpu_memory=0.2, steps=8, plan_name="box", settings=settings)
+    assert (boxed.grid.box, boxed.grid.spacing_mm) == ((16, 32, 32), (2.0, 2.0, 2.0))
+    assert boxed.grid.num_slices == 16 and boxed.grid.resample_through_plane
+    assert boxed.augmentation.flip_probability == (0.5, 0.0, 0.0)
+
+
 def test_feeding_is_decided_last(workspace):
     """Settings may leave no room for the cases; what was set by hand stays."""
     make = partial(plan, 7, workspace=workspace, gpu_memory=0.05, steps=8, plan_name="other")

@@ -117,7 +117,8 @@ def make_plan(dataset: Dataset, fingerprint: Fingerprint, budget: Budget, name: 
         )
         return _plan_inference(plan)
 
-    grids = plan_volume_grids(fingerprint, any_ct=channel.modality == "CT")
+    any_ct = channel.modality == "CT"
+    grids = plan_volume_grids(fingerprint, any_ct=any_ct, choice=budget.grid)
     plan = _largest(grids, plan_of, TRAINING_SHARE * budget.memory_gib)
     plan = replace(plan, reasons=plan.reasons | _other_reasons(plan, given is not None))
     return refresh(plan)

@@ -24,6 +24,7 @@ from liftnet.core.plan import (
 )
 from liftnet.networks.depth_mapper import DepthMapper
 from liftnet.pipeline.plan import apply_setting, explain
+from liftnet.planning.grid import GridChoice
 from liftnet.planning.memory import num_parameters
 from liftnet.tasks.base import Budget
 from liftnet.tasks.unconditional import TASK
@@ -322,6 +323,19 @@ def test_a_volume_needs_limits():
     two = (*plan.channels, replace(plan.channels[0], name="t2w"))
     with pytest.raises(PlanError, match="channels are t1n, t2w; expected one"):
         refresh(replace(plan, channels=two))
+
+
+def test_a_slice_axis_by_hand_turns_the_box():
+    """The box lies in the order of its axes, and the flips follow."""
+    fingerprint = fingerprint_of((40, 50, 30), (2.0, 2.0, 2.0), ((2, 2, 1), (38, 48, 29)))
+    first = make_plan(dataset_of(), fingerprint, Budget(1.0, 4, None), "x")
+    chosen = Budget(1.0, 4, None, grid=GridChoice("sagittal"))
+    turned = make_plan(dataset_of(), fingerprint, chosen, "x")
+    assert (first.grid.slice_axis, turned.grid.slice_axis) == ("axial", "sagittal")
+    depth, height, width = first.grid.box
+    assert turned.grid.box == (width, depth, height)
+    assert turned.augmentation.flip_probability == (0.0, 0.0, 0.0)
+    assert first.augmentation.flip_probability == (0.0, 0.0, 0.5)
 
 
 def test_slices_along_left_and_right_are_not_flipped():
