@@ -7,7 +7,13 @@ from typing import NamedTuple
 from liftnet.core.errors import PlanError
 from liftnet.core.scores import Scores, read_scores
 from liftnet.pipeline.evaluate import beside
-from liftnet.pipeline.score_setting import Facts, find_setting, has_own_numbers, read_facts
+from liftnet.pipeline.score_setting import (
+    Facts,
+    by_channel,
+    find_setting,
+    has_own_numbers,
+    read_facts,
+)
 from liftnet.pipeline.scoring import find_images
 from liftnet.version import __version__
 
@@ -137,12 +143,8 @@ def _images(predicted: Path, reference: Path) -> list[_Image]:
 
 def _other_setting(scores: Scores, images: list[_Image], asked: Asked) -> Iterator[str]:
     """What differs from an evaluation of these images as it would be made now."""
-    facts: dict[str, list[Facts]] = {}
-    for image in images:
-        if image.paired:
-            facts.setdefault(image.digits, []).extend([image.facts] if image.facts else [])
     setting = find_setting(
-        facts,
+        by_channel((image.digits, image.facts) for image in images if image.paired),
         asked.protocol,
         reference=asked.reference,
         dataset=asked.dataset,

@@ -16,7 +16,7 @@ from liftnet.pipeline.origin import origin_since
 from liftnet.pipeline.parallel import worker_count
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.score_parts import evaluate_part
-from liftnet.pipeline.score_setting import Facts, find_setting, has_own_numbers
+from liftnet.pipeline.score_setting import by_channel, find_setting, has_own_numbers
 from liftnet.pipeline.score_table import report
 from liftnet.pipeline.score_whole import (
     Evaluation,
@@ -183,9 +183,7 @@ def evaluate_pairs(
     source = (apart or reference) if sources is None else Path(sources)
     mask = beside(reference, "masks") if masks is None else Path(masks)
     files, alone, broken = find_files(predicted, reference, source, mask)
-    facts: dict[str, list[Facts]] = {}
-    for pair in (pair for case in files for pair in case.pairs):
-        facts.setdefault(pair.channel, []).extend([pair.facts] if pair.facts else [])
+    facts = by_channel((pair.channel, pair.facts) for case in files for pair in case.pairs)
     setting = find_setting(
         facts, protocol, reference=reference, dataset=dataset, workspace=workspace
     )

@@ -84,16 +84,16 @@ def choose(results: Results, metric: str, count: int, names: Sequence[str] | Non
     if count == 0:
         return []
     places = [round(k * last / (count - 1)) for k in range(count)] if count > 1 else [last]
-    words = ("best", "median", "worst")
-    ends = (0, round(last / 2), last)
+    marked = (round(last / 2), 0, last)  # of an image that is several the last word counts
+    words = ("median", "best", "worst")
     if results.compared:
-        loses = [gain(results, order[place], metric) < 0 for place in ends]
+        loses = [gain(results, order[place], metric) < 0 for place in marked]
         words = (
-            "smallest loss" if loses[0] else "largest gain",
-            "median loss" if loses[1] else "median gain",
+            "median loss" if loses[0] else "median gain",
+            "smallest loss" if loses[1] else "largest gain",
             "largest loss" if loses[2] else "smallest gain",
         )
-    roles = dict(zip((ends[1], ends[0], ends[2]), (words[1], words[0], words[2]), strict=True))
+    roles = dict(zip(marked, words, strict=True))
     shown = [Shown(order[place], roles.get(place, CHOSEN)) for place in reversed(places)]
     if results.compared:
         worst = hardest(results, metric)

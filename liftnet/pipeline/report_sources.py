@@ -12,7 +12,7 @@ from liftnet.core.scores import Compared
 from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.evaluate import beside
 from liftnet.pipeline.report_results import Image, MethodFiles, Results
-from liftnet.pipeline.score_setting import Facts, Setting, find_setting, has_own_numbers
+from liftnet.pipeline.score_setting import Setting, by_channel, find_setting, has_own_numbers
 from liftnet.pipeline.scoring import (
     CaseFiles,
     Pair,
@@ -64,11 +64,8 @@ def find_methods(
     found = {}
     for method in results.methods:
         cases, _, _ = find_files(method.predicted, results.reference, source, None)
-        facts: dict[str, list[Facts]] = {}
-        for pair in (pair for files in cases for pair in files.pairs):
-            facts.setdefault(pair.channel, []).extend([pair.facts] if pair.facts else [])
         setting = find_setting(
-            facts,
+            by_channel((pair.channel, pair.facts) for files in cases for pair in files.pairs),
             results.protocol.name,
             reference=results.reference,
             dataset=dataset,

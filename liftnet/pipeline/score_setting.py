@@ -28,6 +28,7 @@ __all__ = [
     "Facts",
     "Known",
     "Setting",
+    "by_channel",
     "find_known",
     "find_setting",
     "has_own_numbers",
@@ -145,6 +146,14 @@ def read_facts(image: Path) -> Facts | None:
 def has_own_numbers(reference: Path) -> bool:
     """Whether a folder of references is one of targets that are numbered apart from sources."""
     return reference.absolute().name in ("targetsTr", "targetsTs")
+
+
+def by_channel(images: Iterable[tuple[str, Facts | None]]) -> dict[str, list[Facts]]:
+    """Channel digits -> what the JSON files of its images say; none for a channel without any."""
+    found: dict[str, list[Facts]] = {}
+    for digits, facts in images:
+        found.setdefault(digits, []).extend([facts] if facts else [])
+    return found
 
 
 def refuse_network_units(facts: Iterable[Facts], where: Path) -> None:

@@ -1,11 +1,12 @@
 """What the 2D translator holds while it is trained on slabs, and while it makes slices."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
-from liftnet.core.plan import Plan, Schedule, TranslatorSpec
+from liftnet.core.plan import MixerSpec, Plan, Schedule, TranslatorSpec
 from liftnet.networks.blocks import set_recompute
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.planning.memory import (
@@ -16,7 +17,14 @@ from liftnet.planning.memory import (
     weight_bytes,
 )
 
-__all__ = ["decoded_per_slice", "kept_per_slice", "slab_bytes", "stored_weights"]
+__all__ = ["decoded_per_slice", "kept_per_slice", "meta_translator", "slab_bytes", "stored_weights"]
+
+
+@lru_cache(maxsize=8)
+def meta_translator(spec: TranslatorSpec, mixer: MixerSpec | None = None) -> VolumeTranslator:
+    """The network of a slab, without values."""
+    with torch.device("meta"):
+        return VolumeTranslator(spec, mixer)
 
 
 def slab_bytes(

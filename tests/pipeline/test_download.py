@@ -1,12 +1,12 @@
 """Fetching weights, from a folder in place of the internet."""
 
 import hashlib
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
+from local_server import serving
 
 from liftnet.core.errors import LiftnetError
 from liftnet.networks.features import RESNET18_SHA256
@@ -85,13 +85,8 @@ class Broken(BaseHTTPRequestHandler):
 @pytest.fixture
 def broken() -> Iterator[str]:
     """Where a server of this machine breaks off."""
-    server = HTTPServer(("127.0.0.1", 0), Broken)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Broken) as address:
+        yield address
 
 
 @pytest.mark.parametrize("kind", ["chunked", "whole"])

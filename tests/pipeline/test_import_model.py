@@ -4,16 +4,16 @@ import hashlib
 import random
 import re
 import shutil
-import threading
 import tracemalloc
 from collections.abc import Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 import tiny_generation
 import torch
+from local_server import serving
 from model_zips import KINDS, WEIGHTS, listed, packed, unpacked
 from small_generation import make_plan
 from tiny_generation import DATASET, add_fold, installed, store_fold
@@ -373,13 +373,8 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def address(good) -> Iterator[str]:
     """Where a server of this machine offers the model."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Answers, good.read_bytes()))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(partial(Answers, good.read_bytes())) as address:
+        yield address
 
 
 def test_from_an_address(good, address, tmp_path, capsys):

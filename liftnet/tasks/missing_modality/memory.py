@@ -1,7 +1,5 @@
 """How much memory training and synthesis take."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -11,6 +9,7 @@ from liftnet.planning.memory import GIB
 from liftnet.planning.slice_memory import (
     decoded_per_slice,
     kept_per_slice,
+    meta_translator,
     slab_bytes,
     stored_weights,
 )
@@ -29,7 +28,7 @@ def training_gib(plan: Plan) -> float:
 
 def _stage_bytes(plan: Plan, name: str) -> float:
     """One stage; without context it holds slabs, with context whole volumes."""
-    network = _meta_network(*_specs(plan, mapper=name == STAGE))
+    network = meta_translator(*_specs(plan, mapper=name == STAGE))
     schedule, (height, width) = plan.stages[name], plan.grid.in_plane
     volumes, depth = schedule.volumes_per_step, plan.grid.num_slices
     count = min(schedule.decoded_slices, depth)
@@ -51,7 +50,7 @@ def _stage_bytes(plan: Plan, name: str) -> float:
 
 def synthesis_gib(plan: Plan, *, mapper: bool = True) -> float:
     """The peak of synthesizing one volume of the plan's grid."""
-    network = _meta_network(*_specs(plan, mapper=mapper))
+    network = meta_translator(*_specs(plan, mapper=mapper))
     depth, (height, width) = plan.grid.num_slices, plan.grid.in_plane
     batch = min(plan.inference.slice_batch, depth)
     translator, numbers = network.translator.spec, plan.memory.bytes_per_number
@@ -76,12 +75,6 @@ def _specs(plan: Plan, *, mapper: bool) -> tuple[TranslatorSpec, MixerSpec | Non
     translator, mixer = plan.networks["translator"], plan.networks["mixer"]
     assert isinstance(translator, TranslatorSpec) and isinstance(mixer, MixerSpec)
     return translator, mixer if mapper else None
-
-
-@lru_cache(maxsize=4)
-def _meta_network(translator: TranslatorSpec, mixer: MixerSpec | None) -> VolumeTranslator:
-    with torch.device("meta"):
-        return VolumeTranslator(translator, mixer)
 
 
 def _meta_context(network: VolumeTranslator, volumes: int, count: int) -> Tensor | None:

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from liftnet.core.plan import MixerSpec, Plan, ResidualSpec, TranslatorSpec
 from liftnet.networks.residual_translator import ResidualTranslator
-from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.planning.memory import GIB, KeptBytes, weight_bytes
 from liftnet.planning.slice_memory import (
     decoded_per_slice,
     kept_per_slice,
+    meta_translator,
     slab_bytes,
     stored_weights,
 )
@@ -37,7 +37,7 @@ def _slice_bytes(plan: Plan) -> float:
         return slice_loss(predicted, target, mask, plan)
 
     return slab_bytes(
-        _meta_slice_network(_translator(plan)),
+        meta_translator(_translator(plan)),
         plan,
         schedule,
         inputs=2 * 4 * (len(plan.channels) + 1) * voxels,
@@ -109,12 +109,6 @@ def _specs(plan: Plan) -> tuple[TranslatorSpec, MixerSpec, ResidualSpec]:
     mixer, residual = plan.networks["mixer"], plan.networks["residual"]
     assert isinstance(mixer, MixerSpec) and isinstance(residual, ResidualSpec)
     return _translator(plan), mixer, residual
-
-
-@lru_cache(maxsize=4)
-def _meta_slice_network(translator: TranslatorSpec) -> VolumeTranslator:
-    with torch.device("meta"):
-        return VolumeTranslator(translator, None)
 
 
 @lru_cache(maxsize=4)
