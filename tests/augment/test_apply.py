@@ -1,7 +1,6 @@
 """Tests of the augmentation of a whole batch."""
 
 import dataclasses
-from contextlib import nullcontext
 
 import pytest
 import torch
@@ -327,13 +326,7 @@ class _OnlyMeta(TorchDispatchMode):
         return result
 
 
-@pytest.fixture
-def without_autocast(monkeypatch):
-    """No autocast, which knows no device without data."""
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
-
-
-def test_device_does_not_wait(everything, without_autocast):
+def test_device_does_not_wait(everything):
     """All at once runs on tensors without data: no value travels to or from the host."""
     source, seeds = batch().to("meta"), SEEDS.to("meta")
     with _OnlyMeta():
@@ -342,7 +335,7 @@ def test_device_does_not_wait(everything, without_autocast):
     assert all(result.is_meta for result in results)
 
 
-def test_a_wait_is_noticed(everything, without_autocast):
+def test_a_wait_is_noticed(everything):
     """The test above can fail: one by one has to know what happens."""
     source, seeds = batch().to("meta"), SEEDS.to("meta")
     with _OnlyMeta(), pytest.raises(NotImplementedError, match="Cannot copy out of meta"):
