@@ -312,7 +312,8 @@ def _task_with(protocol: str, reference: Path) -> str:
 
 def _holds_ct(folder: Path) -> bool:
     """Whether the first image of a folder has values as low as air's in HU."""
-    images = (path for path in sorted(folder.iterdir()) if split_ending(path)[1])
+    shown = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    images = (path for path in shown if split_ending(path)[1])
     try:
         return any(bool(read_image(path)[0].min() < AIR_HU) for path in islice(images, 1))
     except LiftnetError:  # scoring names it

@@ -7,7 +7,7 @@ from typing import Literal
 
 from liftnet.core.errors import PlanError
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.geometry import SLICE_AXES, Triple
+from liftnet.core.geometry import SLICE_AXES, Triple, same_spacing
 from liftnet.core.plan import Grid
 
 __all__ = ["GridChoice", "plan_grid", "stride_of"]
@@ -16,7 +16,6 @@ ISOTROPIC_RATIO = 1.2  # ours: below this no axis counts as the coarse one
 MIN_FEATURE_EDGE = 4  # nnU-Net default_experiment_planner.py
 MAX_STAGES = 7  # ours: nnU-Net's largest 2D networks
 MARGIN = 2  # ours: voxels around the largest foreground box, for augmentation
-SAME_STEP = 1e-2  # ours: relative difference of slice spacings that counts as none
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def plan_grid(
     own: Triple = (zyx[order[0]], zyx[order[1]], zyx[order[2]])
     spacing = choice.spacing_mm or own
     through = choice.resample_through_plane
-    if min(spacing) > 0 and not through and abs(spacing[0] / own[0] - 1) > SAME_STEP:
+    if min(spacing) > 0 and not through and not same_spacing(own[0], spacing[0]):
         raise PlanError(
             f"grid.spacing_mm asks for slices every {spacing[0]:g} mm, but slices are not "
             f"resampled and lie {own[0]:.4g} mm apart",

@@ -114,6 +114,7 @@ def test_ct_of_which_nothing_is_known(raw, tmp_path):
     for path in (tmp_path / "predicted").glob("*.json"):
         path.unlink()
     (raw / "targetsTs").rename(tmp_path / "references")
+    (tmp_path / "references" / "._a_0000.nii.gz").write_bytes(b"what another system left")
     found = run(raw, reference=tmp_path / "references", workspace=tmp_path / "none").cases
     assert [row.metrics for row in found] == [row.metrics for row in known]
     assert all(row.notes["unit"] == "HU" for row in found)

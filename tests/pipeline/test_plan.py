@@ -69,6 +69,8 @@ def test_the_rest_of_the_grid_follows(workspace):
     for now, then in zip(finer.grid.in_plane, first.grid.in_plane, strict=True):
         assert 1.5 * then < now <= 2.1 * then
     assert finer.memory.training_gib <= 0.03  # the networks follow too
+    near = make(settings=[f"grid.spacing_mm=[{depth * 1.015},{height},{width}]"])
+    assert near.grid.num_slices == first.grid.num_slices  # as near as is never resampled
     halved = f"grid.spacing_mm=[{depth / 2},{height},{width}]"
     with pytest.raises(PlanError, match=r"slices are not resampled and lie \d"):
         make(settings=[halved])
