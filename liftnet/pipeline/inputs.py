@@ -27,7 +27,9 @@ def find_inputs(folder: Path, plan: Plan, masks: Path | None = None) -> list[Cas
         DatasetError: If there is none, or the folder of masks has no mask of any of them.
     """
     if not folder.is_dir():
-        raise DatasetError("The input folder does not exist", where=str(folder))
+        raise DatasetError(
+            "The input folder does not exist", where=str(folder), remedy="Name another with -i."
+        )
     channels = {
         str(plan.file_number(name)): Channel(name, plan.channel(name).modality)
         for name in plan.sources

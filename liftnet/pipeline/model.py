@@ -60,7 +60,9 @@ def load_model(
     for folder in folders:
         if not (folder / "plan.json").is_file():
             raise CheckpointError(
-                f"{folder.name} is not trained", where=str(folder), remedy="liftnet_train -f ..."
+                f"{folder.name} is not trained",
+                where=str(folder),
+                remedy="Train this fold first (liftnet_train -f), or name another.",
             )
         other, plan = plan, read_plan(folder / "plan.json")
         if other is not None and plan_digest(other) != plan_digest(plan):
@@ -106,7 +108,9 @@ def trained_folds(run: Path, task: str, *, mapper: bool, checkpoint: str) -> lis
     parent = fold_folder(run, task, "x", mapper=mapper).parent
     begun = sorted(path.parent for path in parent.glob("fold_*/plan.json"))
     if not begun:
-        raise CheckpointError("Nothing is trained yet", where=str(parent), remedy="liftnet_train")
+        raise CheckpointError(
+            "Nothing is trained yet", where=str(parent), remedy="Run liftnet_train first."
+        )
     folders = [folder for folder in begun if _weights(folder, file, mapper=mapper).is_file()]
     if not folders:
         remedy = "Give the liftnet_train command again"
