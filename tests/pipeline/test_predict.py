@@ -312,8 +312,9 @@ def test_cropped_background_comes_back(trained, inputs):
 
 def test_wrong_calls(trained, inputs):
     """Folders, devices and checkpoints that are not there are refused with a remedy."""
-    with pytest.raises(DatasetError, match="The input folder does not exist"):
+    with pytest.raises(DatasetError, match="The input folder does not exist") as caught:
         run(trained, trained / "nowhere")
+    assert caught.value.remedy == "Name another with -i."
     with pytest.raises(DatasetError, match="Input and output folder are the same"):
         run(trained, inputs, "new")
     (trained / "empty").mkdir()
