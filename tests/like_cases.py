@@ -18,14 +18,13 @@ def like_cases(
     names: tuple[str, ...],
     stripped: bool,
     fraction: float,
-    zero_fraction: float,
     low: float,
 ) -> Fingerprint:
     """The fingerprint; `fraction` is the foreground's, `low` the 0.1 percentile of intensities."""
     values = IntensityRange(400.0, 120.0, low, 380.0, 900.0, 0.0, 1100.0)
     statistics = ChannelStatistics(3, 400.0, 120.0, low, 380.0, 900.0, 0.0, 1100.0)
     case = CaseFingerprint(
-        shape, spacing, "SPL", *box, fraction, zero_fraction if stripped else 0.0,
+        shape, spacing, "SPL", *box, fraction, stripped,
         dict.fromkeys(names, values), {},
     )  # fmt: skip
     return Fingerprint(

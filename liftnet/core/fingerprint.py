@@ -38,7 +38,7 @@ class IntensityRange:
 class CaseFingerprint:
     """One case, measured on its grid turned to canonical axial order (D, H, W).
 
-    Box, foreground and zero fraction are those of the source channels where a dataset tells
+    Box, foreground and background are those of the source channels where a dataset tells
     sources from targets, since a target is not there at prediction.
 
     `pair_shift_mm` says how far a target lies from where its source says it should be, in mm
@@ -52,7 +52,7 @@ class CaseFingerprint:
     box_start: tuple[Voxel, Voxel, Voxel]
     box_stop: tuple[Voxel, Voxel, Voxel]
     foreground_fraction: Share
-    zero_fraction: Share  # voxels that are zero in all channels; negatives count as zero in MR
+    zero_background: bool  # of the MR: around the subject it is zero, but for interpolation
     intensities: dict[str, IntensityRange]
     pair_quality: dict[str, float]  # "t1n-t2w" -> normalized mutual information, 1 to 2
     pair_shift_mm: dict[str, Triple] = field(default_factory=dict)  # "mr-ct" -> shift of ct

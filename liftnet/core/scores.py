@@ -70,7 +70,7 @@ class Comparison:
     channel: str
     predicted: np.ndarray
     reference: np.ndarray
-    subject: np.ndarray  # bool: where any reference channel of the case is above 0
+    subject: np.ndarray  # bool: the foreground of all reference channels of the case
     subject_note: str  # which channels those are
     slice_axis: str
     modality: str | None = None  # None: not known

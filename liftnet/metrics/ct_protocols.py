@@ -12,6 +12,7 @@ from liftnet.metrics import regions
 from liftnet.metrics.coherence import plane_ssim
 from liftnet.metrics.similarity import mae, me, ncc, psnr
 from liftnet.metrics.synthrad import masked_ms_ssim, masked_ssim
+from liftnet.metrics.units import refuse_wrong_intensities
 from liftnet.ops.depth import delta_z
 from liftnet.ops.ssim import SMALLEST_WINDOW, WINDOW_SIZE, fit_window, ssim_map
 
@@ -56,7 +57,7 @@ def as_compared(comparison: Comparison, protocol: str) -> Compared:
     """Both images in HU, clipped as the protocol clips them, on the whole grid.
 
     Raises:
-        DatasetError: If the protocol is for MR, or the predicted image is not in HU.
+        DatasetError: If the protocol is for MR, or one of the images is not in HU.
     """
     if protocol not in PROTOCOLS:
         raise DatasetError(
@@ -68,12 +69,13 @@ def as_compared(comparison: Comparison, protocol: str) -> Compared:
             "The predicted CT was written in the network's units (--normalized), not in HU",
             remedy="Predict it again without --normalized.",
         )
+    strange = refuse_wrong_intensities(comparison, ct=True)
     limits = SYNTHRAD_LIMITS_HU.get(protocol, LIMITS_HU)
     predicted, reference = (
         np.clip(image.astype(np.float32), *limits)
         for image in (comparison.predicted, comparison.reference)
     )
-    return Compared(predicted, reference, "HU", {})
+    return Compared(predicted, reference, "HU", strange)
 
 
 def score_case(comparison: Comparison, protocol: str) -> CaseScore:
@@ -96,7 +98,7 @@ def score_case(comparison: Comparison, protocol: str) -> CaseScore:
             f"SSIM needs at least {SMALLEST_WINDOW} voxels per axis, got {reference.shape}",
             remedy="Score whole volumes, not single slices.",
         )
-    notes = {"unit": "HU", "regions": "from the reference, inside its body"}
+    notes = {"unit": "HU", "regions": "from the reference, inside its body", **images.notes}
     window = fit_window(reference.shape, WINDOW_SIZE)
     if window < WINDOW_SIZE:
         notes["ssim_window"] = f"{window} instead of {WINDOW_SIZE}: the volume is small"
@@ -183,7 +185,7 @@ def _score_in_mask(comparison: Comparison, protocol: str, clipped: Compared) -> 
         name, similarity = "ssim", masked_ssim(predicted, reference, mask, limits=limits)
     else:
         name, similarity = "ms_ssim", masked_ms_ssim(predicted, reference, mask, limits=limits)
-    notes = {"unit": "HU", "mask": "the case's mask file"}
+    notes = {"unit": "HU", "mask": "the case's mask file", **clipped.notes}
     if similarity is None:
         notes["left_out"] = f"{name}: no window centred in the mask lies in the volume"
     else:

@@ -25,7 +25,7 @@ PLANES = ("axial", "coronal", "sagittal")
 # Of each place: how a heading names it, and what it is. See regions.py and mr_protocols.py.
 PLACES = MappingProxyType(
     {
-        "brain": ("in the brain", "the brain, where any reference contrast of the case is above 0"),
+        "brain": ("in the brain", "the brain, the foreground of the case's reference contrasts"),
         "body": ("in the body", "the reference's body, its largest piece above -500 HU, filled"),
         "soft": ("in soft tissue", "soft tissue, -100 to 200 HU of the reference in the body"),
         "bone": ("in bone", "bone, above 300 HU of the reference in the body"),

@@ -11,6 +11,7 @@ from liftnet.core.geometry import SLICE_AXES
 from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.metrics.coherence import delta_z_correlation, delta_z_mae, plane_ssim
 from liftnet.metrics.similarity import mae, psnr, rmse, ssim_3d
+from liftnet.metrics.units import refuse_wrong_intensities
 from liftnet.ops import normalize
 from liftnet.ops.ssim import SMALLEST_WINDOW, WINDOW_SIZE, Border, fit_window
 
@@ -92,7 +93,7 @@ def as_compared(comparison: Comparison, protocol: str) -> Compared:
     Source: LiFT App. B.1.
 
     Raises:
-        DatasetError: If the reference is empty or is CT.
+        DatasetError: If the reference is empty or is CT, or values below 0 are signal.
     """
     recipe = RECIPES[protocol]
     if comparison.modality == "CT":
@@ -100,11 +101,12 @@ def as_compared(comparison: Comparison, protocol: str) -> Compared:
             f"Channel {comparison.channel} is CT, protocol {protocol} is for MR",
             remedy="Score CT with the task translation, in HU.",
         )
+    strange = refuse_wrong_intensities(comparison, ct=False)
     reference = normalize.apply(
         comparison.reference, *_reference_range(comparison.reference, recipe.quantiles)
     )
     predicted, note = _to_range(comparison, recipe)
-    notes = {"predicted_range": note, "brain": comparison.subject_note}
+    notes = {"predicted_range": note, "brain": comparison.subject_note, **strange}
     if recipe.zeros == "reference":
         predicted = np.where(comparison.reference > 0, predicted, np.float32(0))
         notes["mask"] = "zeros of the reference"

@@ -1,43 +1,131 @@
 """Foreground masks and boxes of volumes (C, D, H, W)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["body", "bounding_box", "foreground", "largest_component", "otsu_threshold"]
+from liftnet.ops.intensities import bright_end, calm
+
+__all__ = [
+    "body",
+    "bounding_box",
+    "foreground",
+    "has_zero_background",
+    "largest_component",
+    "otsu_threshold",
+]
 
 CLOSED_GAP = 2  # ours: voxels; gaps up to twice this are closed
 MAX_OTSU_VOXELS = 200_000  # ours: a threshold from a sample of this size is exact to a bin
+FLOOR = 0.01  # ours: of the bright end; what interpolation leaves of a background lies below
+SMALLEST_RANGE = float(np.finfo(np.float32).tiny)
+COARSE_SIDE = 48  # ours: voxels per axis at most; enough to tell air from subject
+AROUND = 3  # ours: coarse voxels about Otsu's subject that may still be the subject's
+MIN_FAR = 0.01  # ours: of the grid; with less air than this there is nothing to judge
+AIR = 0.15  # ours: of the bright end; air is darker, the noise of MR reaches 0.1 in it
+MAX_NOISE = (
+    0.05  # ours: of the air above the floor; stripped MR has 0.000, ringing 0.013, noise 0.15
+)
+MAX_SPECKS = 0.0005  # ours: of the air above the floor; more, and what is not attached comes off
+NOISE_QUANTILE = 0.999  # ours: of the air; single voxels of noise above it come off
+LEAST_PIECE = 0.1  # ours: of the largest piece; two legs are two pieces, ripples are smaller
 
 
-def foreground(voxels: np.ndarray, rule: str) -> np.ndarray:
+def foreground(voxels: np.ndarray, rule: str, ct: Sequence[bool] = ()) -> np.ndarray:
     """The voxels (D, H, W) that belong to the subject in any channel of (C, D, H, W).
 
-    "nonzero": above zero, negatives counting as zero (ringing of a skull stripper must not
-    make the background foreground). "otsu": above the Otsu threshold of a channel.
+    "nonzero": above 1 % of a channel's bright end, so that what interpolation or a tiny offset
+    leaves of a zero background is none. Where the background is not zero after all, what stands
+    out of the noise in the air. "otsu": above the Otsu threshold of a
+    channel. CT, which has no zero background, is always taken by Otsu's threshold.
+
+    Args:
+        voxels: (C, D, H, W), in file units.
+        rule: "nonzero" or "otsu".
+        ct: which channels are CT; by default none.
     """
-    if rule == "nonzero":
-        return np.asarray((voxels > 0).any(axis=0))
-    if rule == "otsu":
-        mask = np.zeros(voxels.shape[1:], dtype=bool)
-        for channel in voxels:
-            mask |= channel > otsu_threshold(channel)
+    if rule not in ("nonzero", "otsu"):
+        raise ValueError(f"expected the rule 'nonzero' or 'otsu', got {rule!r}")
+    is_ct = list(ct) or [False] * len(voxels)
+    mask = np.zeros(voxels.shape[1:], dtype=bool)
+    for image, of_ct in zip(voxels, is_ct, strict=True):
+        if of_ct or rule == "otsu":
+            image = calm(image, ct=of_ct)  # noqa: PLW2901
+            mask |= image > otsu_threshold(image)
+    mr = voxels[np.logical_not(is_ct)] if any(is_ct) else voxels
+    if rule == "nonzero" and len(mr):
+        mask |= _above_zero(mr)
+    return mask
+
+
+def has_zero_background(voxels: np.ndarray) -> bool:
+    """Whether there is next to nothing far from what Otsu's thresholds find in MR (C, D, H, W).
+
+    So it is after skull stripping. An MR that is zero only where it was not scanned has noise in
+    the air inside its field of view. Bright voxels far away are tissue, not background.
+    """
+    return _background(voxels)[0] <= MAX_NOISE
+
+
+def _above_zero(voxels: np.ndarray) -> np.ndarray:
+    """The subject in MR (C, D, H, W) whose background should be zero."""
+    share, ends = _background(voxels)
+    floors = [FLOOR * bright_end(image) for image in voxels]
+    if share > MAX_NOISE:
+        floors = [max(floor, end) for floor, end in zip(floors, ends, strict=True)]
+    mask = np.zeros(voxels.shape[1:], dtype=bool)
+    for image, floor in zip(voxels, floors, strict=True):
+        mask |= image > floor
+    return _pieces(mask) if share > MAX_SPECKS else mask
+
+
+def _background(voxels: np.ndarray) -> tuple[float, list[float]]:
+    """How much of what lies far from the subject is above the floor; and the noise's upper ends.
+
+    Both are 0 where there is no such place, or it is too bright to be air.
+    """
+    steps = [-(-size // COARSE_SIDE) for size in voxels.shape[1:]]
+    few = voxels[(slice(None), *(slice(None, None, step) for step in steps))]
+    found = ndimage.binary_fill_holes(_closed(foreground(few, "otsu")))
+    far = ~ndimage.binary_dilation(found, iterations=AROUND)
+    none = 0.0, [0.0] * len(voxels)
+    if far.mean() < MIN_FAR:
+        return none
+    ends = [bright_end(image) for image in few]
+    noise = [image[far] for image in few]
+    above = np.any([n > FLOOR * end for n, end in zip(noise, ends, strict=True)], axis=0)
+    if any(np.median(n[above]) > AIR * e for n, e in zip(noise, ends, strict=True) if above.any()):
+        return none
+    return float(above.mean()), [float(np.quantile(n, NOISE_QUANTILE)) for n in noise]
+
+
+def _closed(mask: np.ndarray) -> np.ndarray:
+    """The mask (D, H, W) with gaps closed, and all that it had."""
+    closed = ndimage.binary_dilation(mask, iterations=CLOSED_GAP)
+    return np.asarray(ndimage.binary_erosion(closed, iterations=CLOSED_GAP, border_value=1) | mask)
+
+
+def _pieces(mask: np.ndarray) -> np.ndarray:
+    """The largest connected piece of a mask (D, H, W) and those that are not much smaller."""
+    labels, count = ndimage.label(mask)
+    if count < 2:
         return mask
-    raise ValueError(f"expected the rule 'nonzero' or 'otsu', got {rule!r}")
+    sizes = np.bincount(labels.reshape(-1))
+    sizes[0] = 0
+    return np.asarray((sizes >= LEAST_PIECE * sizes.max())[labels])
 
 
-def body(voxels: np.ndarray, rule: str) -> np.ndarray:
+def body(voxels: np.ndarray, rule: str, ct: Sequence[bool] = ()) -> np.ndarray:
     """The subject (D, H, W) in volumes (C, D, H, W): the foreground in one piece, without holes.
 
     Gaps are closed first, so that a thin scalp still encloses the skull. Holes are filled in each
     slice and then in 3D, since a sinus or an airway that opens to the outside somewhere is a hole
-    in most slices.
+    in most slices. Arguments are those of `foreground`.
 
     Source: SynthRAD2023 pre-processing (Otsu, largest component, closed, holes filled).
     """
-    mask = foreground(voxels, rule)
-    closed = ndimage.binary_dilation(mask, iterations=CLOSED_GAP)
-    closed = ndimage.binary_erosion(closed, iterations=CLOSED_GAP, border_value=1)
-    mask = largest_component(closed | mask)
+    mask = largest_component(_closed(foreground(voxels, rule, ct)))
     for axis in range(3):
         for one in np.moveaxis(mask, axis, 0):  # views: filled in place
             ndimage.binary_fill_holes(one, output=one)
@@ -55,13 +143,15 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
 
 
 def otsu_threshold(image: np.ndarray) -> float:
-    """The threshold that separates two classes of grey values best.
+    """The threshold that separates two classes of grey values best; the largest of a constant.
 
     Source: Otsu 1979, of every n-th voxel of a large image.
     """
     from skimage.filters import threshold_otsu
 
     values = image.reshape(-1)[:: max(1, image.size // MAX_OTSU_VOXELS)]
+    if not float(np.ptp(values)) > SMALLEST_RANGE:  # which a histogram cannot divide
+        return float(values.max())
     return float(threshold_otsu(values))
 
 

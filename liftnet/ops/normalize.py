@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from liftnet.core.plan import ClipAndScale, Normalization, PercentileScale, Plan, ZScore
+from liftnet.ops.intensities import bright_end, quantile
 
 __all__ = [
     "apply",
@@ -19,12 +20,14 @@ __all__ = [
     "invert",
     "limits",
     "measured_background",
-    "quantile",
     "typical_range",
     "written_range",
 ]
 
 UNLIMITED = (-np.inf, np.inf)
+BRIGHTEST = (
+    2.0  # ours: times the bright end; a z-score knows no limit, and a hot voxel is no tissue
+)
 
 
 def intensity_range(
@@ -32,38 +35,33 @@ def intensity_range(
 ) -> tuple[float, float]:
     """The intensities of this image (D, H, W) that become 0 and 1.
 
-    `foreground` (D, H, W) is needed for a `ZScore` over it.
+    `foreground` (D, H, W) is needed for a `ZScore` over it; percentiles over it are by default
+    those of what is above 0.
 
     Source: LiFT Sec. 5.2, cWDM bratsloader.py (percentiles 0.1 and 99.9); Sec. 5.3 (z-score, HU).
     Differs: negatives count as zero in percentiles, so that ringing does not lift the background.
+        A z-score is that of the image up to its bright end: a few hot voxels do not decide.
     """
     if isinstance(normalization, ClipAndScale):
         return _fixed_range(normalization)
     values = image.reshape(-1)
     if isinstance(normalization, ZScore):
+        values = np.minimum(values, np.float32(bright_end(image)))
         if normalization.region == "foreground":
             assert foreground is not None
-            values = image[foreground]
+            values = values[foreground.reshape(-1)]
         if values.size == 0:
             return 0.0, 1.0
         mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
         return mean, mean + (std if std > 0 else 1.0)
     if normalization.region == "foreground":
+        values = values if foreground is None else values[foreground.reshape(-1)]
         values = values[values > 0]
     if values.size == 0:
         return 0.0, 1.0
     low, high = (quantile(values, q) for q in (normalization.lower, normalization.upper))
     low = max(low, 0.0) if normalization.lower > 0 else 0.0
     return _zero_and_one(low, high if high > low else low + 1.0, normalization.limits)
-
-
-def quantile(values: np.ndarray, q: float) -> float:
-    """The q-quantile of a flat array, linearly interpolated as numpy does, in O(n)."""
-    position = q * (values.size - 1)
-    below = int(np.floor(position))
-    above = min(below + 1, values.size - 1)
-    part = np.partition(values, (below, above))
-    return float(part[below] + (part[above] - part[below]) * (position - below))
 
 
 def apply(
@@ -77,6 +75,13 @@ def apply(
 def invert(image: np.ndarray, low: float, high: float) -> np.ndarray:
     """The image with 0 mapped back to `low` and 1 to `high`; float32."""
     return image.astype(np.float32) * np.float32(high - low) + np.float32(low)
+
+
+def source_limits(image: np.ndarray, normalization: Normalization) -> tuple[float, float]:
+    """The intensities beyond which an image (D, H, W) is clipped before it is normalized."""
+    if isinstance(normalization, ZScore):
+        return -np.inf, BRIGHTEST * bright_end(image)
+    return UNLIMITED  # the network values have limits
 
 
 def limits(normalization: Normalization) -> tuple[float, float]:

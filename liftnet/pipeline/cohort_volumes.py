@@ -18,6 +18,7 @@ from liftnet.ops import normalize
 from liftnet.pipeline.cohort_setting import CohortFiles, CohortSetting
 from liftnet.pipeline.parallel import in_parallel
 from liftnet.pipeline.preprocess import prepare
+from liftnet.pipeline.subject import refuse_wrong_intensities
 
 __all__ = ["Volumes", "network_limits", "read_cohort", "read_onto_grid", "store_cohort"]
 
@@ -172,6 +173,7 @@ def _onto_grid(volume: Volume, setting: CohortSetting) -> np.ndarray:
         return wdm_volume(volume)
     assert setting.plan is not None  # every other protocol is that of a plan
     low, high = network_limits(setting.plan, setting.target)
+    refuse_wrong_intensities(volume.voxels, (setting.target,), setting.plan)
     prepared = prepare(volume, (setting.target,), setting.plan).voxels[0]
     if min(prepared.shape) < SMALLEST_SIDE:
         raise GeometryError(

@@ -22,7 +22,8 @@ from liftnet.core.geometry import Volume, axis_order, turn
 from liftnet.core.jsonable import from_json, read_versioned, write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.ops.host_memory import keep_freed_memory
-from liftnet.ops.mask import bounding_box, foreground
+from liftnet.ops.intensities import calm
+from liftnet.ops.mask import bounding_box, foreground, has_zero_background
 from liftnet.ops.registration import normalized_mutual_information
 from liftnet.pipeline.integrity import (
     Problem,
@@ -39,9 +40,9 @@ from liftnet.tasks import load_task
 
 __all__ = ["FINGERPRINT_VERSION", "extract_fingerprint", "measure", "read_fingerprint"]
 
-FINGERPRINT_VERSION = 2  # 2: shifts of pairs, source foreground, percentiles of CT
+FINGERPRINT_VERSION = 3  # 3: background by comparison with Otsu's body, without extremes
 PERCENTILES = (0.1, 99.9)  # LiFT Sec. 5.2
-MIN_ZERO_FRACTION = 0.05  # ours: with less exact zero, zero is no background value
+MIN_BACKGROUND = 0.05  # ours: with less of it, zero is no background value
 MAX_SAMPLES = 100_000  # ours: the mean and median of an image are exact to 1 % from this many
 
 
@@ -86,6 +87,7 @@ def extract_fingerprint(
                 advance()
         cases = dict(sorted(cases.items()))
         files = {case.identifier: case.images for case in raw.cases}
+        problems += background_problems(cases)
         suspicious = pair_problems(cases, files)
         problems += [replace(row, severity="error") for row in suspicious] if strict else suspicious
         raise_on_errors(problems)
@@ -114,11 +116,11 @@ def read_fingerprint(path: Path) -> Fingerprint:
 def _inspect_and_measure(
     description: DatasetDescription, case: Case
 ) -> tuple[CaseFingerprint | None, list[Problem]]:
-    volume, _, problems = inspect_case(case)
+    ct = {channel.name for channel in channel_list(description) if channel.modality == "CT"}
+    volume, _, problems = inspect_case(case, ct)
     if volume is None:
         return None, problems
     targets = {channel.name for channel in description.targets.values()}
-    ct = {channel.name for channel in channel_list(description) if channel.modality == "CT"}
     return measure(volume, tuple(case.images), targets=targets, ct=ct), problems
 
 
@@ -142,18 +144,18 @@ def measure(
     voxels = np.ascontiguousarray(turned.voxels)
     is_source = [name not in targets for name in names]
     source = voxels if all(is_source) else voxels[is_source]
-    signed = [name in ct for name in names if name not in targets]
-    subject = foreground(source, "nonzero")
-    if any(signed):
-        subject |= (source[signed] != 0).any(axis=0)
-    zero_fraction = 1 - float(subject.mean())
-    if zero_fraction < MIN_ZERO_FRACTION:
-        subject = foreground(source, "otsu")
+    of_ct = [name in ct for name in names if name not in targets]
+    mr = source[np.logical_not(of_ct)]
+    zero = len(mr) > 0 and has_zero_background(mr)
+    subject = foreground(source, "nonzero" if zero else "otsu", of_ct)
+    if zero and float(subject.mean()) > 1 - MIN_BACKGROUND:
+        zero, subject = False, foreground(source, "otsu", of_ct)
     start, stop = bounding_box(subject)
     inside = np.flatnonzero(subject)
     sample = inside[:: max(1, len(inside) // MAX_SAMPLES)]
     images = dict(zip(names, voxels, strict=True))
-    values = {name: image.reshape(-1)[sample] for name, image in images.items()}
+    steady = {name: calm(image, ct=name in ct) for name, image in images.items()}
+    values = {name: image.reshape(-1)[sample] for name, image in steady.items()}
     return CaseFingerprint(
         shape=turned.geometry.shape,
         spacing_mm=turned.geometry.spacing_mm,
@@ -161,7 +163,7 @@ def measure(
         box_start=start,
         box_stop=stop,
         foreground_fraction=len(inside) / subject.size,
-        zero_fraction=zero_fraction,
+        zero_background=zero,
         intensities={
             name: intensity_range(image, values[name], signed=name in ct)
             for name, image in images.items()
@@ -170,7 +172,7 @@ def measure(
             f"{a}-{b}": normalized_mutual_information(values[a], values[b])
             for a, b in combinations(names, 2)
         },
-        pair_shift_mm=pair_shifts(images, targets, subject, turned.geometry.spacing_mm),
+        pair_shift_mm=pair_shifts(steady, targets, subject, turned.geometry.spacing_mm),
     )
 
 
@@ -190,6 +192,16 @@ def intensity_range(image: np.ndarray, sample: np.ndarray, *, signed: bool) -> I
         minimum=float(image.min()),
         maximum=float(image.max()),
     )
+
+
+def background_problems(cases: dict[str, CaseFingerprint]) -> list[Problem]:
+    """One warning for each case whose background is not zero, where it is in most."""
+    others = [name for name, case in cases.items() if not case.zero_background]
+    if 2 * len(others) >= len(cases):
+        return []
+    text = "The background is not 0, as in most cases"
+    remedy = "What lies outside the subject is set to 0; look at it, or take the case out."
+    return [Problem(name, "-", text, remedy, "warning") for name in others]
 
 
 def grid_percentiles(image: np.ndarray) -> tuple[float, float]:
@@ -225,11 +237,11 @@ def summarize(dataset: Dataset, cases: dict[str, CaseFingerprint]) -> Fingerprin
                 minimum=min(r.minimum for r in ranges),
                 maximum=max(r.maximum for r in ranges),
             )
-    skull_stripped = all(c.zero_fraction >= MIN_ZERO_FRACTION for c in cases.values())
+    stripped = sum(c.zero_background for c in cases.values())
     return Fingerprint(
         version=FINGERPRINT_VERSION,
         dataset=dataset.folder.name,
-        foreground="nonzero" if skull_stripped else "otsu",
+        foreground="nonzero" if 2 * stripped > len(cases) else "otsu",
         cases=cases,
         channels=channels,
         suspicious_pairs=[f"{row.case}: {row.problem}" for row in pair_problems(cases)],

@@ -3,7 +3,7 @@
 import re
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from liftnet.core.dataset import Case, Channel, DatasetDescription, split_ending
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Geometry, Volume
 from liftnet.imageio import ImageInfo, read_image
+from liftnet.ops.intensities import check_intensities
 
 __all__ = ["Problem", "check_names", "inspect_case", "problem_table", "raise_on_errors"]
 
@@ -184,11 +185,17 @@ def _shown(path: Path) -> str:
     return f"{path.parent.name}/{path.name}" if path.parent.name == "targetsTr" else path.name
 
 
-def inspect_case(case: Case) -> tuple[Volume | None, dict[str, str], list[Problem]]:
+def inspect_case(
+    case: Case, ct: Collection[str] = ()
+) -> tuple[Volume | None, dict[str, str], list[Problem]]:
     """The images of a case as one volume, their stored types, and what is wrong with them.
 
     Every image is read once. There is no volume if there is an error. An image has one row,
     whatever is wrong with it; a mask is checked like an image of the same grid.
+
+    Args:
+        case: The case.
+        ct: Its channels that are CT.
     """
     arrays, dtypes, problems = [], {}, []
     first: tuple[str, Geometry] | None = None
@@ -202,7 +209,10 @@ def inspect_case(case: Case) -> tuple[Volume | None, dict[str, str], list[Proble
             )
             continue
         first = first or (name, info.geometry)
-        faults = [*_grid_faults(name, info, first), *_voxel_faults(array, is_mask=name == "mask")]
+        faults = [
+            *_grid_faults(name, info, first),
+            *_voxel_faults(array, "mask" if name == "mask" else "CT" if name in ct else "MR"),
+        ]
         for severity in ("error", "warning"):
             chosen = [(text, remedy) for text, remedy, kind in faults if kind == severity]
             if chosen:
@@ -232,19 +242,24 @@ def _grid_faults(name: str, info: ImageInfo, first: tuple[str, Geometry]) -> Ite
         yield text, remedy, "warning"
 
 
-def _voxel_faults(array: np.ndarray, *, is_mask: bool) -> Iterator[Fault]:
+def _voxel_faults(array: np.ndarray, kind: Literal["MR", "CT", "mask"]) -> Iterator[Fault]:
     low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         count = int(array.size - np.isfinite(array).sum())
         plural = "s are" if count > 1 else " is"
         yield f"{count} voxel{plural} NaN or infinite", "Replace them (usually by 0).", "error"
     elif low == high == 0:
-        remedy = "Remove the mask." if is_mask else "Remove the file: the contrast is missing."
+        remedy = (
+            "Remove the mask." if kind == "mask" else "Remove the file: the contrast is missing."
+        )
         yield "Empty: all voxels are 0", remedy, "error"
-    elif low == high and not is_mask:
+    elif low == high and kind != "mask":
         yield f"Constant: all voxels are {low:g}", "Remove the file.", "error"
     elif high <= 0:
         yield f"No voxel above 0 (the largest is {high:g})", "Correct the sign or scale.", "error"
+    elif kind != "mask":
+        for finding in check_intensities(array, ct=kind == "CT"):
+            yield finding.text, finding.remedy, finding.severity
 
 
 def problem_table(problems: Sequence[Problem]) -> str:

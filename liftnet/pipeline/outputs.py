@@ -47,7 +47,8 @@ class Prepared:
     request: Request
     voxels: np.ndarray
     placement: Placement
-    subject: np.ndarray  # bool, on the case's own grid: where a source is above its background
+    shown: np.ndarray  # bool, on the case's own grid: where a source is above its background
+    warnings: list[str]  # what is strange about its images
     ranges: dict[str, tuple[float, float]]
     dtypes: dict[str, str]
     ending: str
@@ -141,7 +142,7 @@ def write_case(
             made = normalize.invert(made, *normalize.typical_range(rule))  # noqa: PLW2901
         image = restore(made, prepared.placement, outside=outside)
         if channel.modality == "MR":  # air gives no MR signal, and resampling blurs the edge
-            image = np.where(prepared.subject, image, np.float32(outside))
+            image = np.where(prepared.shown, image, np.float32(outside))
         path = output_path(output, plan, case.identifier, target, prepared.ending)
         facts = {
             "case": case.identifier,
@@ -152,6 +153,7 @@ def write_case(
             "intensity": {"low": low, "high": high, "dtype": dtype},
             "variant": model.variant,
             "inputs": prepared.inputs,
+            "warnings": prepared.warnings,
             "plausibility": plausibility,
             **made_by(model, seconds),
         }

@@ -28,13 +28,14 @@ from liftnet.ops.mask import body
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.runs import plan_digest
+from liftnet.pipeline.text_table import first_names
 
 __all__ = ["Known", "examine", "load_known", "note_known", "report_flags"]
 
 FILE = "plausibility.json"
-NUMBERS_VERSION = 2  # 2: what interpolation leaves of a background is background
-ROUNDING = 4e-3  # ours: some steps of float16 near the background of a z-score
+NUMBERS_VERSION = 3  # 2: what interpolation leaves of a background is background; 3: by one rule
 MAX_CASES = 50  # ours: enough to know a range, and quick
+SHOWN_CASES = 4  # ours: of those with one warning; the JSON files name it for each
 MIN_CASES = 3  # ours: with fewer there is no range
 
 Numbers = dict[str, float]
@@ -126,21 +127,26 @@ def examine(
 
 
 def report_flags(output: Path, cases: Collection[str], model: str) -> None:
-    """Print which images of these cases that a model made are flagged, with their flags."""
+    """Print what is strange about these cases, and which images that a model made are flagged."""
     judged, flagged = 0, []
+    warnings: dict[str, list[str]] = defaultdict(list)  # text -> cases
     for path in sorted(output.glob("*.json")):
         try:
             facts = read_json(path)
-            said = facts["plausibility"]
-            if facts["model"] != model or facts["case"] not in cases or not said["training_cases"]:
+            said, case = facts["plausibility"], facts["case"]
+            if facts["model"] != model or case not in cases:
                 continue
-            judged += 1
+            for text in facts["warnings"]:
+                warnings[text] += [case] if case not in warnings[text] else []
+            judged += bool(said["training_cases"])
             if said["flags"]:
                 slices = ", ".join(map(str, said["outlier_slices"]))
                 where = f" (slices {slices} of axis {said['slice_axis']})" if slices else ""
                 flagged.append(f"  {path.stem}: {'; '.join(said['flags'])}{where}")
         except (PlanError, KeyError, TypeError):  # of something else, or of an older version
             continue
+    for text, named in warnings.items():
+        say(f"warning: {first_names(named, SHOWN_CASES)}: {text}")
     if judged:
         many = f"{len(flagged)} of {judged} images look unlike training images; see them:"
         say("\n".join([many, *flagged]) if flagged else f"Plausibility: {judged} images, no flag")
@@ -182,15 +188,14 @@ def _describe(plan: Plan, target: str, image: np.ndarray, inside: np.ndarray) ->
 
 
 def _subject(plan: Plan, sources: np.ndarray) -> np.ndarray:
-    """The body in the sources, or where any is above its background.
+    """The body in the sources by Otsu's threshold, or where any is above its background.
 
     Never from the target, and never the given mask: a new case may have none, and one that is
-    drawn wider holds more air.
+    drawn wider holds more air. So does a foreground whose edge interpolation has blurred.
     """
     if plan.grid.mask == "none":
         return np.asarray((sources > 0).any(axis=0))
-    above = sources - sources.min(axis=(1, 2, 3), keepdims=True)
-    return body(np.where(above > ROUNDING, above, 0), plan.grid.foreground)
+    return body(sources, "otsu")
 
 
 def _read(path: Path) -> TrainingNumbers | None:

@@ -15,7 +15,8 @@ from liftnet.pipeline.outputs import (
     output_path,
     output_range,
 )
-from liftnet.pipeline.preprocess import above_background, prepare, read_with_mask
+from liftnet.pipeline.preprocess import prepare, read_with_mask
+from liftnet.pipeline.subject import refuse_wrong_intensities
 from liftnet.pipeline.trajectories import has_trajectory
 from liftnet.tasks import load_synthesis
 
@@ -67,6 +68,7 @@ def prepare_case(
         raise DatasetError(
             "All source images are empty", where=where, remedy="Check the files of this case."
         )
+    strange = refuse_wrong_intensities(volume.voxels, request.sources, plan)
     done = prepare(volume, request.sources, plan, mask)
     full = np.zeros((len(plan.channels), *done.voxels.shape[1:]), dtype=np.float32)
     full[[plan.channel_names.index(name) for name in request.sources]] = done.voxels
@@ -75,7 +77,8 @@ def prepare_case(
         request=request,
         voxels=full,
         placement=done.placement,
-        subject=above_background(volume, request.sources, plan, done.ranges),
+        shown=done.shown,
+        warnings=strange + done.warnings,
         ranges=done.ranges,
         dtypes=dtypes,
         ending=ending,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +12,13 @@ from liftnet.core.dataset import Case, load_dataset
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Geometry, Placement, Shape, Volume, axis_order, same_spacing, turn
 from liftnet.core.jsonable import to_json
-from liftnet.core.plan import Plan, ZScore
+from liftnet.core.plan import Plan
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store, StoredCase, write_case
 from liftnet.imageio import read_case
 from liftnet.ops import normalize
 from liftnet.ops.host_memory import keep_freed_memory
-from liftnet.ops.mask import body, bounding_box, foreground
+from liftnet.ops.mask import bounding_box
 from liftnet.ops.resample import resample
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.inputs import part_of
@@ -27,15 +27,21 @@ from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.preprocess_parts import remove_strangers
 from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.subject import (
+    above_background,
+    find_subject,
+    without_background,
+)
 
 __all__ = [
     "Preparation",
-    "above_background",
     "prepare",
     "preprocess",
     "read_with_mask",
     "restore",
 ]
+
+PREPARATION = 2  # counts what `prepare` makes of the same files; 2: background by one rule
 
 
 class Preparation(NamedTuple):
@@ -46,12 +52,16 @@ class Preparation(NamedTuple):
         placement: what `restore` undoes.
         ranges: channel -> the intensities that became 0 and 1.
         mask: bool (D, H, W), where the plan wants one.
+        shown: bool (D, H, W) on the case's own grid, where a source is above its background.
+        warnings: what is strange about the images, as sentences.
     """
 
     voxels: np.ndarray
     placement: Placement
     ranges: dict[str, tuple[float, float]]
     mask: np.ndarray | None
+    shown: np.ndarray
+    warnings: list[str]
 
 
 def prepare(
@@ -60,34 +70,35 @@ def prepare(
     """A case turned, cropped, normalized and resampled.
 
     What is found from voxels (foreground, mask) is found from the sources alone, as it must be
-    at prediction; in the targets where there are no sources.
+    at prediction; in the targets where there are no sources. Where the plan's background is zero,
+    the sources are set to zero outside the subject, whatever interpolation or noise has left
+    there.
 
     Args:
         volume: (C, D, H, W) on the case's own grid.
         names: the channel of each of its C images.
         plan: the plan.
         mask: (D, H, W) on the case's own grid, not zero inside; by default found from the sources.
+
+    Raises:
+        DatasetError: If no subject is found.
     """
     axes = axis_order(volume.geometry, plan.grid.slice_axis)
     turned = turn(volume, axes)
-    sources = turned.voxels[[name in plan.guides for name in names]]
-    rule = plan.grid.foreground
-    wanted = _needs_foreground(plan)
-    subject = foreground(sources, rule) if wanted else None
-    inside = None
-    if plan.grid.mask == "body":
-        given = None if mask is None else turn(Volume(mask[None], volume.geometry), axes).voxels[0]
-        inside = body(sources, rule) if given is None else np.asarray(given != 0)
+    given = None if mask is None else turn(Volume(mask[None], volume.geometry), axes).voxels[0]
+    subject, inside, strange = find_subject(turned.voxels, names, plan, given)
     start, stop = _box(turned.geometry, plan, subject, inside)
     target = _target_shape(turned.geometry.spacing_mm, start, stop, turned.geometry.shape, plan)
     placement = Placement(volume.geometry, axes, start, stop, target)
     ranges, prepared = {}, []
-    for image, name in zip(turned.voxels, names, strict=True):
+    for name, measured in zip(names, turned.voxels, strict=True):
+        image = without_background(measured, subject, plan, name)
         normalization = plan.channel(name).normalization
         low, high = normalize.intensity_range(image, normalization, subject)
         ranges[name] = (low, high)
         limits = normalize.limits(normalization)
-        cropped = normalize.apply(image[placement.box], low, high, limits)
+        clipped = np.clip(image[placement.box], *normalize.source_limits(image, normalization))
+        cropped = normalize.apply(clipped, low, high, limits)
         air = normalize.background_value(normalization, low, high)
         prepared.append(_padded(cropped, placement, air))
     voxels = np.stack(prepared)
@@ -96,34 +107,8 @@ def prepare(
         voxels = resample(voxels, target)
         if inside is not None:
             inside = resample(inside[None].astype(np.float32), target)[0] > 0.5
-    return Preparation(voxels, placement, ranges, inside)
-
-
-def above_background(
-    volume: Volume, names: Sequence[str], plan: Plan, ranges: Mapping[str, tuple[float, float]]
-) -> np.ndarray:
-    """Where an image of a case is above its background: bool (D, H, W) on the case's own grid.
-
-    Args:
-        volume: (C, D, H, W), before `prepare`.
-        names: the channel of each of its C images.
-        plan: the plan.
-        ranges: channel -> the intensities that became 0 and 1.
-    """
-    floors = [
-        normalize.measured_background(plan.channel(name).normalization, *ranges[name])
-        for name in names
-    ]
-    above = volume.voxels > np.array(floors, dtype=np.float32)[:, None, None, None]
-    return np.asarray(above.any(axis=0))
-
-
-def _needs_foreground(plan: Plan) -> bool:
-    over_foreground = any(
-        isinstance(channel.normalization, ZScore) and channel.normalization.region == "foreground"
-        for channel in plan.channels
-    )
-    return plan.grid.crop_in_plane or plan.grid.pad_to_box or over_foreground
+    shown = above_background(turned.voxels, names, plan, ranges, subject)
+    return Preparation(voxels, placement, ranges, inside, placement.to_source(shown), strange)
 
 
 def _box(
@@ -296,7 +281,7 @@ def case_key(case: Case, plan: Plan) -> str:
     if plan.grid.mask == "body" and case.mask is not None:
         stat = case.mask.stat()
         files["mask"] = [str(case.mask), stat.st_size, stat.st_mtime_ns]
-    facts = [files, to_json(plan.grid), to_json(plan.channels), plan.sources]
+    facts = [PREPARATION, files, to_json(plan.grid), to_json(plan.channels), plan.sources]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

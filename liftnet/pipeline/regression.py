@@ -20,7 +20,8 @@ from liftnet.ops import normalize
 from liftnet.pipeline.inputs import find_inputs
 from liftnet.pipeline.outputs import output_path, write_with_facts
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
-from liftnet.pipeline.preprocess import above_background, prepare, restore
+from liftnet.pipeline.preprocess import prepare, restore
+from liftnet.pipeline.subject import refuse_wrong_intensities
 from liftnet.tasks import load_synthesis
 from liftnet.tasks.base import Request
 from liftnet.version import __version__
@@ -172,10 +173,10 @@ def _predict_case(
     """Write every target of a case on its own grid, as `predict` does."""
     images = {name: case.images[name] for name in request.sources}
     volume, _ = read_case(images, where=f"case {case.identifier}")
+    refuse_wrong_intensities(volume.voxels, request.sources, plan)
     done = prepare(volume, request.sources, plan)
     voxels, placement = done.voxels, done.placement
     flat = voxels.reshape(len(voxels), -1)
-    subject = above_background(volume, request.sources, plan, done.ranges)
     _, ending = split_ending(case.images[request.sources[0]])
     written = []
     for target in request.targets:
@@ -188,7 +189,7 @@ def _predict_case(
         outside = normalize.background(channel.normalization)
         image = restore(made, placement, outside=outside)
         if channel.modality == "MR":
-            image = np.where(subject, image, np.float32(outside))
+            image = np.where(done.shown, image, np.float32(outside))
         low, high = normalize.written_range(channel.normalization)
         facts = {
             "case": case.identifier,

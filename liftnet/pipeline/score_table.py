@@ -30,6 +30,7 @@ __all__ = [
 
 UNIT = "units of the [0, 1] range"  # where the notes of a row name no other
 FINE_BELOW = 2.0  # ours: similarities and errors of [0, 1] get 4 digits, errors in HU 2
+NOTED = (("absent_regions", "without"), ("left_out", "left out"), ("intensities", "warning:"))
 TABLE_WIDTH = 100  # ours: where the terminal does not say its own
 
 
@@ -142,10 +143,10 @@ def explanation(rows: Sequence[CaseScore], slice_axis: str, width: int = TABLE_W
     if any(name.startswith("delta_z") for name in names):
         lines.append(f"delta_z along the {slice_axis} slice axis")
     if any("brain" in row.notes for row in rows):
-        lines.append("brain: any reference channel above 0")
+        lines.append("brain: above 1 % of the bright end of any reference channel")
     if any("regions" in row.notes for row in rows):
         lines += textwrap.wrap(regions.DESCRIPTION, width)
-    for note, words in (("absent_regions", "without"), ("left_out", "left out")):
+    for note, words in NOTED:
         counts = Counter(row.notes[note] for row in rows if note in row.notes)
         lines += [f"{words} {text}: {n} of {len(rows)} images" for text, n in counts.items()]
     return lines

@@ -12,6 +12,7 @@ from liftnet.core.errors import DatasetError, GeometryError, LiftnetError
 from liftnet.core.geometry import Geometry, Volume, axis_order, turn
 from liftnet.core.scores import CaseScore, Comparison, ScoreFailure
 from liftnet.imageio import read_image
+from liftnet.ops.mask import foreground
 from liftnet.pipeline.parallel import in_parallel, threads_shared_by
 from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.score_setting import Facts, Setting, read_facts
@@ -188,8 +189,8 @@ class OpenCase:
             channel=target_name(pair, setting),
             predicted=read_on(self.geometry, pair.predicted, "Predicted and reference"),
             reference=self.references[pair.channel],
-            subject=np.any([image > 0 for image in self.references.values()], axis=0),
-            subject_note="above 0 in any of " + ", ".join(map(setting.name, self.references)),
+            subject=foreground(np.stack(list(self.references.values())), "nonzero"),
+            subject_note="foreground of " + ", ".join(map(setting.name, self.references)),
             slice_axis=setting.slice_axis,
             modality=setting.modalities.get(pair.channel),
             written_range=pair.facts.written_range if pair.facts else None,

@@ -178,7 +178,7 @@ def test_small_volumes_shrink_the_window_and_say_so():
 
 
 def test_refusals():
-    """Protocols of MR, an empty mask, an image of air."""
+    """Protocols of MR, an empty mask, an image of air, a reference with 1024 added."""
     pair = compare(ct(), ct(), mask=np.zeros(SHAPE, dtype=bool))
     for protocol in ("cwdm", "brasyn"):
         with pytest.raises(
@@ -188,8 +188,14 @@ def test_refusals():
         assert "liftnet, lift, synthrad2023, synthrad2025" in str(caught.value)
     with pytest.raises(DatasetError, match="The mask is empty"):
         score_case(pair, "synthrad2023")
-    with pytest.raises(DatasetError, match="no voxel above -500 HU"):
+    with pytest.raises(DatasetError, match="values run from -1000 to -1000"):
         score_case(compare(ct(), np.full(SHAPE, -1000, "f4")), "lift")
+    shifted = compare(ct(), ct() + 1024, mask=lopsided(SHAPE))
+    for protocol in PROTOCOLS:
+        with pytest.raises(DatasetError, match=r"The reference: Not in .* 1024 had been added"):
+            score_case(shifted, protocol)
+    named = score_case(compare(ct() + 1024, ct()), "liftnet").notes["intensities"]
+    assert named.startswith("predicted image: Not in Hounsfield units")
 
 
 def test_the_task_dispatches_by_modality():

@@ -89,7 +89,7 @@ def test_places_say_what_the_code_takes():
     assert f"below {regions.AIR_HU:g} HU" in air
     assert f"above {regions.AIR_HU:g} HU" in explain("ncc_body", "HU")
     assert f"within {regions.BOUNDARY_VOXELS} voxels" in explain("mae_boundary", "HU")
-    assert "any reference contrast of the case is above 0" in explain("psnr_brain")
+    assert "the foreground of the case's reference contrasts" in explain("psnr_brain")
     assert "over all coronal slices" in explain("ssim_coronal")
     assert "both voxels lie in bone" in explain("delta_z_mae_bone", "HU")
 

@@ -3,12 +3,20 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from simple_heads import HU, SHAPE, T1N, T2W, scan, stripped, tissues, turned
 from skimage.filters import threshold_otsu
 from skimage.measure import label
 from skimage.morphology import closing, diamond, octahedron
 
 from liftnet.ops import mask
-from liftnet.ops.mask import body, bounding_box, foreground, largest_component, otsu_threshold
+from liftnet.ops.mask import (
+    body,
+    bounding_box,
+    foreground,
+    has_zero_background,
+    largest_component,
+    otsu_threshold,
+)
 
 
 def two_classes(seed: int = 0) -> np.ndarray:
@@ -45,7 +53,10 @@ def test_foreground_is_the_union_of_channels():
     voxels[0, 1, 1, 1], voxels[1, 2, 3, 4], voxels[1, 0, 0, 0] = 1, 2, -3
     assert np.argwhere(foreground(voxels, "nonzero")).tolist() == [[1, 1, 1], [2, 3, 4]]
     both = np.stack([two_classes(), np.roll(two_classes(1), 2, axis=2)])
-    expected = (both[0] > threshold_otsu(both[0])) | (both[1] > threshold_otsu(both[1]))
+    expected = np.zeros(both.shape[1:], dtype=bool)
+    for image in both:
+        steady = np.minimum(image, np.quantile(image, 0.995))
+        expected |= image > threshold_otsu(steady)
     np.testing.assert_array_equal(foreground(both, "otsu"), expected)
     with pytest.raises(ValueError, match="expected the rule 'nonzero' or 'otsu', got 'brain'"):
         foreground(voxels, "brain")
@@ -132,3 +143,97 @@ def test_body_touches_the_edge_of_the_image():
 def test_body_of_nothing():
     """An empty image has an empty body."""
     assert not body(np.zeros((2, 3, 4, 5), dtype=np.float32), "nonzero").any()
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    """How well two masks agree, 0 to 1."""
+    return float(2 * (first & second).sum() / (first.sum() + second.sum()))
+
+
+def not_scanned(image: np.ndarray) -> np.ndarray:
+    """The image with zeros where an MR was not scanned: the first and last slices."""
+    image = image.copy()
+    image[:4] = image[-4:] = 0
+    return image
+
+
+LABELS = tissues()
+BRAIN, HEAD = LABELS >= 3, LABELS > 0
+SPECKS = np.where(np.random.default_rng(3).random(SHAPE) < 0.01, 20, 0).astype(np.float32)
+NOISE = np.abs(np.random.default_rng(4).normal(0, 5, SHAPE)).astype(np.float32)
+PLAIN = stripped(LABELS, T1N)
+LEFT_OVER = {  # what is left in a background -> is it a zero background?
+    "nothing": (PLAIN, True),
+    "a tiny offset": (PLAIN + np.float32(1e-8), True),
+    "half a percent": (np.where(BRAIN, PLAIN, 2.5).astype(np.float32), True),
+    "specks": (np.where(BRAIN, PLAIN, SPECKS), True),
+    "noise": (np.where(BRAIN, PLAIN, NOISE), False),
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OVER)
+def test_what_is_left_in_a_zero_background_is_no_subject(name):
+    """The brain is found, and next to nothing else, whatever a tool has left around it."""
+    image, zero = LEFT_OVER[name]
+    found = foreground(image[None], "nonzero")
+    assert dice(found, BRAIN) > 0.998
+    assert has_zero_background(image[None]) == zero
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_ringing_is_no_subject(order):
+    """After a rotation with splines, the brain is what a rotation of its mask is."""
+    found = foreground(turned(PLAIN, order)[None], "nonzero")
+    assert has_zero_background(turned(PLAIN, order)[None])
+    assert dice(found, turned(BRAIN.astype(np.float32), 1) > 0.02) > 0.98
+
+
+def test_two_pieces_stay_two():
+    """Both legs of a scan are the subject; so are both halves beside noise."""
+    legs = np.zeros((17, 30, 60), np.float32)
+    legs[:, 8:22, 6:22] = legs[:, 8:22, 36:50] = 300
+    noise = np.abs(np.random.default_rng(0).normal(0, 9, legs.shape)).astype(np.float32)
+    for background in (0, noise):
+        found = foreground(np.where(legs > 0, legs, background)[None], "nonzero")
+        assert dice(found, legs > 0) > 0.995
+
+
+def test_dark_tissue_far_from_bright_tissue_is_subject():
+    """What is too bright for air is no background, however far from what Otsu finds."""
+    image = np.full((20, 40, 44), 200, np.float32)
+    image[:, :, :12] = 900
+    assert has_zero_background(image[None])
+    assert foreground(image[None], "nonzero").all()
+
+
+def test_zero_where_it_was_not_scanned_is_no_zero_background():
+    """An MR with noise in the air of its field of view is found by its grey values."""
+    padded = not_scanned(scan(LABELS, T1N))
+    assert not has_zero_background(padded[None])
+    assert dice(body(padded[None], "otsu"), HEAD & (not_scanned(np.ones(SHAPE)) > 0)) > 0.99
+
+
+def test_hot_voxels_do_not_move_a_body():
+    """Twenty voxels of 60000 leave Otsu's body as it is."""
+    image = scan(LABELS, T2W)
+    hot = image.copy()
+    hot.reshape(-1)[np.random.default_rng(2).integers(0, hot.size, 20)] = 60000
+    assert dice(body(hot[None], "otsu"), body(image[None], "otsu")) > 0.999
+
+
+def test_a_cylinder_of_a_cone_beam_ct_is_no_body():
+    """What was not scanned is -3024; the body is the head, not the field of view."""
+    image = scan(LABELS, HU)
+    rows, columns = np.indices(SHAPE[1:])
+    outside = np.hypot(rows - 21.5, columns - 18.5) > 18
+    image[:, outside] = -3024
+    expected = HEAD & ~outside
+    assert dice(body(image[None], "otsu", [True]), expected) > 0.99
+    assert dice(body(image[None], "nonzero", [True]), expected) > 0.99  # CT has no zero background
+
+
+def test_the_smallest_numbers_have_no_threshold():
+    """Values that a histogram cannot divide: nothing is above the largest."""
+    image = np.full((3, 4, 5), 1e-43, np.float32)
+    image[0] = 0
+    assert not (image > otsu_threshold(image)).any()

@@ -100,7 +100,7 @@ def test_default_protocol(folders):
         error = noisy(head(number), seed=number).astype("f8") - in_range(head(number))
         brain = (head(number) > 0) | (head(10 + number) > 0)
         assert (row.case, row.contrast) == ("abc"[number], "t2f")
-        assert row.notes["brain"] == "above 0 in any of 0000, t2f"
+        assert row.notes["brain"] == "foreground of 0000, t2f"
         assert row.metrics["psnr"] == pytest.approx(-10 * np.log10((error**2).mean()), abs=1e-4)
         assert row.metrics["mae_brain"] == pytest.approx(np.abs(error[brain]).mean(), abs=1e-6)
 

@@ -16,7 +16,7 @@ def fingerprint_of(
 ) -> Fingerprint:
     """Three like cases."""
     return like_cases(
-        shape, spacing, box, names=("t1n",), stripped=stripped, fraction=0.2, zero_fraction=0.8,
+        shape, spacing, box, names=("t1n",), stripped=stripped, fraction=0.2,
         low=0.0,
     )  # fmt: skip
 

@@ -38,7 +38,7 @@ def fingerprint_of(
     stop = tuple(s + b for s, b in zip(start, box, strict=True))
     return like_cases(
         shape, spacing, (start, stop), names=names, stripped=stripped, fraction=0.16,
-        zero_fraction=0.84, low=0.0,
+        low=0.0,
     )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def fingerprint_of(
     """A fingerprint of three like cases; a SynthRAD head by default."""
     box = tuple(n // 8 for n in shape), tuple(n - n // 8 for n in shape)
     return like_cases(
-        shape, spacing, box, names=names, stripped=stripped, fraction=0.3, zero_fraction=0.6,
+        shape, spacing, box, names=names, stripped=stripped, fraction=0.3,
         low=3.0,
     )  # fmt: skip
 

@@ -52,7 +52,7 @@ def fingerprint_of(
 ) -> Fingerprint:
     """Like cases; BraTS by default."""
     like = like_cases(
-        shape, spacing, box, names=names, stripped=stripped, fraction=0.25, zero_fraction=0.8,
+        shape, spacing, box, names=names, stripped=stripped, fraction=0.25,
         low=0.0 if stripped else 3.0,
     )  # fmt: skip
     return replace(like, cases={f"c{i}": like.cases["x"] for i in range(count)})
