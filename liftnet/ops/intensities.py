@@ -13,8 +13,8 @@ __all__ = [
     "CT_LIMITS",
     "Finding",
     "bright_end",
-    "calm",
     "check_intensities",
+    "clip_extremes",
     "negative_share",
     "quantile",
 ]
@@ -67,7 +67,7 @@ def bright_end(image: np.ndarray) -> float:
     return value if value > 0 else max(float(image.max()), 0.0)
 
 
-def calm(image: np.ndarray, *, ct: bool) -> np.ndarray:
+def clip_extremes(image: np.ndarray, *, ct: bool) -> np.ndarray:
     """The image without extremes: MR up to its bright end, CT between air and metal."""
     return np.clip(image, *CT_LIMITS) if ct else np.minimum(image, np.float32(bright_end(image)))
 

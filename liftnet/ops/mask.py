@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from liftnet.ops.intensities import bright_end, calm
+from liftnet.ops.intensities import bright_end, clip_extremes
 
 __all__ = [
     "body",
@@ -51,7 +51,7 @@ def foreground(voxels: np.ndarray, rule: str, ct: Sequence[bool] = ()) -> np.nda
     mask = np.zeros(voxels.shape[1:], dtype=bool)
     for image, of_ct in zip(voxels, is_ct, strict=True):
         if of_ct or rule == "otsu":
-            image = calm(image, ct=of_ct)  # noqa: PLW2901
+            image = clip_extremes(image, ct=of_ct)  # noqa: PLW2901
             mask |= image > otsu_threshold(image)
     mr = voxels[np.logical_not(is_ct)] if any(is_ct) else voxels
     if rule == "nonzero" and len(mr):

@@ -18,7 +18,7 @@ from liftnet.ops import normalize
 from liftnet.pipeline.cohort_setting import CohortFiles, CohortSetting
 from liftnet.pipeline.parallel import in_parallel
 from liftnet.pipeline.preprocess import prepare
-from liftnet.pipeline.subject import refuse_wrong_intensities
+from liftnet.pipeline.subject import refuse_wrong_image, refuse_wrong_intensities
 
 __all__ = ["Volumes", "network_limits", "read_cohort", "read_onto_grid", "store_cohort"]
 
@@ -170,6 +170,7 @@ def read_onto_grid(path: Path, setting: CohortSetting) -> np.ndarray:
 def _onto_grid(volume: Volume, setting: CohortSetting) -> np.ndarray:
     """A volume (1, D, H, W) of a file as it is compared: (D, H, W) in [0, 1]."""
     if setting.protocol.name == "wdm":
+        refuse_wrong_image(volume.voxels[0], setting.target or "the image", ct=False)
         return wdm_volume(volume)
     assert setting.plan is not None  # every other protocol is that of a plan
     low, high = network_limits(setting.plan, setting.target)

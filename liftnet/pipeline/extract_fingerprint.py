@@ -22,7 +22,7 @@ from liftnet.core.geometry import Volume, axis_order, turn
 from liftnet.core.jsonable import from_json, read_versioned, write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.ops.host_memory import keep_freed_memory
-from liftnet.ops.intensities import calm
+from liftnet.ops.intensities import clip_extremes
 from liftnet.ops.mask import bounding_box, foreground, has_zero_background
 from liftnet.ops.registration import normalized_mutual_information
 from liftnet.pipeline.integrity import (
@@ -154,7 +154,7 @@ def measure(
     inside = np.flatnonzero(subject)
     sample = inside[:: max(1, len(inside) // MAX_SAMPLES)]
     images = dict(zip(names, voxels, strict=True))
-    steady = {name: calm(image, ct=name in ct) for name, image in images.items()}
+    steady = {name: clip_extremes(image, ct=name in ct) for name, image in images.items()}
     values = {name: image.reshape(-1)[sample] for name, image in steady.items()}
     return CaseFingerprint(
         shape=turned.geometry.shape,

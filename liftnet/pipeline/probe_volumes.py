@@ -12,6 +12,7 @@ from scipy import ndimage
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Shape, Triple
 from liftnet.metrics.memorization import HU_LIMITS
+from liftnet.ops.intensities import clip_extremes
 from liftnet.ops.mask import bounding_box, largest_component, otsu_threshold
 from liftnet.pipeline.cohort_setting import CohortFiles
 from liftnet.pipeline.cohort_volumes import Volumes, store_cohort
@@ -58,7 +59,8 @@ def find_frame(image: np.ndarray, spacing_mm: Triple, modality: str) -> Frame:
             f"The image is empty: every voxel is {image.flat[0]:g}",
             remedy="Take it out of the folder.",
         )
-    calm = ndimage.gaussian_filter(image, CALM, mode="nearest")
+    steady = clip_extremes(image, ct=modality == "CT")
+    calm = ndimage.gaussian_filter(steady, CALM, mode="nearest")
     mask = largest_component(calm > otsu_threshold(calm))
     start, stop = bounding_box(mask)
     centre, reach = [], []

@@ -10,7 +10,13 @@ from liftnet.ops import normalize
 from liftnet.ops.intensities import check_intensities
 from liftnet.ops.mask import body, foreground, has_zero_background
 
-__all__ = ["above_background", "find_subject", "refuse_wrong_intensities", "without_background"]
+__all__ = [
+    "above_background",
+    "find_subject",
+    "refuse_wrong_image",
+    "refuse_wrong_intensities",
+    "without_background",
+]
 
 SMALLEST_SUBJECT = 1e-3  # ours: of the voxels; the smallest brain in a whole body is larger
 
@@ -23,10 +29,17 @@ def refuse_wrong_intensities(voxels: np.ndarray, names: Sequence[str], plan: Pla
     """
     strange = []
     for image, name in zip(voxels, names, strict=True):
-        for finding in check_intensities(image, ct=plan.channel(name).modality == "CT"):
-            if finding.severity == "error":
-                raise DatasetError(f"{name}: {finding.text}", remedy=finding.remedy)
-            strange.append(f"{name}: {finding.text}. {finding.remedy}")
+        strange += refuse_wrong_image(image, name, ct=plan.channel(name).modality == "CT")
+    return strange
+
+
+def refuse_wrong_image(image: np.ndarray, name: str, *, ct: bool) -> list[str]:
+    """The same of one image (D, H, W)."""
+    strange = []
+    for finding in check_intensities(image, ct=ct):
+        if finding.severity == "error":
+            raise DatasetError(f"{name}: {finding.text}", remedy=finding.remedy)
+        strange.append(f"{name}: {finding.text}. {finding.remedy}")
     return strange
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from simple_heads import HU, SHAPE, T1N, T2W, scan, stripped, tissues, turned
 
-from liftnet.ops.intensities import bright_end, calm, check_intensities, negative_share
+from liftnet.ops.intensities import bright_end, check_intensities, clip_extremes, negative_share
 
 LABELS = tissues()
 BRAIN = LABELS >= 3
@@ -137,9 +137,12 @@ def test_the_bright_end_is_that_of_the_others():
     image = scan(LABELS, T1N)
     hot = with_hot(image, 60)
     assert bright_end(hot) == pytest.approx(np.quantile(image, 0.995), rel=0.03)
-    assert calm(hot, ct=False).max() == np.float32(bright_end(hot))
+    assert clip_extremes(hot, ct=False).max() == np.float32(bright_end(hot))
     few = np.zeros((5, 7, 90), np.float32)
     few[2, 3, 4] = 12
     assert bright_end(few) == 12
     assert bright_end(-few) == 0
-    assert (calm(ct() - 2000, ct=True).min(), calm(ct() + 3000, ct=True).max()) == (-1000, 2000)
+    assert (
+        clip_extremes(ct() - 2000, ct=True).min(),
+        clip_extremes(ct() + 3000, ct=True).max(),
+    ) == (-1000, 2000)
