@@ -50,7 +50,7 @@ class SlabBatch(Batch):
     Attributes:
         volume: (1, C, D, H, W), in the plan's channel order and in [0, 1].
         given: (1, C), 1 for channels that are a source.
-        seeds: (1,) for what is random on the device.
+        seeds: (1,) for what is random in a step.
         start: the first decoded slice.
         count: how many are decoded.
         supervised: channels that the loss compares.

@@ -21,6 +21,7 @@ from liftnet.ops import normalize
 from liftnet.ops.item_random import item_normal, item_uniform
 from liftnet.ops.precision import autocast
 from liftnet.ops.processes import mean_over_ranks
+from liftnet.ops.transfer import to_device
 from liftnet.tasks.base import Stage, Validation
 from liftnet.tasks.unconditional.batches import (
     SliceBatch,
@@ -161,6 +162,7 @@ class SliceGeneration(Stage[SliceBatch]):
         """
         assert self.codes is not None
         device = generator.device
+        seeds = to_device(seeds, self.codes.device)
         order = torch.randperm(len(self.codes), generator=generator, device=device)
         known = self.codes[order[:MIXED, None], depths]
         shares = item_normal(seeds, SHARES, (len(known),)).T
