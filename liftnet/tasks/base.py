@@ -109,6 +109,7 @@ class Validation:
     images: dict[str, np.ndarray] = field(default_factory=dict)
     alarm: str | None = None  # why going on is useless; ends the training with this message
     remedy: str = ""
+    remark: str = ""  # what the score does not rest on, said at the first validation
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ class Stage(ABC, Generic[AnyBatch]):
     def build(self, previous: nn.Module | None = None) -> nn.Module:
         """A new network, with submodules named as in `schedule.learning_rates`.
 
-        It starts from what the stage before has trained, if there is one.
+        It starts from what the stage before has trained, if there is one, with the weights that did
+        best in validation.
         """
 
     @abstractmethod

@@ -88,7 +88,7 @@ class ContextTranslation(Stage[SlabBatch]):
         return self.mapper and self.name == STAGE
 
     def build(self, previous: nn.Module | None = None) -> nn.Module:
-        """A new network, its translator as the stage before left it."""
+        """A new network, with the best translator of the stage before."""
         network = build_network(self.plan, mapper=self.has_context)
         if previous is not None:
             assert isinstance(previous, VolumeTranslator)

@@ -76,7 +76,7 @@ class SliceGeneration(Stage[SliceBatch]):
         return self.plan.stages[self.name]
 
     def build(self, previous: nn.Module | None = None) -> nn.Module:
-        """Generator and critic with random weights, over the features of stage 0."""
+        """Generator and critic with random weights, over the best features of stage 0."""
         features, generator, critic, _ = networks_of(self.plan)
         network = GeneratorNetwork(features, generator, critic)
         if previous is not None:
