@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ SEEDS = torch.arange(ITEMS) + 7
 GEOMETRY = ("flip", "rotation", "scale", "shear", "elastic")
 CHANGES = ("gamma", "contrast", "brightness", "bias_field", "blur", "low_resolution", "noise")
 
+Drawn = TypeVar("Drawn", ranges.SpatialParameters, ranges.IntensityParameters)
 ALL = (*GEOMETRY, *CHANGES)
 
 
@@ -74,11 +76,19 @@ def softened(channel: np.ndarray, sigma: float, zoom: float) -> np.ndarray:
     return channel
 
 
-def changed(image: np.ndarray, given: ranges.IntensityParameters, seed: torch.Tensor) -> np.ndarray:
+def one(drawn: Drawn, item: int) -> Drawn:
+    """Returns the parameters of one item as a batch of one."""
+    values = {
+        name: value[item : item + 1] for name, value in vars(drawn).items() if value is not None
+    }
+    return dataclasses.replace(drawn, **values)
+
+
+def changed(
+    image: np.ndarray, given: ranges.IntensityParameters, bends: np.ndarray, noise: np.ndarray
+) -> np.ndarray:
     """Returns the source (C, D, H, W) of one item changed, zeros kept."""
     image, inside = image.copy(), image != 0
-    bends = ranges.draw_bias_points(seed, len(image))[0].double().numpy()
-    noise = ranges.draw_noise(seed, image.shape)[0].double().numpy()
     for c, mask in enumerate(inside):
         x = image[c]
         peak = max(np.abs(x).max(), 1e-12)
@@ -87,12 +97,15 @@ def changed(image: np.ndarray, given: ranges.IntensityParameters, seed: torch.Te
             low, high, mean = x[mask].min(), x[mask].max(), x[mask].mean()
             x = np.clip(mean + float(given.contrast[0, c]) * (x - mean), low, high) * mask
         x = x * float(given.brightness[0, c])
-        bases = [
-            np.stack([BPoly(k[:, None], [0, 1])((np.arange(n) + 0.5) / n) for k in np.eye(m)], 1)
-            for n, m in zip(SIZE, bends[c].shape, strict=True)
-        ]
-        field = np.einsum("ijk,di,hj,wk->dhw", bends[c], *bases)
-        x = x * np.exp(float(given.bias_strength[0, c]) * field / np.abs(field).max())
+        if given.bias_strength[0, c] > 0:
+            bases = [
+                np.stack(
+                    [BPoly(k[:, None], [0, 1])((np.arange(n) + 0.5) / n) for k in np.eye(m)], 1
+                )
+                for n, m in zip(SIZE, bends[c].shape, strict=True)
+            ]
+            field = np.einsum("ijk,di,hj,wk->dhw", bends[c], *bases)
+            x = x * np.exp(float(given.bias_strength[0, c]) * field / np.abs(field).max())
         x = softened(x, float(given.blur_sigma[0, c]), float(given.zoom[0, c])) * mask
         image[c] = x + float(given.noise_std[0]) * noise[c] * (x != 0)
     return image
@@ -105,11 +118,13 @@ def test_equals_the_reference(everything, names, monkeypatch):
     image = slabs()
     mask = (image[:, :1] != 0).float()
     source, target, weight = augment(image[:, :2], image[:, 2:], spec, SEEDS, weight=mask)
+    geometries, changes = ranges.draw_spatial(spec, SEEDS), ranges.draw_intensity(spec, SEEDS, 2)
+    bends = ranges.draw_bias_points(SEEDS, 2).double().numpy()
+    noise = ranges.draw_noise(SEEDS, (2, *SIZE)).double().numpy()
     for item in range(ITEMS):
-        seed = SEEDS[item : item + 1]
-        geometry = ranges.draw_spatial(spec, seed)
+        geometry = one(geometries, item)
         whole = moved(image[item].double().numpy(), geometry, 1)
-        expected = changed(whole[:2], ranges.draw_intensity(spec, seed, 2), seed)
+        expected = changed(whole[:2], one(changes, item), bends[item], noise[item])
         np.testing.assert_allclose(target[item].numpy(), whole[2:], atol=2e-5)
         np.testing.assert_array_equal(source[item].numpy() == 0, expected == 0)
         np.testing.assert_allclose(source[item].numpy(), expected, atol=1e-4, err_msg=f"{item}")
