@@ -94,7 +94,7 @@ def make_batch(num_slices: int, size: int, device: str) -> tuple[Tensor, Tensor]
 
 def liftnet_work(source: Tensor, target: Tensor, spec: AugmentationSpec) -> Work:
     """A call that augments the batch, with other seeds each time."""
-    seeds = torch.arange(len(source), device=source.device)
+    seeds = torch.arange(len(source))
 
     def work() -> object:
         seeds.add_(len(seeds))

@@ -1,8 +1,7 @@
-"""Random parameters of the augmentation, one row per item of the batch, drawn on the device.
+"""Random parameters of the augmentation, one row per item of the batch.
 
 They follow from each item's own seed: neither the batch nor the process an item is in matters.
-What is not applied to an item is drawn as its neutral value (angle 0, scale 1, sigma 0, ...), so
-no decision ever has to travel from the device to the host.
+What is not applied to an item is drawn as its neutral value (angle 0, scale 1, sigma 0, ...).
 
 nnU-Net v2's 2D defaults, for orientation; the numbers in use are in the plan:
 rotation p 0.2 (+-180 degrees, +-15 for elongated slices), scale p 0.2 in (0.7, 1.4), no elastic

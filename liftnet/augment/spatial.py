@@ -1,7 +1,8 @@
-"""Geometry of a batch of slabs: flips, rotation, scale, shear and elastic field in one resampling.
+"""Geometry of a batch of slabs: rotation, scale, shear and elastic field in one resampling.
 
-Everything but the flip along D happens in-plane and is the same for all slices of a slab, so one
-(B, H, W) field of coordinates serves the whole slab with D folded into the channels.
+All of it happens in-plane and is the same for all slices of a slab, so one (B, H, W) field of
+coordinates serves the whole slab with D folded into the channels. Flips are no part of it: they
+permute voxels, exactly.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from liftnet.augment.fields import blend
 from liftnet.augment.ranges import SpatialParameters
+
+FAINT = 1e-4  # ours: of tissue at about 1; coordinates of 512 voxels are rounded by 4e-5 of one
 
 
 def is_deformed(control_points: Tensor) -> Tensor:
@@ -48,20 +51,20 @@ def _cubic(points: Tensor, num_voxels: int) -> Tensor:
 
 
 def lines(parameters: SpatialParameters, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Returns what H and what W add to the coordinates: (B, 2, H) and (B, 2, W).
+    """Returns what H and what W add to the coordinates, on the processor: (B, 2, H), (B, 2, W).
 
-    What is shown is flipped, scaled, sheared and rotated, in this order, about the centre of the
-    slice; an output voxel looks through the inverse of that. The matrix is reckoned in voxels, so
-    that a rotation stays rigid where H differs from W.
+    What is shown is scaled, sheared and rotated, in this order, about the centre of the slice; an
+    output voxel looks through the inverse of that. The matrix is reckoned in voxels, so that a
+    rotation stays rigid where H differs from W.
     """
     cosine, sine = parameters.angle.cos(), parameters.angle.sin()
-    shear, device = parameters.shear, parameters.angle.device
+    shear = parameters.shear
     # along W and along H; from H and from W
     from_h = torch.stack((-sine - shear * cosine, cosine), dim=1)
     from_w = torch.stack((cosine - shear * sine, sine), dim=1)
-    unit = torch.where(parameters.flip[:, 1:], -1.0, 1.0).flip(1) / parameters.scale[:, None]
-    h = torch.arange(1.0 - height, height, 2, device=device)  # half voxels from the centre
-    w = torch.arange(1.0 - width, width, 2, device=device)
+    unit = 1 / parameters.scale[:, None]
+    h = torch.arange(1.0 - height, height, 2)  # half voxels from the centre
+    w = torch.arange(1.0 - width, width, 2)
     column = (unit * from_h)[:, :, None] * torch.stack((h / width, h / height))
     row = (unit * from_w)[:, :, None] * torch.stack((w / width, w / height))
     return column, row
@@ -87,6 +90,9 @@ def coordinates(column: Tensor, row: Tensor, control_points: Tensor | None) -> T
 def resample(image: Tensor, where: Tensor, *, mode: str = "bilinear") -> Tensor:
     """Returns `image` (B, C, D, H, W) read at `where` (B, 2, H, W); outside is zero.
 
+    Bilinear values of at most `FAINT` are zero too: where coordinates meet a voxel, their rounding
+    decides whether its neighbour counts, and background beside tissue would be 1e-7 and not zero.
+
     Args:
         image: Slabs to read from.
         where: `coordinates`, the same for every channel and slice of an item.
@@ -99,33 +105,6 @@ def resample(image: Tensor, where: Tensor, *, mode: str = "bilinear") -> Tensor:
         padding_mode="zeros",
         align_corners=False,
     )
+    if mode == "bilinear":
+        torch.hardshrink(moved, FAINT, out=moved)
     return moved.view(image.shape)
-
-
-def transform(
-    image: Tensor,
-    parameters: SpatialParameters,
-    *,
-    where: Tensor | None = None,
-    mode: str = "bilinear",
-) -> Tensor:
-    """Returns `image` (B, C, D, H, W) moved as `parameters` say; still items are left as they are.
-
-    Args:
-        image: Slabs, float32.
-        parameters: One geometry per item.
-        where: `coordinates` of the same parameters, to compute them once for several images.
-        mode: "bilinear" or, for weights and masks, "nearest".
-    """
-    if where is None:
-        column, row = lines(parameters, image.shape[-2], image.shape[-1])
-        where = coordinates(column, row, parameters.control_points)
-    image = torch.where(_per_item(parameters.flip[:, 0]), image.flip(2), image)
-    moved = is_turned(parameters) | parameters.flip[:, 1:].any(dim=1)
-    # the detour over torch's coordinates costs about 1e-6: spare the still items
-    return torch.where(_per_item(moved), resample(image, where, mode=mode), image)
-
-
-def _per_item(values: Tensor) -> Tensor:
-    """Returns (B,) values as (B, 1, 1, 1, 1)."""
-    return values[:, None, None, None, None]

@@ -12,6 +12,7 @@ from liftnet.networks.blocks import NEGATIVE_SLOPE, normalization_layer
 from liftnet.ops.item_random import item_uniform
 from liftnet.ops.precision import without_autocast
 from liftnet.ops.processes import mean_over_ranks
+from liftnet.ops.transfer import to_device
 
 __all__ = ["MaskedAutoencoder", "SliceEncoder", "random_patches"]
 
@@ -101,9 +102,10 @@ class MaskedAutoencoder(nn.Module):
     def loss(self, slices: Tensor, seeds: Tensor) -> Tensor:
         """The squared error of hidden pixels, and a little of all.
 
-        Slices are (N, 1, H, W); `seeds` (N,) decide what is hidden of each.
+        Slices are (N, 1, H, W); `seeds` (N,), on the processor, decide what is hidden of each.
         """
-        hidden = random_patches(slices.shape, self.spec.patch, self.spec.masked, seeds)
+        spec, seeds = self.spec, to_device(seeds, slices.device)
+        hidden = random_patches(slices.shape, spec.patch, spec.masked, seeds)
         error = (self(slices, hidden) - slices.float()).square()
         filled = (error * hidden).sum() / mean_over_ranks(hidden.sum().float()).clamp(min=1)
         return cast(Tensor, filled + SEEN_WEIGHT * error.mean())

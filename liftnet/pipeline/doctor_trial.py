@@ -72,7 +72,7 @@ def _train(device: "torch.device") -> str:  # type: ignore[name-defined]  # noqa
     given = torch.ones(1, 2, device=device)
     losses, start = [], 0.0
     for step in range(STEPS):
-        seeds = torch.tensor([step], device=device)
+        seeds = torch.tensor([step])
         moved, target = augment(source, source[:, :1], plan_augmentation("axial"), seeds)
         with autocast(device):
             made = network([moved], given, starts=[2], count=4, slice_batch=4)

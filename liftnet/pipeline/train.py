@@ -40,6 +40,7 @@ from liftnet.pipeline.training_start import check_shares, prepare_
 from liftnet.pipeline.training_state import (
     Run,
     append_log,
+    best_of,
     best_words,
     load_run,
     make_optimizer,
@@ -49,7 +50,7 @@ from liftnet.pipeline.training_state import (
     status,
 )
 from liftnet.pipeline.training_step import StepResult, settle, take_step
-from liftnet.pipeline.validation import validate
+from liftnet.pipeline.validation import spread, validate
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Stage, SynthesisTask
 
@@ -201,14 +202,18 @@ def train_stage(
     recompute: bool = False,
     pretrained: Fitting | None = None,
 ) -> nn.Module:
-    """Train one stage, from what the stage before it has trained; returns the averaged network.
+    """Train one stage, from what the stage before it has trained; returns its best network.
+
+    That is the averaged network of the best validation, which prediction takes too: the next stage
+    so builds on what the ablation without it predicts with, and a network whose weights got worse
+    is not handed on. Source: LiFT App. F.
 
     Pretrained weights go into what no stage before has trained. Such a stage is validated before
     its first step, so that the log shows what the training adds.
 
     Every random choice derives from (seed, step) or (seed, volume), so a run that was stopped and
     continued ends with the weights of an unbroken one (on the CPU, bit for bit), and several
-    processes draw what one would.
+    processes draw what one would. The validation cases follow from the seed, too.
 
     Raises:
         LiftnetError: If the loss stops being finite, or a step cannot be shared among processes.
@@ -226,11 +231,12 @@ def train_stage(
     )
     log = load_run(run, folder, device)
     if _is_trained(run, schedule, folder):
-        return run.average
+        return best_of(run, folder)
     set_recompute(network, recompute)
     if compiled and (problem := compile_blocks(network)) is not None:
         say(f"warning: {stage.name} is not compiled, which is slower: {problem}")
 
+    checked = spread(validation, schedule.validation_cases, seed=seed)
     generator = torch.Generator(device)
     feed = make_feed(stage, store, training, run.step, seed=seed, device=device)
     unread: list[StepResult] = []
@@ -244,7 +250,7 @@ def train_stage(
         progress(label, schedule.num_steps, done=run.step, unit="step") as advance,
     ):
         if pretrained is not None and run.step == 0:
-            validate(run, stage, store, validation, folder, log, events)
+            validate(run, stage, store, checked, folder, log, events)
         while run.step < schedule.num_steps:
             started = time.monotonic()
             batches = next(feed)
@@ -270,7 +276,7 @@ def train_stage(
 
             # Validate, save.
             result = (
-                validate(run, stage, store, validation, folder, log, events) if validated else None
+                validate(run, stage, store, checked, folder, log, events) if validated else None
             )
             alarmed = result is not None and result.alarm is not None
             if due or stopped or alarmed or run.step == schedule.num_steps:
@@ -288,7 +294,7 @@ def train_stage(
                 )
     best = f"{best_words(log, run)} at step {run.best_step}"
     say(f"Trained {run.step} steps, {best}: {folder}")
-    return run.average
+    return best_of(run, folder)
 
 
 def _is_trained(run: Run, schedule: Schedule, folder: Path) -> bool:

@@ -22,11 +22,12 @@ from liftnet.pipeline.checkpoint import (
     load_weights,
     save_checkpoint,
 )
-from liftnet.pipeline.runs import LATEST
+from liftnet.pipeline.runs import BEST, LATEST
 
 __all__ = [
     "Run",
     "append_log",
+    "best_of",
     "best_words",
     "load_run",
     "make_optimizer",
@@ -151,6 +152,17 @@ def load_run(run: Run, folder: Path, device: torch.device) -> list[dict[str, Any
     if is_first():
         write_text(log_path, "".join(json.dumps(row) + "\n" for row in rows))
     return rows
+
+
+def best_of(run: Run, folder: Path) -> nn.Module:
+    """The averaged network with the weights of its best validation, the run's from now on.
+
+    The last ones, if no validation was finite.
+    """
+    path = folder / BEST
+    if has_checkpoint(path):
+        load_weights(run.average, load_checkpoint(path).groups["network"], where=path)
+    return run.average
 
 
 def note_terms(run: Run, terms: dict[str, float]) -> None:

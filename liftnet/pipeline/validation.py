@@ -11,11 +11,28 @@ from liftnet.data.store import Store
 from liftnet.ops.processes import alone, from_first, is_first
 from liftnet.pipeline.checkpoint import save_checkpoint
 from liftnet.pipeline.events import Events, write_images, write_row
+from liftnet.pipeline.progress import say
 from liftnet.pipeline.runs import BEST
 from liftnet.pipeline.training_state import Run, append_log
 from liftnet.tasks.base import Stage, Validation
 
-__all__ = ["validate", "with_errors"]
+__all__ = ["spread", "validate", "with_errors"]
+
+CHECKED = 3  # the stream of random numbers; 1 and 2 are those of the draws and the steps
+
+
+def spread(cases: Sequence[str], count: int, *, seed: int) -> list[str]:
+    """At most `count` of the cases, evenly spaced by name from a random one on.
+
+    Names tell where cases come from: neighbours by name are of one centre. A centre is represented
+    if it has at least the share 1 / `count` of the cases.
+
+    Source: Madow and Madow, On the theory of systematic sampling, 1944.
+    """
+    ordered = sorted(cases)
+    count = min(count, len(ordered))
+    first = int(np.random.default_rng([seed, 0, CHECKED]).integers(len(ordered)))
+    return [ordered[(first + number * len(ordered)) // count] for number in range(count)]
 
 
 def validate(
@@ -27,7 +44,7 @@ def validate(
     log: list[dict[str, Any]],
     events: Events,
 ) -> Validation:
-    """Score the averaged network on whole volumes, keep it if it is the best, draw the picture.
+    """Score the averaged network on these volumes, keep it if it is the best, draw the picture.
 
     Done by the first process; the others wait for its result, which they get without images.
     """
@@ -36,7 +53,6 @@ def validate(
     if not is_first():
         received: Validation = from_first(None)
         return received
-    some = cases[: stage.schedule.validation_cases]
     earlier = [
         details
         for row in log
@@ -44,7 +60,7 @@ def validate(
         if key.startswith("validation_") and row["step"] < run.step
     ]
     with alone():
-        result: Validation = stage.validate(run.average, store, some, earlier)
+        result: Validation = stage.validate(run.average, store, cases, earlier)
     if result.score < run.best:
         run.best, run.best_step = result.score, run.step
         save_checkpoint(
@@ -59,12 +75,14 @@ def validate(
     }
     append_log(folder, log, row)
     write_row(events, row)
+    if result.remark and not earlier:
+        say(f"warning: {result.remark}")
     thumbnails = []
     if result.images:
-        spacing = store.describe(some[0]).placement.spacing_mm
+        spacing = store.describe(cases[0]).placement.spacing_mm
         images = with_errors(result.images)
-        write_images(events, run.step, some[0], images, spacing)
-        title = f"{some[0]} at step {run.step}, middle slices"
+        write_images(events, run.step, cases[0], images, spacing)
+        title = f"{cases[0]} at step {run.step}, middle slices"
         thumbnails = [Thumbnail(title, tuple(images.items()), spacing)]
     title = f"{folder.name}, {folder.parent.name}: step {run.step} of {stage.schedule.num_steps}"
     plot_progress(log, thumbnails, folder / "progress.png", title)

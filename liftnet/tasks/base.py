@@ -45,7 +45,8 @@ class Budget:
 class Batch:
     """One volume of a training step; every task has its own frozen dataclass for it.
 
-    All that is random about an item on the device derives from its own number in `seeds`.
+    All that is random about an item in a step derives from its own number in `seeds`. They stay on
+    the processor, which so knows what happens to the item without asking a device.
     """
 
     case: str  # for messages
@@ -59,9 +60,9 @@ class Batch:
         return self._changed(lambda t: t if t.is_cuda else t.pin_memory())
 
     def tensors(self) -> Iterator[Tensor]:
-        """All tensors of the batch."""
-        for item in fields(self):
-            value = getattr(self, item.name)
+        """All tensors of the batch that go to a device."""
+        for name in self._moving():
+            value = getattr(self, name)
             if isinstance(value, Tensor):
                 yield value
             elif isinstance(value, dict):
@@ -69,19 +70,23 @@ class Batch:
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
         values: dict[str, Any] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
+        for name in self._moving():
+            value = getattr(self, name)
             if isinstance(value, Tensor):
-                values[item.name] = change(value)
+                values[name] = change(value)
             elif isinstance(value, dict):
-                values[item.name] = {
+                values[name] = {
                     k: change(v) if isinstance(v, Tensor) else v for k, v in value.items()
                 }
         return replace(self, **values)
 
+    def _moving(self) -> list[str]:
+        """The fields that may go to a device."""
+        return [item.name for item in fields(self) if item.name != "seeds"]
+
 
 def draw_seeds(items: int, rng: np.random.Generator) -> Tensor:
-    """Seeds (items,), int64, of what is random about items on the device."""
+    """Seeds (items,), int64, of what is random about items in a step."""
     return torch.from_numpy(rng.integers(2**63 - 1, size=items, dtype=np.int64))
 
 
@@ -104,6 +109,7 @@ class Validation:
     images: dict[str, np.ndarray] = field(default_factory=dict)
     alarm: str | None = None  # why going on is useless; ends the training with this message
     remedy: str = ""
+    remark: str = ""  # what the score does not rest on, said at the first validation
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,8 @@ class Stage(ABC, Generic[AnyBatch]):
     def build(self, previous: nn.Module | None = None) -> nn.Module:
         """A new network, with submodules named as in `schedule.learning_rates`.
 
-        It starts from what the stage before has trained, if there is one.
+        It starts from what the stage before has trained, if there is one, with the weights that did
+        best in validation.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Tests of what is planned for a batch and what happens to an item."""
+"""Tests of what happens to an item, and of transforms of some items alone."""
 
 import dataclasses
 
@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from liftnet.augment import ranges
-from liftnet.augment.applied import CHANGES, FLIPS, MOVES, applied, one_by_one, planned
+from liftnet.augment.applied import FLIPS, Rows, applied, grouped
 from liftnet.core.plan import AugmentationSpec
 
-NAMES = sorted(MOVES | CHANGES | {"elastic"})
+CHANGES = {"gamma", "contrast", "brightness", "bias_field", "blur", "low_resolution", "noise"}
+NAMES = [*FLIPS, "turn", "elastic", *sorted(CHANGES)]
 
 
 def alone(spec: AugmentationSpec, name: str) -> AugmentationSpec:
@@ -25,10 +26,9 @@ def alone(spec: AugmentationSpec, name: str) -> AugmentationSpec:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_transform_is_named_alone(everything, name):
-    """The plan and the items name the transform that has a probability; elastic turns, too."""
+    """Items name the transform that has a probability; elastic turns, too."""
     spec, seeds = alone(everything, name), torch.arange(30)
     expected = {name, "turn"} if name == "elastic" else {name}
-    assert planned(spec) == expected
     happens = applied(ranges.draw_spatial(spec, seeds), ranges.draw_intensity(spec, seeds, 2))
     assert len(happens) == 30
     # blur and low resolution leave out each channel, and so some items
@@ -45,14 +45,27 @@ def test_nothing_happens_without_channels(everything):
     assert all(names & CHANGES <= {"noise"} for names in happens)
 
 
-def test_one_by_one_is_each_item(everything):
-    """Each is a batch of one with the item's own numbers; what is None stays None."""
-    spec = dataclasses.replace(everything, elastic_probability=0.0)
-    seeds = torch.arange(5)
-    for drawn in (ranges.draw_spatial(spec, seeds), ranges.draw_intensity(spec, seeds, 3)):
-        each = one_by_one(drawn)
-        assert len(each) == 5
-        for index, item in enumerate(each):
-            for field in dataclasses.fields(item):
-                whole, part = getattr(drawn, field.name), getattr(item, field.name)
-                assert part is whole is None or torch.equal(part, whole[index : index + 1])
+def test_groups_know_their_items():
+    """Neighbouring items, the rows of each transform and of each combination of flips."""
+    both = frozenset(("flip along D", "flip along W"))
+    happens = [both, {"noise"}, both | {"turn"}, {"flip along H", "noise"}, set()]
+    first, second = grouped([frozenset(names) for names in happens], 3)
+    assert first.items("noise") == Rows([1], 0, 3) and first.items("turn") == Rows([2], 0, 3)
+    assert first.flips == {(2, 4): Rows([0, 2], 0, 3)}
+    assert second.items("noise") == Rows([0], 3, 2) and not second.items("turn").numbers
+    assert second.flips == {(3,): Rows([0], 3, 2)}
+    chosen = torch.tensor([[1, 1], [1, 1], [1, 1], [0, 1], [1, 0]]) > 0
+    assert second.channels(chosen) == Rows([1, 2], 6, 4)
+
+
+def test_only_chosen_rows_change():
+    """A transform sees its rows and their numbers of the batch; the others stay."""
+    image = torch.arange(30.0).view(5, 3, 2)
+    factor = torch.arange(100, 109)  # of a batch whose items 2 to 6 are the group
+    changed = Rows([1, 4], 2, 5).change(image, lambda part, f: part * f[:, None, None], factor)
+    expected = image.clone()
+    expected[1] *= 103
+    expected[4] *= 106
+    assert torch.equal(changed, expected)
+    everyone = Rows(range(5), 2, 5).change(image, lambda part, f: part * f[:, None, None], factor)
+    assert torch.equal(everyone, image * torch.arange(102, 107)[:, None, None])

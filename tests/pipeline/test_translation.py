@@ -85,7 +85,7 @@ def test_training_goes_on_from_the_ablation(trained):
     """The ablation is the first stage: it is not trained again, and its weights are frozen."""
     assert trained.first[0] == trained.first[1]
     folder = trained.workspace / "results" / NAME / "default" / "lift_c" / "fold_0"
-    first = load_checkpoint(folder / SLICES / LATEST).groups["average"]
+    first = load_checkpoint(folder / SLICES / BEST).groups["network"]
     second = load_checkpoint(folder / RESIDUAL / LATEST).groups
     for name, tensor in first.items():
         assert torch.equal(second["network"][name], tensor)

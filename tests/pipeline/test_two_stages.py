@@ -28,7 +28,7 @@ def two_stage_plan(workspace) -> Plan:
 
 
 def test_the_second_stage_goes_on_from_the_first(workspace):
-    """Its first weights are the first stage's average; a finished stage is kept as it is."""
+    """Its first weights are the first stage's best; a finished stage is kept as it is."""
     decided = two_stage_plan(workspace)
     assert list(decided.stages) == ["slice_translation", "context_translation"]
     assert [s.num_steps for s in decided.stages.values()] == [4, 2]
@@ -43,7 +43,7 @@ def test_the_second_stage_goes_on_from_the_first(workspace):
     for group, tensors in unbroken.groups.items():
         for name, tensor in tensors.items():
             assert torch.equal(tensor, again.groups[group][name]), f"{group}/{name}"
-    start = load_checkpoint(first).groups["average"]
+    start = load_checkpoint(first.with_name(BEST)).groups["network"]
     moved = again.groups["network"]
     distance = max(float((moved[n] - start[n]).abs().max()) for n in start)
     assert 0 < distance < 0.01  # two steps away from it, not from a random start

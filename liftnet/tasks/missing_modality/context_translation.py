@@ -50,7 +50,7 @@ class SlabBatch(Batch):
     Attributes:
         volume: (1, C, D, H, W), in the plan's channel order and in [0, 1].
         given: (1, C), 1 for channels that are a source.
-        seeds: (1,) for what is random on the device.
+        seeds: (1,) for what is random in a step.
         start: the first decoded slice.
         count: how many are decoded.
         supervised: channels that the loss compares.
@@ -88,7 +88,7 @@ class ContextTranslation(Stage[SlabBatch]):
         return self.mapper and self.name == STAGE
 
     def build(self, previous: nn.Module | None = None) -> nn.Module:
-        """A new network, its translator as the stage before left it."""
+        """A new network, with the best translator of the stage before."""
         network = build_network(self.plan, mapper=self.has_context)
         if previous is not None:
             assert isinstance(previous, VolumeTranslator)

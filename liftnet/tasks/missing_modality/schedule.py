@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from liftnet.core.plan import Schedule
-from liftnet.planning.schedule import make_schedule
+from liftnet.planning.schedule import VALIDATION_REASON, make_schedule
 from liftnet.tasks.missing_modality.context_translation import SLICE_STAGE, STAGE
 
 __all__ = ["plan_stages"]
@@ -28,7 +28,7 @@ def plan_stages(num_steps: int | None, reasons: dict[str, str]) -> dict[str, Sch
         f"{prefix}.betas": "PyTorch's AdamW (LiFT gives none)",
         f"{prefix}.gradient_clip": "stops rare spikes; typical norms are below 1 (ours)",
         f"{prefix}.ema_half_life": "1 % of the steps (ours)",
-        f"{prefix}.validation_cases": "enough to rank checkpoints, few enough to be quick (ours)",
+        f"{prefix}.validation_cases": VALIDATION_REASON,
     }
     if steps >= LONG_TRAINING:
         factor = max(1.0, PAPER_STEPS / steps)

@@ -31,7 +31,7 @@ class WindowBatch(Batch):
         air: (1, S + T) network values of air.
         given: (1, S), 1 for sources that are given.
         supervised: (1, T), 1 for targets that the case has.
-        seeds: (1,) for what is random on the device.
+        seeds: (1,) for what is random in a step.
         starts: first slice of each window that is decoded.
         count: slices of a window.
     """

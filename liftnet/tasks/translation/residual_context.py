@@ -44,7 +44,10 @@ class ResidualContext(Stage[WindowBatch]):
         return self.plan.stages[self.name]
 
     def build(self, previous: nn.Module | None = None) -> nn.Module:
-        """Mixer and head anew, the translator as stage 1 left it, frozen."""
+        """Mixer and head anew, the best translator of stage 1, frozen.
+
+        It is the one that predicts without the mapper, so the two differ by the context alone.
+        """
         networks = self.plan.networks
         translator, mixer, residual = (networks[k] for k in ("translator", "mixer", "residual"))
         assert isinstance(translator, TranslatorSpec)

@@ -24,7 +24,7 @@ from liftnet.planning.augmentation import AUGMENTATION_REASON, plan_augmentation
 from liftnet.planning.consistency import contradiction
 from liftnet.planning.grid import GridChoice, plan_grid
 from liftnet.planning.normalization import fixed_range, percentile_scale, z_score
-from liftnet.planning.schedule import make_schedule
+from liftnet.planning.schedule import VALIDATION_REASON, make_schedule
 from liftnet.planning.sizing import (
     SLICE_BATCHES,
     fit_to_memory,
@@ -160,6 +160,7 @@ def plan_stages(num_steps: int | None, reasons: dict[str, str]) -> dict[str, Sch
     volumes = RESIDUAL_VOLUMES
     more = "" if factor == 1 else f"; for {steps} steps at most {MAX_RATE:g} (ours)"
     reasons |= {
+        f"stages.{SLICE_STAGE}.validation_cases": VALIDATION_REASON,
         f"stages.{SLICE_STAGE}.num_steps": f"{100 * SLICE_SHARE:.0f} % of {steps} steps (ours)",
         f"stages.{SLICE_STAGE}.learning_rates": f"Adam 2e-4 (LiFT Tab. 10){more}",
         f"stages.{SLICE_STAGE}.volumes_per_step": "32 slices of as many volumes (LiFT Tab. 10), "

@@ -35,7 +35,7 @@ class SliceBatch(Batch):
     Attributes:
         planes: plane -> slices (n, 1, h, w).
         indices: plane -> their numbers (n,).
-        seeds: plane -> (n,) for what is random on the device.
+        seeds: plane -> (n,) for what is random in a step.
     """
 
     planes: dict[str, Tensor]

@@ -1,7 +1,7 @@
 """Stages 2 and 3 of task A: the depth mapper, by distance of codes, then by tri-planar drift."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from liftnet.core.plan import DriftSpec, Plan, Schedule
 from liftnet.data.store import Store, StoredCase
 from liftnet.networks.volume_generator import VolumeGenerator
+from liftnet.ops import normalize
 from liftnet.tasks.base import Stage, Validation
 from liftnet.tasks.unconditional.bank import Bank, make_bank
-from liftnet.tasks.unconditional.batches import LatentBatch
+from liftnet.tasks.unconditional.batches import LatentBatch, real_volume
 from liftnet.tasks.unconditional.drifting import code_terms, lifted_terms
 from liftnet.tasks.unconditional.generation import draw_latent
 from liftnet.tasks.unconditional.monitors import check_samples
@@ -23,7 +24,8 @@ __all__ = ["CODE_STAGE", "STAGE", "DepthMapping", "build_network"]
 
 CODE_STAGE = "code_trajectories"
 STAGE = "depth_mapping"
-BANK = "bank"  # the folder beside those of the stages
+BANK, CHECKED = "bank", "bank_validation"  # folders beside those of the stages
+LEAST_REAL = 4  # ours: six distances between real volumes; fewer say little about their spread
 
 
 @dataclass
@@ -40,6 +42,8 @@ class DepthMapping(Stage[LatentBatch]):
     plan: Plan
     name: str = STAGE
     bank: Bank | None = field(default=None, repr=False)
+    checked: Bank | None = field(default=None, repr=False)  # of the validation cases
+    folder: Path | None = None  # of the banks
 
     @property
     def schedule(self) -> Schedule:  # type: ignore[override]
@@ -53,7 +57,7 @@ class DepthMapping(Stage[LatentBatch]):
         return self.plan.drift
 
     def build(self, previous: nn.Module | None = None) -> nn.Module:
-        """The whole generator, with the parts that earlier stages trained."""
+        """The whole generator, with the best of what earlier stages trained."""
         return build_network(self.plan, previous)
 
     def survey(
@@ -61,7 +65,8 @@ class DepthMapping(Stage[LatentBatch]):
     ) -> None:
         """Make the bank of real volumes; let the mapper begin at their codes."""
         assert isinstance(network, VolumeGenerator)
-        self.bank = make_bank(network, self.plan, store, training, folder.parent / BANK)
+        self.folder = folder.parent
+        self.bank = make_bank(network, self.plan, store, training, self.folder / BANK)
         if self.name == CODE_STAGE and self.spec.start == "real":
             network.mapper.start_at(self.bank.codes)
 
@@ -94,10 +99,29 @@ class DepthMapping(Stage[LatentBatch]):
         cases: Sequence[str],
         history: Sequence[Mapping[str, float]] = (),
     ) -> Validation:
-        """The energy distance of features of generated and real volumes, and the monitors."""
+        """The energy distance of features of generated and real volumes, and the monitors.
+
+        The real ones are the validation cases, which nothing was trained on, unless they are too
+        few to show how volumes vary. Their features are made at the first validation, and kept.
+        """
         assert isinstance(network, VolumeGenerator)
-        assert self.bank is not None
-        return check_samples(network, self.plan, self.bank, store, cases, history)
+        assert self.bank is not None and self.folder is not None
+        remark = ""
+        if len(cases) < LEAST_REAL:
+            real = self.bank
+            remark = (
+                f"{len(cases)} validation cases are too few to show how volumes vary: the score "
+                f"compares with the training cases (from {LEAST_REAL} on with those of validation)"
+            )
+        else:
+            if self.checked is None or self.checked.cases != tuple(cases):
+                made = make_bank(network, self.plan, store, cases, self.folder / CHECKED)
+                self.checked = replace(made, balance=self.bank.balance)
+            real = self.checked
+        found = check_samples(network, self.plan, self.bank, real, history)
+        low, _ = normalize.limits(self.plan.channel(self.plan.targets[0]).normalization)
+        volume = np.asarray(real_volume(self.plan, store, cases[0]), np.float32) - low
+        return replace(found, images={**found.images, "real": volume}, remark=remark)
 
 
 def build_network(plan: Plan, previous: nn.Module | None = None) -> VolumeGenerator:

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from liftnet.core.plan import Plan
-from liftnet.data.store import Store
 from liftnet.losses.drift import energy_distance
 from liftnet.losses.drift_monitors import (
     collapsed,
@@ -21,7 +20,7 @@ from liftnet.ops import normalize
 from liftnet.ops.planes import plane_indices
 from liftnet.tasks.base import Validation
 from liftnet.tasks.unconditional.bank import Bank, plane_features
-from liftnet.tasks.unconditional.batches import PLANES, real_volume
+from liftnet.tasks.unconditional.batches import PLANES
 from liftnet.tasks.unconditional.generation import generate_volume, latent_of
 
 __all__ = ["check_samples"]
@@ -39,16 +38,20 @@ def check_samples(
     network: VolumeGenerator,
     plan: Plan,
     bank: Bank,
-    store: Store,
-    cases: Sequence[str],
+    held_out: Bank,
     history: Sequence[Mapping[str, float]],
 ) -> Validation:
     """The energy distance of slice features (lower is better), the monitors, and an alarm.
 
-    Details: "diversity" and "trace" (of generated over that of real features, median over slices),
-    "neighbours" (real volumes that attract a generated one at the narrowest temperature),
-    "nearest" (distance to the nearest real volume over that between real ones), "depth_order",
-    "delta_z" (mean step between slices over the real one).
+    Compared with the `held_out` volumes, a bank with the balance of the training's: a network that
+    repeats what it was trained on must not win. Details: "diversity" and "trace" (of generated over
+    that of real features, median over slices), "depth_order", "delta_z" (mean step between slices
+    over the real one).
+
+    With the `bank` of training volumes, since they tell how it is followed and whether it is
+    copied: "neighbours" (volumes that attract a generated one at the narrowest temperature) and
+    "nearest" (distance to the nearest volume over that between real ones). The scale of features is
+    the bank's, too.
     """
     spec = plan.drift
     assert spec is not None
@@ -67,15 +70,16 @@ def check_samples(
         made = torch.cat(
             [plane_features(network, plan, v[None, None], plane, indices) for v in volumes], dim=1
         ) * bank.balance[plane].to(device)
-        real = bank.positives(plane, indices, rows.tolist(), device)
+        trained = bank.positives(plane, indices, rows.tolist(), device)
+        real = held_out.positives(plane, indices, range(len(held_out.cases)), device)
         scale = bank.scale(plane, indices, device)
         ratios = {
             "energy": energy_distance(made, real, scale=scale),
             "diversity": diversity_ratio(made, real),
             "trace": trace_ratio(made, real),
-            "nearest": nearest_ratio(made, real),
+            "nearest": nearest_ratio(made, trained),
             "neighbours": effective_neighbours(
-                made, real, scale=scale, temperatures=spec.temperatures
+                made, trained, scale=scale, temperatures=spec.temperatures
             )[..., 0],
         }
         for name, values in ratios.items():
@@ -83,8 +87,8 @@ def check_samples(
     details = {name: float(torch.cat(values).nanmedian()) for name, values in found.items()}
     score = float(torch.cat(found["energy"]).mean())
     arrays = volumes.cpu().numpy()
-    details["depth_order"] = depth_order(arrays, bank.depth)
-    details["delta_z"] = float(np.mean([delta_z_profile(v) for v in arrays])) / bank.step
+    details["depth_order"] = depth_order(arrays, held_out.depth)
+    details["delta_z"] = float(np.mean([delta_z_profile(v) for v in arrays])) / held_out.step
     del details["energy"]
     alarm = collapsed(
         [*(h["diversity"] for h in history), details["diversity"]],
@@ -92,6 +96,4 @@ def check_samples(
     )
     low, _ = normalize.limits(plan.channel(plan.targets[0]).normalization)
     images = {f"generated {i}": arrays[i] - low for i in range(min(3, len(arrays)))}
-    if cases:
-        images["real"] = np.asarray(real_volume(plan, store, cases[0]), np.float32) - low
     return Validation(score, "monitors", details, images, alarm=alarm, remedy=REMEDY)

@@ -21,6 +21,7 @@ from liftnet.ops import normalize
 from liftnet.ops.item_random import item_normal, item_uniform
 from liftnet.ops.precision import autocast
 from liftnet.ops.processes import mean_over_ranks
+from liftnet.ops.transfer import to_device
 from liftnet.tasks.base import Stage, Validation
 from liftnet.tasks.unconditional.batches import (
     SliceBatch,
@@ -75,7 +76,7 @@ class SliceGeneration(Stage[SliceBatch]):
         return self.plan.stages[self.name]
 
     def build(self, previous: nn.Module | None = None) -> nn.Module:
-        """Generator and critic with random weights, over the features of stage 0."""
+        """Generator and critic with random weights, over the best features of stage 0."""
         features, generator, critic, _ = networks_of(self.plan)
         network = GeneratorNetwork(features, generator, critic)
         if previous is not None:
@@ -161,6 +162,7 @@ class SliceGeneration(Stage[SliceBatch]):
         """
         assert self.codes is not None
         device = generator.device
+        seeds = to_device(seeds, self.codes.device)
         order = torch.randperm(len(self.codes), generator=generator, device=device)
         known = self.codes[order[:MIXED, None], depths]
         shares = item_normal(seeds, SHARES, (len(known),)).T

@@ -397,6 +397,69 @@ def test_the_monitors_tell_a_sound_mapper_from_a_collapsed_one(store, tmp_path):
     assert "all alike" in again.alarm
 
 
+def repeating(monkeypatch, first: int) -> None:
+    """Let the generator give back the real volumes from `first` on."""
+    monkeypatch.setattr(
+        "liftnet.tasks.unconditional.monitors.generate_volume",
+        lambda plan, network, latent, temperature: torch.from_numpy(
+            make_volume(first + int(latent))
+        ).float(),
+    )
+    monkeypatch.setattr(
+        "liftnet.tasks.unconditional.monitors.latent_of",
+        lambda plan, seed, number: torch.tensor(number),
+    )
+
+
+def test_a_check_compares_with_volumes_that_were_not_trained_on(store, tmp_path, monkeypatch):
+    """Repeating validation cases is perfect; repeating training cases is not, and a copy."""
+    plan = make_plan()
+    plan = replace(plan, drift=replace(plan.drift, checked_volumes=4))
+    stage = stage_of(plan, CODE_STAGE)
+    network = lifted(plan)
+    stage.survey(network, store, CASES[:6], tmp_path / "fold" / CODE_STAGE)
+    repeating(monkeypatch, 6)
+    unseen = stage.validate(network, store, CASES[6:])
+    assert unseen.remark == ""
+    # not exactly: the bank holds float16
+    for name in ("diversity", "trace", "delta_z"):
+        assert unseen.details[name] == pytest.approx(1, abs=0.02), name
+    repeating(monkeypatch, 0)
+    copied = stage.validate(network, store, CASES[6:])
+    assert copied.score > unseen.score
+    assert copied.details["nearest"] < 0.05 < 0.5 < unseen.details["nearest"]
+    assert not np.array_equal(unseen.images["generated 0"], copied.images["generated 0"])
+    assert np.array_equal(unseen.images["real"], copied.images["real"])
+
+
+def test_features_of_validation_cases_are_made_once(store, tmp_path, monkeypatch):
+    """A later check takes them from memory, a resumed run from the disk."""
+    plan, network = make_plan(), lifted(make_plan())
+    stage, resumed = stage_of(plan, CODE_STAGE), stage_of(plan, CODE_STAGE)
+    stage.survey(network, store, CASES[:6], tmp_path / "fold" / CODE_STAGE)
+    first = stage.validate(network, store, CASES[6:])
+    monkeypatch.setattr("liftnet.tasks.unconditional.bank._write_features", None)
+    assert stage.validate(network, store, CASES[6:]).score == first.score
+    resumed.survey(network, store, CASES[:6], tmp_path / "fold" / CODE_STAGE)
+    assert resumed.validate(network, store, CASES[6:]).score == first.score
+    with pytest.raises(TypeError):
+        resumed.validate(network, store, CASES[5:])
+
+
+def test_few_validation_cases_are_said_to_be_too_few(store, tmp_path, capsys):
+    """The score then compares with the training cases; said once, though validated twice."""
+    plan = with_steps(make_plan(), CODE_STAGE, validate_every=2)
+    previous = fitted(before(plan, CODE_STAGE))
+    folder = tmp_path / "fold" / CODE_STAGE
+    train_stage(
+        stage_of(plan, CODE_STAGE), previous, store, CASES[:7], CASES[7:], folder,
+        seed=0, device=CPU,
+    )  # fmt: skip
+    printed = "".join(capsys.readouterr())
+    assert printed.count("validation cases are too few to show how volumes vary") == 1
+    assert not (folder.parent / "bank_validation").exists()
+
+
 def test_training_stops_when_a_collapse_is_certain(store, tmp_path, monkeypatch):
     """With one clear error, the state saved, and what to do."""
     plan = with_steps(make_plan(), STAGE, num_steps=40, validate_every=2)

@@ -1,0 +1,151 @@
+"""Which cases choose a checkpoint, and that the next stage builds on the chosen one."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from head_pairs import NAME
+from small_generation import make_plan, make_volume, write_volumes
+
+from liftnet.core.jsonable import write_json
+from liftnet.core.workspace import find_workspace
+from liftnet.data.store import Store, write_case
+from liftnet.pipeline.checkpoint import load_checkpoint
+from liftnet.pipeline.model import load_model
+from liftnet.pipeline.plan import apply_setting, load_plan
+from liftnet.pipeline.runs import BEST, LATEST
+from liftnet.pipeline.train import train, train_stage
+from liftnet.pipeline.validation import spread
+from liftnet.tasks.base import Validation
+from liftnet.tasks.translation.slice_translation import SliceTranslation
+from liftnet.tasks.unconditional.slice_features import STAGE, SliceFeatures
+
+SIZES = {"1BA": 14, "1BB": 13, "1BC": 13}  # a centre -> its validation cases
+HEADS = [f"{centre}{i:03d}" for centre, count in SIZES.items() for i in range(1, count + 1)]
+
+
+def centres(cases: list[str]) -> set[str]:
+    """The centres that cases come from."""
+    return {case[:3] for case in cases}
+
+
+def test_all_centres_are_represented():
+    """Whatever the seed and the order; each time as many different cases as were asked for."""
+    picks = [spread(HEADS[::-1], 4, seed=seed) for seed in range(200)]
+    assert all(centres(cases) == set(SIZES) and len(set(cases)) == 4 for cases in picks)
+    assert {case for cases in picks for case in cases} == set(HEADS)
+    assert picks[7] == spread(HEADS, 4, seed=7)
+    for few in (1, 3):
+        assert len(set(spread(HEADS, few, seed=0))) == few
+    assert spread(HEADS, 40, seed=1) == spread(HEADS, 100, seed=2) == HEADS
+
+
+def features_stage(**changes: object) -> SliceFeatures:
+    """A stage that takes four steps and validates after each on four cases."""
+    decided = make_plan()
+    schedule = replace(decided.stages[STAGE], validate_every=1, validation_cases=4, **changes)
+    return SliceFeatures(replace(decided, stages={**decided.stages, STAGE: schedule}))
+
+
+def test_a_resumed_run_validates_on_the_same_cases(tmp_path, monkeypatch):
+    """Of 40 cases of three centres all centres choose the checkpoint, before a stop and after."""
+    store = write_volumes(tmp_path / "cases")
+    described = store.describe("v0")
+    for case in HEADS:
+        write_case(store.folder, make_volume(0)[None], replace(described, identifier=case))
+    seen, losses = [], []
+
+    def validated(self, network, store, cases, history):
+        seen.append(list(cases))
+        return Validation(1.0, "error", {})
+
+    real = SliceFeatures.loss
+
+    def stopped(self, network, batches, generator):
+        losses.append(1)
+        if len(losses) == 3:
+            raise KeyboardInterrupt
+        return real(self, network, batches, generator)
+
+    monkeypatch.setattr(SliceFeatures, "validate", validated)
+    monkeypatch.setattr(SliceFeatures, "loss", stopped)
+    arguments = (None, Store(store.folder), ["v0", "v1"], HEADS, tmp_path / "fold" / STAGE)
+    options = {"seed": 5, "device": torch.device("cpu")}
+    with pytest.raises(KeyboardInterrupt):
+        train_stage(features_stage(checkpoint_minutes=0.0), *arguments, **options)
+    assert len(seen) == 2
+    train_stage(features_stage(), *arguments, **options)
+    assert len(seen) == 4 and all(cases == seen[0] for cases in seen)
+    assert centres(seen[0]) == set(SIZES)
+
+
+@pytest.mark.parametrize(("scores", "best"), [((3.0, 1.0, 2.0, 5.0), 2), ((4.0, 3.0, 2.0, 1.0), 4)])
+def test_a_stage_gives_its_best_network(tmp_path, monkeypatch, scores, best):
+    """Of the step with the lowest score; again, where it is trained already."""
+    store = write_volumes(tmp_path / "cases")
+    kept, given = {}, iter(scores)
+
+    def validated(self, network, store, cases, history):
+        kept[len(kept) + 1] = {k: v.clone() for k, v in network.state_dict().items()}
+        return Validation(next(given), "error", {})
+
+    monkeypatch.setattr(SliceFeatures, "validate", validated)
+    arguments = (None, store, ["v0", "v1"], ["v2", "v3"], tmp_path / "fold" / STAGE)
+    for _ in range(2):
+        result = train_stage(features_stage(), *arguments, seed=5, device=torch.device("cpu"))
+        for name, tensor in result.state_dict().items():
+            assert torch.equal(tensor, kept[best][name]), name
+    assert len(kept) == 4
+    latest = load_checkpoint(tmp_path / "fold" / STAGE / LATEST).groups["average"]
+    same = all(torch.equal(latest[name], kept[best][name]) for name in latest)
+    assert same == (best == 4)
+
+
+def test_without_a_finite_score_the_last_network_is_given(tmp_path, monkeypatch):
+    """There is no best one."""
+    store = write_volumes(tmp_path / "cases")
+    monkeypatch.setattr(
+        SliceFeatures, "validate", lambda *args: Validation(float("nan"), "error", {})
+    )
+    folder = tmp_path / "fold" / STAGE
+    result = train_stage(
+        features_stage(), None, store, ["v0"], ["v2"], folder, seed=5, device=torch.device("cpu")
+    )
+    assert not (folder / BEST).exists()
+    for name, tensor in load_checkpoint(folder / LATEST).groups["average"].items():
+        assert torch.equal(result.state_dict()[name], tensor)
+
+
+def test_context_builds_on_what_the_ablation_predicts_with(pairs, monkeypatch):
+    """The translator under the residual is that of --no-mapper, also after a kill between them."""
+    decided = validated_often(pairs)
+    assert decided.stages["slice_translation"].num_steps > 1
+    scores = iter(range(100))  # the first is the best
+
+    def worse(self, network, store, cases, history):
+        return Validation(float(next(scores)), "mae_hu", {})
+
+    monkeypatch.setattr(SliceTranslation, "validate", worse)
+    (folder,) = train(workspace=pairs, device="cpu")
+    results = pairs / "results" / NAME / "default"
+    options = {"mapper": False, "checkpoint": "best", "device": "cpu"}
+    (ablation,) = load_model(results, "translation", [0], **options).networks
+    path = folder / "residual_context" / LATEST
+    last = load_checkpoint(folder / "slice_translation" / LATEST).groups["average"]
+    unbroken = load_checkpoint(path).groups["network"]
+    for name, tensor in ablation.state_dict().items():
+        assert torch.equal(unbroken[name], tensor), name
+    assert any(not torch.equal(unbroken[name], last[name]) for name in last)
+    shutil.rmtree(path.parent)
+    train(workspace=pairs, device="cpu")
+    for name, tensor in load_checkpoint(path).groups["network"].items():
+        assert torch.equal(unbroken[name], tensor), name
+
+
+def validated_often(space):
+    """The plan of the pairs, validated after every step of its first stage."""
+    decided = load_plan(find_workspace(space), NAME, "default")
+    decided = apply_setting(decided, "stages.slice_translation.validate_every=1")
+    write_json(space / "preprocessed" / NAME / "default" / "plan.json", decided)
+    return decided
