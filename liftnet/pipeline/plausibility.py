@@ -32,7 +32,7 @@ from liftnet.pipeline.runs import plan_digest
 __all__ = ["Known", "examine", "load_known", "note_known", "report_flags"]
 
 FILE = "plausibility.json"
-NUMBERS_VERSION = 2  # 2: what interpolation leaves of a background is background
+NUMBERS_VERSION = 3  # 2: what interpolation leaves of a background is background; 3: sharpness
 ROUNDING = 4e-3  # ours: some steps of float16 near the background of a z-score
 MAX_CASES = 50  # ours: enough to know a range, and quick
 MIN_CASES = 3  # ours: with fewer there is no range

@@ -96,7 +96,10 @@ AnyBatch = TypeVar("AnyBatch", bound=Batch)
 
 @dataclass(frozen=True)
 class Validation:
-    """The result of one validation: `score` (lower is better), details, and volumes to look at."""
+    """The result of one validation: `score` (lower is better), details, and volumes to look at.
+
+    `sharpness` is the in-plane gradient energy of predicted volumes over that of the real ones.
+    """
 
     score: float
     metric: str  # what the details are: "psnr", "mae_hu"
@@ -104,6 +107,7 @@ class Validation:
     images: dict[str, np.ndarray] = field(default_factory=dict)
     alarm: str | None = None  # why going on is useless; ends the training with this message
     remedy: str = ""
+    sharpness: dict[str, float] = field(default_factory=dict)  # per target
 
 
 @dataclass(frozen=True)
