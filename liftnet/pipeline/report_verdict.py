@@ -52,8 +52,9 @@ def _findings(results: Results) -> Iterable[str]:
         if found.n > 1:
             interval = f" (95 % interval {found.low:.{digits}f} to {found.high:.{digits}f})"
         where = "" if table.contrast == "average" else f" of {table.contrast}"
+        name = short_name(table.metric)
         yield (
-            f"{short_name(table.metric)}{where} is {found.mean:.{digits}f}{unit} on average over "
+            f"{name[0].upper()}{name[1:]}{where} is {found.mean:.{digits}f}{unit} on average over "
             f"{found.n} case{'s' if count > 1 else ''}{interval}."
         )
 

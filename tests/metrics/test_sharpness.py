@@ -204,7 +204,9 @@ def compare(module, protocol: str, predicted: np.ndarray, reference: np.ndarray,
         subject=reference > 0,
         subject_note="above 0",
         slice_axis=axis,
-        written_range=tuple(np.percentile(reference, (0.1, 99.9))) if reference.max() < 1 else None,
+        written_range=tuple(np.percentile(reference, (0.1, 99.9)))
+        if module is mr_protocols
+        else None,
     )
     return module.score_case(pair, protocol)
 
