@@ -22,7 +22,7 @@ __all__ = [
 COMPARISON_VERSION = 1
 
 # Which value of a metric is the better one.
-Direction = Literal["higher", "lower", "nearest 0", "unknown"]
+Direction = Literal["higher", "lower", "nearest 0", "nearest 1", "unknown"]
 
 
 def better_words(better: Direction) -> str:
@@ -48,6 +48,7 @@ class Method:
 class PairedDifference:
     """A method minus the baseline, one difference per case.
 
+    Of a metric that is best at 1, a ratio, the difference is that of |log2|.
     Mean, interval and `cohens_dz` are those of the finite differences, None if there are none;
     the tests, `rank_biserial` and wins are those of all. Signs are those of the difference, not
     of what is better.

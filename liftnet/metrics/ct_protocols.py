@@ -10,6 +10,7 @@ from liftnet.core.geometry import SLICE_AXES
 from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.metrics import regions
 from liftnet.metrics.coherence import plane_ssim
+from liftnet.metrics.sharpness import left_out, measure_sharpness
 from liftnet.metrics.similarity import mae, me, ncc, psnr
 from liftnet.metrics.synthrad import masked_ms_ssim, masked_ssim
 from liftnet.metrics.units import refuse_wrong_intensities
@@ -108,6 +109,7 @@ def score_case(comparison: Comparison, protocol: str) -> CaseScore:
     metrics = measure(
         predicted, reference, found, slice_axis=comparison.slice_axis, window_size=window
     )
+    notes |= left_out(metrics)
     return CaseScore(comparison.case, comparison.channel, metrics, notes)
 
 
@@ -121,8 +123,9 @@ def measure(
 ) -> dict[str, float]:
     """All metrics of two clipped CTs (D = z, H = y, W = x) in HU, regions by their names.
 
-    Names that end in a region are taken over its voxels, all others over the whole volume. SSIM
-    compares the images shifted to start at 0, as it is not defined for negative intensities.
+    Names that end in a region are taken over its voxels, sharpness over the body, all others over
+    the whole volume. SSIM compares the images shifted to start at 0, as it is not defined for
+    negative intensities.
     """
     # The world axes (x, y, z) counted backwards are the array axes (z, y, x).
     axis = 2 - SLICE_AXES[slice_axis][0]
@@ -147,7 +150,7 @@ def measure(
     metrics["delta_z_correlation"] = ncc(steps, wanted)
     if inside["body"].any():
         metrics["delta_z_correlation_body"] = ncc(steps, wanted, inside["body"])
-    return metrics
+    return metrics | measure_sharpness(predicted, reference, body, axis=axis)
 
 
 def _similarity(

@@ -19,6 +19,9 @@ NAMES = MappingProxyType(
         "ncc": "NCC",
         "delta_z_mae": "Δz MAE",
         "delta_z_correlation": "Δz correlation",
+        "sharpness_in_plane": "sharpness in plane",
+        "sharpness_through_plane": "sharpness through plane",
+        "high_frequency_power": "high-frequency power",
     }
 )
 PLANES = ("axial", "coronal", "sagittal")
@@ -122,6 +125,7 @@ COHORTS = MappingProxyType(
         ),
     }
 )
+_SHARE = "as a share of the reference's, below 1 too smooth, above it too rough"
 _STEPS = "the differences between neighbouring slices along the slice axis"
 
 
@@ -205,6 +209,7 @@ def _definition(name: str, place: str, unit: str) -> str:
     images = " (HU shifted to start at 0)" if unit else ""
     peak = "the width of the protocol's HU window" if unit else "1"
     both = f", where both voxels lie in {PLACES[place][1]}" if place in PLACES else ""
+    subject = PLACES["body" if unit else "brain"][1]
     if place in PLANES:
         return (
             f"Structural similarity in {place} slices: the mean 2D SSIM over all {place} slices"
@@ -239,5 +244,17 @@ def _definition(name: str, place: str, unit: str) -> str:
         "delta_z_correlation": (
             f"Through-plane coherence: the Pearson correlation of {_STEPS} with those of the "
             f"reference, 1 if they agree up to scale and 0 if one image has none{both}"
+        ),
+        "sharpness_in_plane": (
+            "Sharpness within slices: mean squared difference of neighbouring voxels of a slice, "
+            f"{_SHARE}, where both voxels lie in {subject}"
+        ),
+        "sharpness_through_plane": (
+            f"Sharpness across slices: mean square of {_STEPS}, {_SHARE}, where both voxels lie "
+            f"in {subject}"
+        ),
+        "high_frequency_power": (
+            "Fine detail: power of slices at frequencies above half of what the grid can hold, "
+            f"{_SHARE}, in {subject}, whose rim is faded out"
         ),
     }[name]

@@ -10,6 +10,7 @@ from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.core.geometry import SLICE_AXES
 from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.metrics.coherence import delta_z_correlation, delta_z_mae, plane_ssim
+from liftnet.metrics.sharpness import left_out, measure_sharpness
 from liftnet.metrics.similarity import mae, psnr, rmse, ssim_3d
 from liftnet.metrics.units import refuse_wrong_intensities
 from liftnet.ops import normalize
@@ -148,6 +149,7 @@ def score_case(comparison: Comparison, protocol: str) -> CaseScore:
         window_size=window,
         border=recipe.border,
     )
+    notes |= left_out(metrics)
     return CaseScore(comparison.case, comparison.channel, metrics, notes)
 
 
@@ -162,7 +164,8 @@ def measure(
 ) -> dict[str, float]:
     """All metrics of two volumes (D = z, H = y, W = x) in [0, 1].
 
-    The metrics that end in `_brain` are taken over the voxels of `brain`, all others over the grid.
+    The metrics that end in `_brain` and those of sharpness are taken over the voxels of `brain`,
+    all others over the grid.
     """
     # The world axes (x, y, z) counted backwards are the array axes (z, y, x).
     axis = 2 - SLICE_AXES[slice_axis][0]
@@ -181,6 +184,7 @@ def measure(
         "delta_z_correlation": delta_z_correlation(predicted, reference, axis=axis),
         "psnr_brain": psnr(predicted, reference, data_range=1.0, mask=brain),
         "mae_brain": mae(predicted, reference, brain),
+        **measure_sharpness(predicted, reference, brain, axis=axis),
     }
 
 

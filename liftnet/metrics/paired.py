@@ -10,7 +10,9 @@ from liftnet.metrics.statistics import NUM_RESAMPLES, bootstrap_interval, wilcox
 
 __all__ = [
     "LEVEL_OF_SIGNIFICANCE",
+    "better_sign",
     "cohens_dz",
+    "compared",
     "differ",
     "direction",
     "holm",
@@ -34,6 +36,9 @@ BETTER: MappingProxyType[str, Direction] = MappingProxyType(
         "ncc": "higher",
         "delta_z_mae": "lower",
         "delta_z_correlation": "higher",
+        "sharpness_in_plane": "nearest 1",
+        "sharpness_through_plane": "nearest 1",
+        "high_frequency_power": "nearest 1",
     }
 )
 PLACES = frozenset(
@@ -54,17 +59,43 @@ def direction(metric: str) -> Direction:
 
 
 def differ(
-    values: Sequence[float] | np.ndarray, baseline: Sequence[float] | np.ndarray
+    values: Sequence[float] | np.ndarray, baseline: Sequence[float] | np.ndarray, better: Direction
 ) -> np.ndarray:
     """Value minus baseline (n,), one per case; two infinite values do not differ.
+
+    Of ratios that are best at 1 it is how much further from 1 the value lies, see `compared`.
 
     Raises:
         ValueError: the numbers of values differ.
     """
-    one, other = (np.asarray(sample, dtype=np.float64) for sample in (values, baseline))
+    one, other = (compared(sample, better) for sample in (values, baseline))
     if one.shape != other.shape or one.ndim != 1:
         raise ValueError(f"expected one pair per case, got shapes {one.shape} and {other.shape}")
     return np.subtract(one, other, out=np.zeros_like(one), where=one != other)
+
+
+def compared(values: Sequence[float] | np.ndarray, better: Direction) -> np.ndarray:
+    """What methods are compared by (n,): the values, or of ratios that are best at 1 their |log2|.
+
+    A half and a double are equally far from 1, and 0 is infinitely far.
+
+    >>> compared([1.0, 0.5, 2.0, 0.0], "nearest 1").tolist()
+    [0.0, 1.0, 1.0, inf]
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if better != "nearest 1":
+        return sample
+    with np.errstate(divide="ignore"):
+        return np.abs(np.log2(sample))
+
+
+def better_sign(better: Direction) -> int:
+    """The sign of a difference by `differ` where the method is better; 0 if no sign says so.
+
+    >>> [better_sign(one) for one in ("higher", "lower", "nearest 1", "nearest 0")]
+    [1, -1, -1, 0]
+    """
+    return {"higher": 1, "lower": -1, "nearest 1": -1}.get(better, 0)
 
 
 def summarize_differences(
@@ -90,8 +121,8 @@ def summarize_differences(
         low, high = bootstrap_interval(finite, num_resamples=num_resamples, seed=seed)
         dz = cohens_dz(finite)
     above, below = int((sample > 0).sum()), int((sample < 0).sum())
-    wins, losses = (below, above) if better == "lower" else (above, below)
-    known = better in ("lower", "higher")  # else the sign of a difference does not say
+    sign = better_sign(better)
+    wins, losses = (below, above) if sign < 0 else (above, below)
     return PairedDifference(
         mean=mean,
         low=low,
@@ -102,9 +133,9 @@ def summarize_differences(
         p_holm=p,
         rank_biserial=rank_biserial(sample),
         cohens_dz=dz,
-        wins=wins if known else None,
+        wins=wins if sign else None,
         ties=len(sample) - above - below,
-        losses=losses if known else None,
+        losses=losses if sign else None,
     )
 
 

@@ -23,7 +23,8 @@ from liftnet.pipeline.score_table import metric_names, summarize, unit_of
 __all__ = ["MAIN_METRICS", "common_rows", "compare_rows", "main_metrics", "row_warnings"]
 
 # LiFT Tab. 1, 3 and 4: what the paper concludes from; SynthRAD2025 ranks by MS-SSIM.
-MAIN_METRICS = ("psnr", "ssim", "ms_ssim", "mae", "delta_z_mae")
+# And ours: sharpness, since all others are best where what is not known is blurred.
+MAIN_METRICS = ("psnr", "ssim", "ms_ssim", "mae", "delta_z_mae", "sharpness_in_plane")
 FEW_CASES = 10  # ours: below it a percentile bootstrap of the mean is clearly too narrow
 ENOUGH_CASES = 6  # with fewer, no two-sided signed-rank test is below 0.05
 SAME_NOTES = ("mask", "ssim_window", "brain")  # of one image, for any method
@@ -132,7 +133,8 @@ def _differences(
 ) -> list[float]:
     """One difference per case: of this contrast, or the mean of those of its contrasts."""
     pairs = [pair for pair in zip(rows, baseline, strict=True) if metric in pair[0].metrics]
-    changes = differ(*([row.metrics[metric] for row in side] for side in zip(*pairs, strict=True)))
+    own, other = ([row.metrics[metric] for row in side] for side in zip(*pairs, strict=True))
+    changes = differ(own, other, direction(metric))
     by_case: dict[str, list[float]] = {}
     for (row, _), change in zip(pairs, changes, strict=True):
         if contrast in (row.contrast, AVERAGE):

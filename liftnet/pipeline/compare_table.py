@@ -15,7 +15,7 @@ from liftnet.core.comparison import (
     better_words,
 )
 from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary
-from liftnet.metrics.paired import LEVEL_OF_SIGNIFICANCE, differ, direction, is_shown
+from liftnet.metrics.paired import LEVEL_OF_SIGNIFICANCE, better_sign, differ, direction, is_shown
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.score_table import TABLE_WIDTH, digits_of
 from liftnet.pipeline.text_table import aligned, say_wrapped
@@ -24,6 +24,7 @@ __all__ = [
     "as_csv",
     "change_digits",
     "change_text",
+    "change_unit",
     "conclude",
     "encode_p",
     "mean_text",
@@ -35,10 +36,11 @@ HIGHLY = 1e-4  # LiFT App. B.4: *** for p < 0.0001, * for p < 0.05
 MOST_DIGITS = 6  # ours: a difference is shown with two digits that count, up to this many places
 SHOWN_LEFT_OUT = 10  # ours: more of them stand in comparison.json
 LEGEND = (
-    "mean [95 % bootstrap interval over cases]; difference: method - baseline, case by case; p: "
-    "two-sided Wilcoxon signed-rank, *** p < 0.0001, * p < 0.05 (LiFT App. B.4); Holm: p corrected "
-    "for all tests of one metric, not over metrics; r: rank-biserial correlation; d_z: Cohen's; "
-    "W/T/L: cases on which the method is better, the same, worse"
+    "mean [95 % bootstrap interval over cases]; difference: method - baseline, case by case (where "
+    "nearest 1 is better, of |log2|: 0 at 1, 1 at a half and at a double); p: two-sided Wilcoxon "
+    "signed-rank, *** p < 0.0001, * p < 0.05 (LiFT App. B.4); Holm: p corrected for all tests of "
+    "one metric, not over metrics; r: rank-biserial correlation; d_z: Cohen's; W/T/L: cases on "
+    "which the method is better, the same, worse"
 )
 EXPENDABLE = ("d_z", "r", "p")  # columns that are left out, in this order, where it is too wide
 
@@ -172,6 +174,11 @@ def change_text(found: PairedDifference, digits: int, *, sign: str = "", factor:
     return text
 
 
+def change_unit(result: MetricComparison) -> str:
+    """The unit of a metric's differences: its own, or that of ratios which are best at 1."""
+    return "|log2|" if result.better == "nearest 1" else result.unit
+
+
 def change_digits(result: MetricComparison, found: PairedDifference) -> int:
     """As many places as the means have, and more where the difference would show as 0.0."""
     digits = digits_of(result.metric, [mean.mean for mean in result.means.values()])
@@ -209,7 +216,7 @@ def _sentence(
     where: str,
     p: str,
 ) -> str:
-    digits, unit = change_digits(result, found), f" {result.unit}" if result.unit else ""
+    digits, unit = change_digits(result, found), f" {change_unit(result)}".rstrip()
     if not is_shown(found):
         change = change_text(found, digits, sign="+").replace(" [", f"{unit} [", 1)
         change = change if " [" in change else change + unit
@@ -224,10 +231,10 @@ def _sentence(
 
 
 def _verb(better: Direction, found: PairedDifference, above: bool) -> tuple[str, str]:
-    if better not in ("higher", "lower"):
+    if not better_sign(better):
         remark = better_words(better) or "which is better is not known"
         return f"{'higher' if above else 'lower'} than", f" ({remark})"
-    if above == (better == "higher"):
+    if above == (better_sign(better) > 0):
         return "better than", f" on {found.wins} of {found.n} cases"
     return "worse than", f" on {found.losses} of {found.n} cases"
 
@@ -242,6 +249,7 @@ def as_csv(rows: Mapping[str, Sequence[CaseScore]]) -> str:
     for group in zip(*rows.values(), strict=True):
         for metric in group[0].metrics:
             values = [row.metrics[metric] for row in group]
-            line = [group[0].case, group[0].contrast, metric, direction(metric), *values]
-            writer.writerow([*line, *differ(values[1:], values[:1] * len(others)).tolist()])
+            better = direction(metric)
+            line = [group[0].case, group[0].contrast, metric, better, *values]
+            writer.writerow([*line, *differ(values[1:], values[:1] * len(others), better).tolist()])
     return text.getvalue()

@@ -33,7 +33,7 @@ from liftnet.pipeline.text_table import first_names
 __all__ = ["Known", "examine", "load_known", "note_known", "report_flags"]
 
 FILE = "plausibility.json"
-NUMBERS_VERSION = 3  # 2: what interpolation leaves of a background is background; 3: by one rule
+NUMBERS_VERSION = 3  # 2: what interpolation leaves of a background is background; 3: sharpness
 MAX_CASES = 50  # ours: enough to know a range, and quick
 SHOWN_CASES = 4  # ours: of those with one warning; the JSON files name it for each
 MIN_CASES = 3  # ours: with fewer there is no range

@@ -9,7 +9,7 @@ import numpy as np
 from liftnet.core.comparison import MetricComparison
 from liftnet.metrics import regions
 from liftnet.metrics.meaning import short_name
-from liftnet.pipeline.compare_table import change_digits, encode_p
+from liftnet.pipeline.compare_table import change_digits, change_unit, encode_p
 from liftnet.pipeline.report_choice import identifier
 from liftnet.pipeline.report_pictures import Picture
 from liftnet.pipeline.report_results import Results
@@ -94,7 +94,7 @@ def difference_section(results: Results) -> Html:
             for name, found in table.differences.items()
         ]
         if rows:
-            unit, name = tables[0].unit, short_name(metric)
+            unit, name = change_unit(tables[0]), short_name(metric)
             digits = max(
                 change_digits(t, found) for t in tables for found in t.differences.values()
             )

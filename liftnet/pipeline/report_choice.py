@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from liftnet.core.errors import DatasetError
-from liftnet.metrics.paired import direction
+from liftnet.metrics.paired import compared, direction
 from liftnet.pipeline.report_results import Image, Results
 
 __all__ = ["Shown", "choose", "gain", "hardest", "identifier", "outliers", "ranked"]
@@ -31,10 +31,11 @@ def identifier(image: Image) -> str:
 
 
 def goodness(results: Results, image: Image, metric: str, position: int) -> float:
-    """A method's value of a metric, or its negative or negative size: more is better."""
+    """A method's value of a metric, or its negative distance from the best: more is better."""
     value = results.values(image, metric)[position]
     better = direction(metric)
-    return -value if better == "lower" else -abs(value) if better == "nearest 0" else value
+    (size,) = compared([value], better)
+    return float(-abs(size) if better in ("lower", "nearest 0", "nearest 1") else size)
 
 
 def gain(results: Results, image: Image, metric: str) -> float:

@@ -7,9 +7,11 @@ from collections.abc import Collection, Sequence
 from liftnet.core.comparison import MetricComparison
 from liftnet.metrics import regions
 from liftnet.metrics.meaning import explain, short_name
+from liftnet.metrics.paired import differ, direction
 from liftnet.pipeline.compare_table import (
     change_digits,
     change_text,
+    change_unit,
     encode_p,
     mean_text,
 )
@@ -22,7 +24,8 @@ __all__ = ["case_section", "measure_section", "metric_line", "summary_section"]
 
 PAIR = 2  # methods that have one difference
 PAIRED_WORDS = (
-    "Differences are method minus baseline, case by case. p: two-sided Wilcoxon signed-rank test; "
+    "Differences are method minus baseline, case by case; where nearest 1 is better, of |log2|, "
+    "which is 0 at 1, and 1 at a half and at a double. p: two-sided Wilcoxon signed-rank test; "
     "*** p < 0.0001, * p < 0.05; Holm: corrected for all tests of one metric, not over metrics. "
     "r: rank-biserial correlation of the pairs, -1 to 1; d_z: mean difference over its standard "
     "deviation. Signs are those of the difference, also where lower is better; better / same / "
@@ -88,7 +91,8 @@ def _differences_table(results: Results, metrics: Sequence[str]) -> Html:
         for name, found in table.differences.items():
             wins = (found.wins, found.ties, found.losses)
             effect = "-" if found.cohens_dz is None else f"{found.cohens_dz:+z.2f}"
-            title = short_name(table.metric) + (f" [{table.unit}]" if table.unit else "")
+            unit = change_unit(table)
+            title = short_name(table.metric) + (f" [{unit}]" if unit else "")
             rows.append(
                 tag(
                     "tr",
@@ -173,7 +177,7 @@ def case_section(
                 data_value=None if math.isnan(value) else repr(value),
             )
             for metric in metrics
-            for place, value in enumerate(_with_difference(results.values(image, metric)))
+            for place, value in enumerate(_with_difference(results.values(image, metric), metric))
         ]
         rows.append(tag("tr", tag("td", case), tag("td", image.contrast), tag("td", tags), cells))
     parts = [_table("Every image; press a heading to sort", heads, rows)]
@@ -187,12 +191,11 @@ def case_section(
     return join(*parts)
 
 
-def _with_difference(values: Sequence[float]) -> list[float]:
+def _with_difference(values: Sequence[float], metric: str) -> list[float]:
     """The values, and of two their difference."""
     if len(values) != PAIR:
         return list(values)
-    first, other = values
-    return [first, other, 0.0 if first == other else other - first]
+    return [*values, *differ(values[1:], values[:1], direction(metric)).tolist()]
 
 
 def _number(results: Results, image: Image, metric: str, value: float, *, change: bool) -> str:

@@ -142,6 +142,10 @@ def explanation(rows: Sequence[CaseScore], slice_axis: str, width: int = TABLE_W
     lines = ["; ".join([*parts, f"psnr in dB, errors in {' or '.join(units)}"])]
     if any(name.startswith("delta_z") for name in names):
         lines.append(f"delta_z along the {slice_axis} slice axis")
+    if any(direction(name) == "nearest 1" for name in names):
+        lines.append(
+            "sharpness, power: share of the reference's, below 1 too smooth, above too rough"
+        )
     if any("brain" in row.notes for row in rows):
         lines.append("brain: above 1 % of the bright end of any reference channel")
     if any("regions" in row.notes for row in rows):

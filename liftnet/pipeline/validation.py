@@ -73,6 +73,8 @@ def validate(
         "validation": result.score,
         f"validation_{result.metric}": result.details,
     }
+    if result.sharpness:  # after the details: the first of them names the score
+        row["validation_sharpness"] = result.sharpness
     append_log(folder, log, row)
     write_row(events, row)
     if result.remark and not earlier:

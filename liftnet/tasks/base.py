@@ -101,7 +101,10 @@ AnyBatch = TypeVar("AnyBatch", bound=Batch)
 
 @dataclass(frozen=True)
 class Validation:
-    """The result of one validation: `score` (lower is better), details, and volumes to look at."""
+    """The result of one validation: `score` (lower is better), details, and volumes to look at.
+
+    `sharpness` is the in-plane gradient energy of predicted volumes over that of the real ones.
+    """
 
     score: float
     metric: str  # what the details are: "psnr", "mae_hu"
@@ -110,6 +113,7 @@ class Validation:
     alarm: str | None = None  # why going on is useless; ends the training with this message
     remedy: str = ""
     remark: str = ""  # what the score does not rest on, said at the first validation
+    sharpness: dict[str, float] = field(default_factory=dict)  # per target
 
 
 @dataclass(frozen=True)

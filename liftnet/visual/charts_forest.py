@@ -29,7 +29,11 @@ TOP = 6.0  # ours: above the first row
 HEIGHT = 38.0  # ours: two lines of 12 px text
 MAX_TEXT = 200.0  # ours: a p value, its correction and wins; leaves a plot beside a long name
 NONE = "no finite difference"
-SIDES = {"higher": "right of 0 is better", "lower": "left of 0 is better"}
+SIDES = {
+    "higher": "right of 0 is better",
+    "lower": "left of 0 is better",
+    "nearest 1": "left of 0 is better",
+}
 
 
 @dataclass(frozen=True)

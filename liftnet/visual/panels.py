@@ -29,6 +29,7 @@ TITLES = {
     "validation_psnr": "validation PSNR [dB], higher is better",
     "validation_mae_hu": "validation mean absolute error [HU], lower is better",
     "validation_mae": "validation mean absolute error [share of the range], lower is better",
+    "validation_sharpness": "validation sharpness in plane, 1: as real, below: too smooth",
     "learning_rate": "learning rate",
     "seconds_per_step": "seconds per step",
 }

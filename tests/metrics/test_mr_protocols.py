@@ -1,6 +1,8 @@
 """Every protocol of MR scoring against numpy, scipy and scikit-image."""
 
 import math
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from liftnet.core.scores import Comparison
 from liftnet.metrics.mr_protocols import PROTOCOLS, RECIPES, score_case
 from liftnet.tasks import load_task
 
+sharpness = runpy.run_path(str(Path(__file__).with_name("ct_reference.py")))["sharpness"]
 SHAPE = (13, 15, 17)  # (z, y, x)
 
 
@@ -80,6 +83,7 @@ def expected(
         "delta_z_correlation": np.corrcoef(steps[0].ravel(), steps[1].ravel())[0, 1],
         "psnr_brain": -10 * np.log10((error[brain] ** 2).mean()),
         "mae_brain": np.abs(error[brain]).mean(),
+        **sharpness(predicted, reference, brain, axis),
     }
 
 

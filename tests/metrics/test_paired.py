@@ -59,7 +59,7 @@ def test_ties_count_for_no_side():
 def test_identical_values_claim_nothing():
     """Difference 0, interval [0, 0], p 1, no effect, no wins."""
     values = [*changes().tolist(), math.inf]
-    same = paired.differ(values, values)
+    same = paired.differ(values, values, "higher")
     found = paired.summarize_differences(same, better="lower")
     assert (found.mean, found.low, found.high, found.p) == (0, 0, 0, 1)
     assert (found.rank_biserial, found.cohens_dz) == (0, 0)
@@ -71,7 +71,7 @@ def test_swapping_flips_signs():
     """Baseline and method exchanged: everything signed changes sign, wins are losses."""
     one, other = 28 + changes(seed=1), 28 + changes(seed=2, shift=0)
     found, swapped = (
-        paired.summarize_differences(paired.differ(*pair), better="lower")
+        paired.summarize_differences(paired.differ(*pair, "lower"), better="lower")
         for pair in ((one, other), (other, one))
     )
     assert swapped.mean == pytest.approx(-found.mean)
@@ -87,7 +87,7 @@ def test_infinite_values():
     """Equal infinite values tie; one-sided ones count for test and wins, not for the mean."""
     one = [math.inf, math.inf, 30.0, 31.0, 32.0, 33.5, 34.0]
     other = [math.inf, 28.0, 29.0, 29.5, 30.0, 30.5, 30.0]
-    found = paired.summarize_differences(paired.differ(one, other), better="higher")
+    found = paired.summarize_differences(paired.differ(one, other, "higher"), better="higher")
     assert found.mean == pytest.approx(np.mean([0, 1, 1.5, 2, 3, 4]))
     assert (found.infinite, found.wins, found.ties) == (1, 6, 1)
     assert found.p == pytest.approx(2 / 64)
@@ -96,6 +96,20 @@ def test_infinite_values():
     assert endless.mean is endless.low is endless.cohens_dz is None
     assert (endless.losses, endless.rank_biserial) == (7, -1)
     assert paired.is_shown(endless)
+
+
+def test_ratios_are_compared_by_their_distance_from_one():
+    """A half is as far from 1 as a double; nearer is a win, and below 0; 0 is infinitely far."""
+    found = paired.differ([0.5, 2.0, 0.25, 1.0, 0.0], [2.0, 1.0, 0.5, 4.0, 0.5], "nearest 1")
+    np.testing.assert_allclose(found, [0, 1, 1, -2, np.inf])
+    method = 2.0 ** np.linspace(-0.5, 0.4, 9)  # on both sides of 1, and nearer to it
+    summary = paired.summarize_differences(
+        paired.differ(method, np.full(9, 3.0), "nearest 1"), better="nearest 1"
+    )
+    assert summary.mean == pytest.approx(np.abs(np.linspace(-0.5, 0.4, 9)).mean() - np.log2(3))
+    assert (summary.wins, summary.losses) == (9, 0)
+    assert summary.rank_biserial == -1 and paired.is_shown(summary)
+    assert np.ptp(paired.differ(method, np.full(9, 3.0), "higher")) > 0.5  # not the same numbers
 
 
 def test_no_spread_has_no_dz():
@@ -154,6 +168,9 @@ def test_every_metric_has_a_direction():
             if metric.startswith("me"):
                 assert way == "nearest 0"
                 continue
+            if metric.startswith(("sharpness", "high")):
+                assert way == "nearest 1" and 1 < value < other[metric]
+                continue
             assert way == ("higher" if value > other[metric] else "lower"), metric
     assert paired.direction("ms_ssim") == "higher"
     assert {paired.direction(name) for name in ("dice", "psnr_ratio", "body", "")} == {"unknown"}
@@ -162,6 +179,6 @@ def test_every_metric_has_a_direction():
 def test_wrong_calls():
     """Values must pair."""
     with pytest.raises(ValueError, match="expected one pair per case"):
-        paired.differ([1.0, 2.0], [1.0])
+        paired.differ([1.0, 2.0], [1.0], "higher")
     with pytest.raises(ValueError, match="got NaN at index 1"):
         paired.summarize_differences([1.0, math.nan], better="higher")

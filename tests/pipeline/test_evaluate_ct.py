@@ -103,7 +103,7 @@ def test_ct_is_scored_in_hu(raw, capsys):
     assert "bone: above 300, air: below -500" in printed
     assert "brain" not in printed
     shown = printed.split("\ncases", 1)[1].split("\nmean [")[0]
-    assert len(shown.splitlines()) == 30
+    assert len(shown.splitlines()) == 33
     assert max(map(len, shown.splitlines())) <= 100
     assert read_scores(raw.parents[2] / "predicted" / "scores.json") == scores
 

@@ -92,6 +92,8 @@ def test_a_training_writes_its_log_and_its_images(workspace, writers):
             expected["validation/score", at] = row["validation"]
             for target, value in row["validation_psnr"].items():
                 expected[f"validation_psnr/{target}", at] = value
+            for target, value in row["validation_sharpness"].items():
+                expected[f"validation_sharpness/{target}", at] = value
             continue
         expected |= {(f"loss/{term}", at): row[term] for term in TERMS}
         for part, rate in row["learning_rate"].items():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from head_pairs import CASES, NAME, canonical, make_pair
+from scipy import ndimage
 
 from liftnet.core.geometry import AxisOrder, Geometry, Placement, Volume, turn
 from liftnet.data.store import Store
@@ -102,6 +103,7 @@ CHANGES: list[tuple[Change, list[str]]] = [
     (lambda hu: hu, []),
     (lambda hu: hu + 150, ["median HU"]),
     (lambda hu: np.where(hu > 300, 40, hu), ["bone fraction", "high HU"]),
+    (lambda hu: ndimage.gaussian_filter(hu, 1.0), ["high-frequency fraction"]),
     (lambda hu: np.where(np.arange(len(hu))[:, None, None] < len(hu) // 2, -1000, hu), ["air"]),
 ]
 
@@ -205,7 +207,13 @@ def test_contrasts_of_mr(workspace):
     for case, targets in cases.items():
         assert targets.keys() == set("abc") - ({"b"} if case == "p6" else set())
         for numbers in targets.values():
-            assert numbers.keys() == {"mean", "spread", "high", "largest slice step"}
+            assert numbers.keys() == {
+                "mean",
+                "spread",
+                "high",
+                "largest slice step",
+                "high-frequency fraction",
+            }
             assert 0 < numbers["mean"] < numbers["high"] <= 1
     inputs = workspace / "new"
     inputs.mkdir()

@@ -186,8 +186,9 @@ def test_a_comparison_says_which_is_better_and_where_not(folders):
         for name, mean in r.means.items()
     }
     names = {"psnr": "PSNR", "ssim": "SSIM", "delta_z_mae": "Δz MAE", "mae": "MAE"}
+    names["sharpness_in_plane"] = "sharpness in plane"
     for sentence in found.conclusions:
-        words = re.sub(r"\b(psnr|ssim|mae|delta_z_mae)\b", lambda m: names[m[0]], sentence)
+        words = re.sub(rf"\b({'|'.join(names)})\b", lambda m: names[m[0]], sentence)
         assert words[1:] in cells.text
     assert re.search(
         r"B is worse than A by PSNR on 1 of 9 images, most on p6, t2f \(-\d", cells.text
@@ -339,6 +340,6 @@ def test_what_a_better_method_is_worse_in(folders):
     compare([folders / "fine", folders / "plain"], folders / "out", workspace=folders / "w")
     text = Cells(report(folders / "out", workspace=folders / "w").read_text()).text
     assert re.search(
-        r"But plain is worse than fine in \d of the 7 other metrics: RMSE \(\+0\.", text
+        r"But plain is worse than fine in \d of the 9 other metrics: RMSE \(\+0\.", text
     )
     assert "worse on 9 of 9)" in text

@@ -267,6 +267,7 @@ def test_cases_without_the_target_are_left_out(workspace, capsys):
     log = rows(folder / STAGE)
     assert all(np.isfinite(row["validation"]) for row in log if "validation" in row)
     assert list(log[0]["validation_psnr"]) == ["b"]
+    assert all(row["validation_sharpness"]["b"] > 0 for row in log if "validation" in row)
     with pytest.raises(DatasetError, match="None of the validation cases of fold 1 has a target"):
         train(workspace=workspace, fold=("1",), device="cpu")
 

@@ -15,6 +15,7 @@ from liftnet.core.plan import MixerSpec, Plan, Schedule, TranslatorSpec
 from liftnet.data.store import Store, StoredCase
 from liftnet.losses.reconstruction import l1, ms_ssim_loss
 from liftnet.losses.through_plane import delta_z_l1
+from liftnet.metrics.sharpness import known_means, sharpness_in_plane
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.ops.depth import draw_starts
 from liftnet.ops.in_plane import fit_in_plane
@@ -167,10 +168,12 @@ class ContextTranslation(Stage[SlabBatch]):
         """Minus the mean PSNR (dB) over whole volumes, each contrast made from all others."""
         device = next(network.parameters()).device
         scores: dict[str, list[float]] = {}
+        sharpness: dict[str, list[float]] = {}
         images: dict[str, np.ndarray] = {}
         for case in cases:
             present = store.describe(case).present
             voxels = torch.from_numpy(np.asarray(store.voxels(case), np.float32))
+            brain = (voxels > 0).any(dim=0).numpy()
             for target in self.plan.targets:
                 if target not in present or len(present) < 2:
                     continue
@@ -181,6 +184,9 @@ class ContextTranslation(Stage[SlabBatch]):
                 reference = voxels[self.plan.channel_names.index(target)]
                 mse = float(F.mse_loss(predicted, reference))
                 scores.setdefault(target, []).append(-10 * log10(max(mse, 1e-12)))
+                sharpness.setdefault(target, []).append(
+                    sharpness_in_plane(predicted.numpy(), reference.numpy(), brain, axis=0)
+                )
                 if not images:
                     images = {
                         name: voxels[self.plan.channel_names.index(name)].numpy()
@@ -191,7 +197,8 @@ class ContextTranslation(Stage[SlabBatch]):
                         f"{target} reference": reference.numpy(),
                     }
         means = {target: float(np.mean(values)) for target, values in scores.items()}
-        return Validation(-float(np.mean(list(means.values()))), "psnr", means, images)
+        score = -float(np.mean(list(means.values())))
+        return Validation(score, "psnr", means, images, sharpness=known_means(sharpness))
 
 
 def augmented(batches: Sequence[SlabBatch], plan: Plan) -> list[tuple[Tensor, Tensor]]:

@@ -8,6 +8,7 @@ from torch import nn
 
 from liftnet.core.plan import Plan
 from liftnet.data.store import Store, StoredCase
+from liftnet.metrics.sharpness import known_means, sharpness_in_plane
 from liftnet.ops import normalize
 from liftnet.tasks.base import Request, Validation
 from liftnet.tasks.translation.synthesis import synthesize
@@ -31,6 +32,7 @@ def validate(plan: Plan, network: nn.Module, store: Store, cases: Sequence[str])
     device = next(network.parameters()).device
     in_hu = all(plan.channel(name).modality == "CT" for name in plan.targets)
     errors: dict[str, list[float]] = {}
+    sharpness: dict[str, list[float]] = {}
     images: dict[str, np.ndarray] = {}
     for case in cases:
         described = store.describe(case)
@@ -39,6 +41,7 @@ def validate(plan: Plan, network: nn.Module, store: Store, cases: Sequence[str])
         voxels = torch.from_numpy(np.asarray(store.voxels(case), np.float32))
         air = normalize.background_values(plan, described.ranges)
         request = Request(sources, targets)
+        inside = _subject(plan, store, case, voxels.numpy(), air)
         predicted = synthesize(plan, [network], voxels.to(device), request, air).cpu()
         for name, volume in zip(targets, predicted, strict=True):
             rule = plan.channel(name).normalization
@@ -47,10 +50,25 @@ def validate(plan: Plan, network: nn.Module, store: Store, cases: Sequence[str])
             error = float((volume - reference).abs().mean()) / (high - low)
             span = normalize.written_range(rule)
             errors.setdefault(name, []).append(error * (span[1] - span[0] if in_hu else 1.0))
+            sharpness.setdefault(name, []).append(
+                sharpness_in_plane(volume.numpy(), reference.numpy(), inside, axis=0)
+            )
             if not images:
                 images = {s: voxels[plan.channel_names.index(s)].numpy() for s in sources}
                 images |= {f"{name} predicted": volume.numpy()}
                 images |= {f"{name} reference": reference.numpy()}
     means = {name: float(np.mean(values)) for name, values in errors.items()}
     score = float(np.mean(list(means.values())))
-    return Validation(score, "mae_hu" if in_hu else "mae", means, images)
+    metric = "mae_hu" if in_hu else "mae"
+    return Validation(score, metric, means, images, sharpness=known_means(sharpness))
+
+
+def _subject(
+    plan: Plan, store: Store, case: str, voxels: np.ndarray, air: Sequence[float]
+) -> np.ndarray:
+    """The stored mask (D, H, W), or where a channel of the voxels (C, D, H, W) is above its air."""
+    if plan.grid.mask != "none":
+        return np.asarray(store.mask(case))
+    # Stored air is this number to within one step of its type.
+    limits = np.nextafter(np.array(air, np.float16), np.float16(np.inf))
+    return np.asarray((voxels > limits[:, None, None, None]).any(axis=0))

@@ -145,6 +145,19 @@ def test_validation_is_minus_psnr(plan, store):
     assert list(result.images) == ["b", "c", "a predicted", "a reference"]
 
 
+def test_validation_says_how_sharp_images_are(plan, store, monkeypatch):
+    """Half the contrast is a quarter of the energy; of no prediction it is 0; b of p6 is absent."""
+
+    def halved(plan, networks, source, request, background):
+        return 0.5 * source[[plan.channel_names.index(name) for name in request.targets]]
+
+    stage = ContextTranslation(plan, True)
+    assert stage.validate(filled(plan, 0.0), store, ["p6"]).sharpness == {"a": 0.0, "c": 0.0}
+    monkeypatch.setattr("liftnet.tasks.missing_modality.context_translation.synthesize", halved)
+    found = stage.validate(filled(plan, 0.0), store, ["p1", "p6"]).sharpness
+    assert found == {name: pytest.approx(0.25, rel=1e-5) for name in "abc"}
+
+
 def filled(plan: Plan, value: float):
     """A network that predicts one value everywhere."""
     torch.manual_seed(3)

@@ -155,6 +155,21 @@ def test_validation_is_in_hu(plan, store):
     assert {image.shape for image in result.images.values()} == {store.describe("h1").shape}
 
 
+def test_validation_says_how_sharp_images_are(plan, store, monkeypatch):
+    """Half the contrast is a quarter of the energy, inside the mask: what lies outside is none."""
+    inside = torch.from_numpy(np.array(store.mask("h1")))
+
+    def halved(plan, networks, source, request, air):
+        noise = torch.rand(inside.shape, generator=torch.Generator().manual_seed(0))
+        return torch.where(inside, 0.5 * source[1], noise)[None]
+
+    network = constant(plan, 0.0)
+    assert ResidualContext(plan).validate(network, store, ["h1"]).sharpness == {"ct": 0.0}
+    monkeypatch.setattr("liftnet.tasks.translation.validation.synthesize", halved)
+    found = ResidualContext(plan).validate(network, store, ["h1"]).sharpness
+    assert found == {"ct": pytest.approx(0.25, rel=1e-5)}
+
+
 def test_accepts(plan, store):
     """A case needs a source and a target."""
     case = store.describe("h1")
