@@ -12,6 +12,7 @@ from liftnet.ops.normalize import quantile
 __all__ = [
     "FINE",
     "LARGEST_STEP",
+    "SUBJECT",
     "allowed",
     "describe_ct",
     "describe_mr",
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 LARGEST_STEP = "largest slice step"
+SUBJECT = "subject mL"
 FINE = "high-frequency fraction"
 OUTER = (0.001, 0.999)  # as for normalization, LiFT Sec. 5.2: single voxels do not decide
 NEIGHBOURS = 5  # ours: slices on each side that say what a step is like at this height
@@ -42,6 +44,7 @@ LEAST_SHARE = {  # ours: of the median; smoothing
     "spread": 0.4,
     "high": 0.4,
     LARGEST_STEP: 1.0,
+    SUBJECT: 0.5,  # a field of view may end within the head; a head is no stripped brain
 }
 
 

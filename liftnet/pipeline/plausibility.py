@@ -17,6 +17,7 @@ from liftnet.core.plan import Plan
 from liftnet.data.store import Store
 from liftnet.metrics.plausibility import (
     LARGEST_STEP,
+    SUBJECT,
     allowed,
     describe_ct,
     describe_mr,
@@ -105,7 +106,7 @@ def examine(
         known: of the training cases.
     """
     inside = _subject(plan, sources)
-    numbers = _describe(plan, target, image, inside)
+    numbers = _describe(plan, target, image, inside, placement)
     training = known.get(target, {})
     flags, slices = [], []
     for name, value in numbers.items():
@@ -174,17 +175,23 @@ def _describe_case(store: Store, plan: Plan, case: str) -> dict[str, Numbers]:
         rows = [plan.channel_names.index(n) for n in plan.sources if n in present - {target}]
         if target in present and rows:
             image = voxels[plan.channel_names.index(target)]
-            found[target] = _describe(plan, target, image, _subject(plan, voxels[rows]))
+            inside = _subject(plan, voxels[rows])
+            found[target] = _describe(plan, target, image, inside, store.describe(case).placement)
     return found
 
 
-def _describe(plan: Plan, target: str, image: np.ndarray, inside: np.ndarray) -> Numbers:
-    """The numbers of an image (D, H, W) in network units."""
+def _describe(
+    plan: Plan, target: str, image: np.ndarray, inside: np.ndarray, placement: Placement
+) -> Numbers:
+    """The numbers of an image (D, H, W) in network units, and the size of its subject."""
     channel = plan.channel(target)
     if channel.modality == "CT":
         hu = normalize.invert(image, *normalize.typical_range(channel.normalization))
-        return describe_ct(hu, inside)
-    return describe_mr(image, inside)
+        numbers = describe_ct(hu, inside)
+    else:
+        numbers = describe_mr(image, inside)
+    millilitres = float(inside.sum()) * math.prod(placement.spacing_mm) / 1000
+    return numbers | {SUBJECT: millilitres}
 
 
 def _subject(plan: Plan, sources: np.ndarray) -> np.ndarray:
