@@ -191,6 +191,7 @@ class OpenCase:
             subject=np.any([image > 0 for image in self.references.values()], axis=0),
             subject_note="above 0 in any of " + ", ".join(map(setting.name, self.references)),
             slice_axis=setting.slice_axis,
+            spacing_mm=self.geometry.spacing_mm,
             modality=setting.modalities.get(pair.channel),
             written_range=pair.facts.written_range if pair.facts else None,
             source=source,
@@ -243,14 +244,9 @@ def _read_source(
 
 
 def _read_mask(files: CaseFiles, setting: Setting, geometry: Geometry) -> np.ndarray | None:
-    """Where the case's mask is not 0, for a protocol that scores inside it."""
-    if not setting.protocol.needs_mask:
+    """Where the case's mask is not 0, for a protocol that needs it, as far as there is one."""
+    if files.mask is None or not setting.protocol.needs_mask:
         return None
-    if files.mask is None:
-        raise DatasetError(
-            f"Protocol {setting.protocol.name} scores inside a mask, and this case has none",
-            remedy=f"Put {files.case}.nii.gz into the folder of masks.",
-        )
     return read_on(geometry, files.mask, "Mask and reference") != 0
 
 
