@@ -47,6 +47,7 @@ class Sample:
     seed: int
     number: int
     temperature: float
+    sigma_z: float
     interpolation: dict[str, Any] | None  # numbers from and to, and the weight of the second
 
     @property
@@ -56,6 +57,7 @@ class Sample:
             "seed": self.seed,
             "number": self.number,
             "temperature": self.temperature,
+            "sigma_z": self.sigma_z,
             "interpolation": self.interpolation,
         }
 
@@ -65,12 +67,13 @@ def list_samples(
     seed: int,
     first: int,
     temperature: float,
+    sigma_z: float,
     interpolate: tuple[int, int] | None,
 ) -> list[Sample]:
     """The volumes of a call, all parts together."""
     if interpolate is None:
         numbers = range(first, first + num_volumes)
-        return [Sample(f"sample_{k:04d}", seed, k, temperature, None) for k in numbers]
+        return [Sample(f"sample_{k:04d}", seed, k, temperature, sigma_z, None) for k in numbers]
     a, b = interpolate
     return [
         Sample(
@@ -78,6 +81,7 @@ def list_samples(
             seed=seed,
             number=k,
             temperature=temperature,
+            sigma_z=sigma_z,
             interpolation={"from": a, "to": b, "weight": k / (num_volumes - 1)},
         )
         for k in range(num_volumes)

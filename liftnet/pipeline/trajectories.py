@@ -83,6 +83,7 @@ def sample_trajectory(model: Model, sample: Sample) -> Trajectory:
         model.networks[0],
         sample_latent(sample, model.plan).to(model.device),
         temperature=sample.temperature,
+        sigma_z=sample.sigma_z,
     )
     return _trajectory(sample.name, vectors, model.plan.grid.spacing_mm[0], sample.facts)
 
