@@ -1,7 +1,6 @@
 """Step 5 of a task that makes volumes from random numbers: generate as many as wanted."""
 
 import math
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from liftnet.core.errors import LiftnetError
 from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image
+from liftnet.ops.cost import Cost, Meter
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.inputs import part_of
 from liftnet.pipeline.lock import hold, part_name
@@ -188,13 +188,11 @@ def _make(
     Volumes are written behind while the next is made; at most `workers` wait in memory.
     """
 
-    def write(
-        sample: Sample, made: np.ndarray, trajectory: Trajectory | None, seconds: float
-    ) -> None:
+    def write(sample: Sample, made: np.ndarray, trajectory: Trajectory | None, cost: Cost) -> None:
         with explained("volume", sample.name):
             if trajectory is not None:
                 write_trajectory(trajectory, model, output)
-            write_sample(sample, made, model, output, normalized, seconds)
+            write_sample(sample, made, model, output, normalized, cost)
 
     total = 0.0
     with (
@@ -209,14 +207,14 @@ def _make(
                 advance()
 
         for sample in samples:
-            started = time.monotonic()
+            meter = Meter(model.device)
             with explained("volume", sample.name):
                 made = _volume(sample, model)
                 trajectory = sample_trajectory(model, sample) if save_trajectory else None
-            seconds = time.monotonic() - started
-            total += seconds
+            cost = meter.read()
+            total += cost.seconds
             collect(workers - 1)
-            behind.append(writers.submit(write, sample, made, trajectory, seconds))
+            behind.append(writers.submit(write, sample, made, trajectory, cost))
         collect(0)
     return total
 

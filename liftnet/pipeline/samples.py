@@ -11,6 +11,7 @@ from torch import Tensor
 from liftnet.core.geometry import SLICE_AXES, Geometry, Triple, Volume, axis_order, turn
 from liftnet.core.plan import ChannelPlan, Plan
 from liftnet.ops import normalize
+from liftnet.ops.cost import Cost
 from liftnet.pipeline.model import Model
 from liftnet.pipeline.outputs import (
     is_finished,
@@ -115,7 +116,7 @@ def great_circle(a: Tensor, b: Tensor, weight: float) -> Tensor:
 
 
 def write_sample(
-    sample: Sample, made: np.ndarray, model: Model, output: Path, normalized: bool, seconds: float
+    sample: Sample, made: np.ndarray, model: Model, output: Path, normalized: bool, cost: Cost
 ) -> None:
     """Write a volume (D, H, W) in network units, stored in the order x, y, z; then its JSON."""
     plan = model.plan
@@ -131,7 +132,7 @@ def write_sample(
         "modality": channel.modality,
         "intensity": {"low": low, "high": high, "dtype": dtype},
         **sample.facts,
-        **made_by(model, seconds),
+        **made_by(model, cost),
     }
     write_with_facts(sample_path(sample, plan, output), stored.voxels[0], stored.geometry, facts)
 

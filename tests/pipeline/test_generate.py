@@ -101,6 +101,8 @@ def test_files_and_facts(trained, capsys):
     assert len(digest) == 16 and facts(output, 4)["model"] == digest
     assert found.pop("seconds") >= 0 and found.pop("hardware") and found.pop("command") == ""
     assert found.pop("liftnet")
+    assert found.pop("peak_memory_gib") > 0.05  # of Python and torch alone
+    assert found.pop("peak_memory_of") == "the whole process until this was made"
     assert found == {
         "case": "sample_0003",
         "target": "t1n",

@@ -54,6 +54,8 @@ def facts(case: str, **more: object) -> dict[str, object]:
         "folds": ["fold_0"],
         "model": "abcd",
         "seconds": 0.25,
+        "peak_memory_gib": 0.75 if case == "p2" else 0.5,
+        "peak_memory_of": "tensors on the GPU",
         "device": "cpu",
         "hardware": "a fast processor",
         "command": "liftnet_predict -i new",
@@ -134,6 +136,7 @@ def test_numbers_of_an_evaluation(folders):
         "a fast processor",
         "liftnet_predict -i new",
         "median 0.25 s",
+        "0.75 GiB at most: tensors on the GPU",
         scores.protocol.description,
     ):
         assert words in cells.text
