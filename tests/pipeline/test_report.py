@@ -1,5 +1,6 @@
 """The report: its numbers are those of the JSON, its pictures those of the files."""
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
@@ -345,3 +346,14 @@ def test_what_a_better_method_is_worse_in(folders):
         r"But plain is worse than fine in \d of the 7 other metrics: RMSE \(\+0\.", text
     )
     assert "worse on 9 of 9)" in text
+
+
+def test_every_figure_of_trajectories_is_shown(folders):
+    """One for each target, named; without any there is no such part."""
+    assert "Trajectories of slices" not in report(folders / "plain").read_text()
+    for name in ("trajectories_t1n.png", "trajectories_t2f.png"):
+        (folders / "plain" / name).write_bytes(name.encode())
+    text = report(folders / "plain", folders / "x", workspace=folders / "w").read_text()
+    shown = re.findall(r"<figcaption>Trajectories of (.*?)</figcaption>", text)
+    assert shown == ["predicted: t1n", "predicted: t2f"]
+    assert base64.b64encode(b"trajectories_t2f.png").decode() in text
