@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from liftnet.core.geometry import Volume, axis_order, turn
+from liftnet.core.geometry import Triple, Volume, axis_order, turn
 from liftnet.core.scores import Comparison
 from liftnet.imageio import read_image
 from liftnet.metrics.ct_protocols import PROTOCOLS, score_case
@@ -30,9 +30,13 @@ BLUR_VOXELS, BIAS_HU, NOISE_HU = 0.8, 15.0, 60.0
 
 def read(path: Path) -> np.ndarray:
     """A volume (z, y, x)."""
+    return np.ascontiguousarray(placed(path).voxels[0])
+
+
+def placed(path: Path) -> Volume:
+    """A volume (1, z, y, x) and its grid."""
     voxels, info = read_image(path)
-    order = axis_order(info.geometry, "axial")
-    return np.ascontiguousarray(turn(Volume(voxels[None], info.geometry), order).voxels[0])
+    return turn(Volume(voxels[None], info.geometry), axis_order(info.geometry, "axial"))
 
 
 def perturbed(reference: np.ndarray, seed: int) -> np.ndarray:
@@ -43,18 +47,20 @@ def perturbed(reference: np.ndarray, seed: int) -> np.ndarray:
 
 def cases(
     arguments: argparse.Namespace,
-) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Name, predicted, reference and mask of every case."""
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray, Triple]]:
+    """Name, predicted, reference, mask and spacing of every case."""
     if arguments.pairs:
         for seed, folder in enumerate(sorted(arguments.pairs.iterdir())):
             reference = read(folder / "ct.nii.gz")
             mask = read(folder / "mask.nii.gz") > 0
-            yield folder.name, perturbed(reference, seed), reference, mask
+            spacing = placed(folder / "ct.nii.gz").geometry.spacing_mm
+            yield folder.name, perturbed(reference, seed), reference, mask, spacing
         return
     for path in sorted(arguments.i.glob("*_0000.nii.gz")):
         case = path.name.removesuffix("_0000.nii.gz")
         mask = read(arguments.m / f"{case}.nii.gz") > 0
-        yield case, read(path), read(arguments.r / path.name), mask
+        spacing = placed(path).geometry.spacing_mm
+        yield case, read(path), read(arguments.r / path.name), mask, spacing
 
 
 def main() -> None:
@@ -66,17 +72,19 @@ def main() -> None:
     torch.set_num_threads(1)
     rows: dict[tuple[str, str], list[tuple[float, float]]] = {}
     names = []
-    for case, predicted, reference, mask in cases(parser.parse_args()):
+    for case, predicted, reference, mask, spacing in cases(parser.parse_args()):
         names.append(case)
         pair = Comparison(
-            case, "ct", predicted, reference, reference > 0, "", "axial", "CT", mask=mask
-        )
+            case, "ct", predicted, reference, reference > 0, "", "axial", "CT", mask=mask,
+            spacing_mm=spacing,
+        )  # fmt: skip
         for protocol in PROTOCOLS:
             found = score_case(pair, protocol).metrics
             if protocol.startswith("synthrad"):
                 other = INDEPENDENT[protocol](predicted, reference, mask)
             else:
-                other = INDEPENDENT["lift"](predicted, reference)
+                box = INDEPENDENT["paper_box"](mask, spacing) if protocol == "lift" else ...
+                other = INDEPENDENT["lift"](predicted[box], reference[box])
             assert found.keys() == other.keys(), (protocol, found.keys() ^ other.keys())
             for metric, value in found.items():
                 rows.setdefault((protocol, metric), []).append((value, other[metric]))

@@ -204,7 +204,7 @@ def values_entry(place: Path, work: Path) -> Entry:
           for option in ("-d", "-f", "-p", "--target", "-m", "-num_parts", "-part_id", "-chk",
                          "-device", "-np", "-n", "--seed")),
         *(["liftnet_predict", "-n", "2", "-o", f"{work}/out", option, "@", *space]
-          for option in ("-n", "--seed", "--first", "--temperature", "-f")),
+          for option in ("-n", "--seed", "--first", "--temperature", "--sigma-z", "-f")),
         *(["liftnet_train", option, "@", "--c", "-p", "none", *space]
           for option in ("-d", "-f", "-p", "-device")),
         *([*score, option, "@", *space] for option in

@@ -50,7 +50,12 @@ SETTINGS = [
     "stages.slice_translation.checkpoint_minutes=0",
     "networks.mixer.hidden_size=8",
 ]
-VARYING = ("seconds", "date", "command")  # keys of JSON files that differ from run to run
+VARYING = (
+    "seconds",
+    "peak_memory_gib",
+    "date",
+    "command",
+)  # keys of JSON files that differ from run to run
 
 
 @dataclass(frozen=True)

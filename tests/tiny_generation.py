@@ -58,20 +58,34 @@ class TinyGeneration(GenerationTask):
         return torch.from_numpy(rng.standard_normal(LATENT, dtype=np.float32))
 
     def generate(
-        self, plan: Plan, network: nn.Module, latent: Tensor, *, temperature: float
+        self,
+        plan: Plan,
+        network: nn.Module,
+        latent: Tensor,
+        *,
+        temperature: float,
+        sigma_z: float = 0.0,
     ) -> Tensor:
         """An ellipsoid on a background of -1."""
         *radii, bright = torch.sigmoid(network(temperature * latent))
         axes = [torch.linspace(-1, 1, n) for n in (plan.grid.num_slices, *plan.grid.in_plane)]
         d, h, w = torch.meshgrid(*axes, indexing="ij")
         inside = sum((x / (0.6 + r)) ** 2 for x, r in zip((d, h, w), radii, strict=True)) < 1
+        d = d / (1 + sigma_z)
         return torch.where(inside, bright - 0.1 + 0.3 * d + 0.2 * h + 0.1 * w, -1.0).clamp(-1, 1)
 
     def trajectory(
-        self, plan: Plan, network: nn.Module, latent: Tensor, *, temperature: float
+        self,
+        plan: Plan,
+        network: nn.Module,
+        latent: Tensor,
+        *,
+        temperature: float,
+        sigma_z: float = 0.0,
     ) -> Tensor:
         """What the network makes of a growing part of the latent."""
         parts = torch.linspace(0, 1, plan.grid.num_slices)[:, None]
+        parts = parts / (1 + sigma_z)
         codes: Tensor = network(temperature * parts * latent).detach()
         return codes
 

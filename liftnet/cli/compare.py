@@ -46,7 +46,10 @@ def compare(
     masks: Annotated[
         str | None,
         typer.Option(
-            "-m", "--masks", metavar="DIR", help="To evaluate with synthrad: masks CASE.nii.gz."
+            "-m",
+            "--masks",
+            metavar="DIR",
+            help="To evaluate CT by lift, synthrad: masks CASE.nii.gz.",
         ),
     ] = None,
     dataset: Annotated[

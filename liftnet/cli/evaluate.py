@@ -41,7 +41,7 @@ def evaluate(
             "-m",
             "--masks",
             metavar="DIR",
-            help="Masks CASE.nii.gz, for synthrad. Default: masksTs beside -r.",
+            help="Masks CASE.nii.gz, for CT by lift, synthrad. Default: masksTs beside -r.",
         ),
     ] = None,
     dataset: Annotated[

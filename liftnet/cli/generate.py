@@ -22,6 +22,7 @@ __all__ = [
     "PartOption",
     "PartsOption",
     "SeedOption",
+    "SigmaOption",
     "TemperatureOption",
     "TrajectoryOption",
 ]
@@ -36,6 +37,12 @@ TemperatureOption = Annotated[
     float | None,
     typer.Option(
         "--temperature", metavar="T", help="Spread of the volumes. Default: the plan's, 1."
+    ),
+]
+SigmaOption = Annotated[
+    float | None,
+    typer.Option(
+        "--sigma-z", metavar="S", help="Slices to smooth codes over. Default: the plan's, 0."
     ),
 ]
 InterpolateOption = Annotated[
@@ -73,6 +80,7 @@ def generate(
     seed: SeedOption = 0,
     first: FirstOption = 0,
     temperature: TemperatureOption = None,
+    sigma_z: SigmaOption = None,
     interpolate: InterpolateOption = None,
     fold: Annotated[
         str | None,
@@ -99,6 +107,7 @@ def generate(
         seed=seed,
         first=first,
         temperature=temperature,
+        sigma_z=sigma_z,
         interpolate=interpolate,
         fold=fold,
         plan_name=plan_name,

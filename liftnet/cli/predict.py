@@ -14,6 +14,7 @@ from liftnet.cli.generate import (
     PartOption,
     PartsOption,
     SeedOption,
+    SigmaOption,
     TemperatureOption,
     TrajectoryOption,
 )
@@ -66,6 +67,7 @@ def predict(
     seed: SeedOption = 0,
     first: FirstOption = 0,
     temperature: TemperatureOption = None,
+    sigma_z: SigmaOption = None,
     interpolate: InterpolateOption = None,
     normalized: NormalizedOption = False,
     save_trajectory: TrajectoryOption = False,
@@ -83,6 +85,7 @@ def predict(
         "--seed": seed,
         "--first": first,
         "--temperature": temperature is not None,
+        "--sigma-z": sigma_z is not None,
         "--interpolate": interpolate,
     }
     shared: dict[str, Any] = {
@@ -136,6 +139,7 @@ def predict(
         seed=seed,
         first=first,
         temperature=temperature,
+        sigma_z=sigma_z,
         interpolate=interpolate,
         fold=fold[0] if fold else None,
         **shared,

@@ -287,6 +287,7 @@ class Inference:
     slice_batch: Count
     passes: Literal["one", "two"]  # one: keep the skips; two: LiFT Algorithm 2
     temperature: Amount = 1.0  # by which the latent of a generated volume is multiplied
+    sigma_z: Amount = 0.0  # slices: how far its codes are smoothed along the slice axis
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from liftnet.core.geometry import Triple
 from liftnet.core.jsonable import from_json, read_versioned
 
 __all__ = [
@@ -56,7 +57,7 @@ class Protocol:
     name: str
     description: str
     needs_source: bool = False  # the mask comes from the first source of the case
-    needs_mask: bool = False  # the mask is a file of its own
+    needs_mask: bool = False  # of CT: the mask is a file of its own
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Comparison:
     subject: np.ndarray  # bool: the foreground of all reference channels of the case
     subject_note: str  # which channels those are
     slice_axis: str
+    spacing_mm: Triple = field(kw_only=True)  # along D, H, W
     modality: str | None = None  # None: not known
     written_range: tuple[float, float] | None = None  # file units of the network's 0 and 1
     source: np.ndarray | None = None  # the case's first source, where the protocol needs it

@@ -1,4 +1,4 @@
-"""How synthesized CT is scored, in Hounsfield units: the paper's convention and SynthRAD's."""
+"""How synthesized CT is scored, in Hounsfield units: whole, in the paper's box, by SynthRAD."""
 
 from types import MappingProxyType
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from liftnet.core.errors import DatasetError, GeometryError
-from liftnet.core.geometry import SLICE_AXES
+from liftnet.core.geometry import SLICE_AXES, same_spacing
 from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.metrics import regions
 from liftnet.metrics.coherence import plane_ssim
@@ -15,27 +15,33 @@ from liftnet.metrics.similarity import mae, me, ncc, psnr
 from liftnet.metrics.synthrad import masked_ms_ssim, masked_ssim
 from liftnet.metrics.units import refuse_wrong_intensities
 from liftnet.ops.depth import delta_z
+from liftnet.ops.mask import bounding_box, box_about
 from liftnet.ops.ssim import SMALLEST_WINDOW, WINDOW_SIZE, fit_window, ssim_map
 
 __all__ = ["PROTOCOLS", "as_compared", "score_case"]
 
 LIMITS_HU = (-1000.0, 2000.0)  # LiFT App. B.5, Sec. 5.3
+BOX_VOXELS, BOX_SPACING_MM = 128, 1.0  # LiFT Sec. 5.3; SynthRAD2023's brains have this spacing
+BOX_MM = BOX_VOXELS * BOX_SPACING_MM
 SYNTHRAD_LIMITS_HU = MappingProxyType(
     {
         "synthrad2023": (-1024.0, 3000.0),  # SynthRAD2023 image_metrics.py
         "synthrad2025": (-1024.0, 3071.0),  # SynthRAD2025 evaluation, image_metrics.py
     }
 )
-_WHOLE = (
-    "HU clipped to [-1000, 2000], whole volume, PSNR over the range 3000, SSIM of HU + 1000; "
-    "regions from the reference. Protocols liftnet and lift are the same for CT."
-)
+_MEASURES = "PSNR over the range 3000, SSIM of HU + 1000; regions from the reference"
+_MASK_NOTE = "the case's mask file"
 PROTOCOLS = MappingProxyType(
     {
         protocol.name: protocol
         for protocol in (
-            Protocol("liftnet", _WHOLE),
-            Protocol("lift", _WHOLE),
+            Protocol("liftnet", f"HU clipped to [-1000, 2000], whole volume, {_MEASURES}."),
+            Protocol(
+                "lift",
+                "HU clipped to [-1000, 2000], cropped to 128 voxels of 1 mm along each axis about "
+                f"the centre of the case's mask, as the paper does; {_MEASURES} after the crop.",
+                needs_mask=True,
+            ),
             Protocol(
                 "synthrad2023",
                 "Inside the case's mask: MAE of unclipped HU; PSNR of HU clipped to [-1024, 3000] "
@@ -55,7 +61,7 @@ PROTOCOLS = MappingProxyType(
 
 
 def as_compared(comparison: Comparison, protocol: str) -> Compared:
-    """Both images in HU, clipped as the protocol clips them, on the whole grid.
+    """Both images in HU, clipped as the protocol clips them, on the whole grid, not yet cropped.
 
     Raises:
         DatasetError: If the protocol is for MR, or one of the images is not in HU.
@@ -84,7 +90,7 @@ def score_case(comparison: Comparison, protocol: str) -> CaseScore:
 
     A metric of a region that the case does not have is left out; the notes name the region.
 
-    Source: LiFT App. B.1 to B.3, B.5; SynthRAD2023 and SynthRAD2025 image_metrics.py.
+    Source: LiFT Sec. 5.3, App. B.1 to B.3, B.5; SynthRAD2023 and SynthRAD2025 image_metrics.py.
 
     Raises:
         DatasetError: If the protocol is for MR, or a mask or body is missing.
@@ -94,12 +100,17 @@ def score_case(comparison: Comparison, protocol: str) -> CaseScore:
     if protocol in SYNTHRAD_LIMITS_HU:
         return _score_in_mask(comparison, protocol, images)
     predicted, reference = images.predicted, images.reference
+    notes = {"unit": "HU", "regions": "from the reference, inside its body", **images.notes}
+    if protocol == "lift":
+        box, notes["box"] = _paper_box(comparison)
+        notes["mask"] = _MASK_NOTE
+        # Both are cropped before anything else (Sec. 5.3), so a region ends where the box does.
+        predicted, reference = predicted[box], reference[box]
     if min(reference.shape) < SMALLEST_WINDOW:
         raise GeometryError(
             f"SSIM needs at least {SMALLEST_WINDOW} voxels per axis, got {reference.shape}",
             remedy="Score whole volumes, not single slices.",
         )
-    notes = {"unit": "HU", "regions": "from the reference, inside its body", **images.notes}
     window = fit_window(reference.shape, WINDOW_SIZE)
     if window < WINDOW_SIZE:
         notes["ssim_window"] = f"{window} instead of {WINDOW_SIZE}: the volume is small"
@@ -111,6 +122,46 @@ def score_case(comparison: Comparison, protocol: str) -> CaseScore:
     )
     notes |= left_out(metrics)
     return CaseScore(comparison.case, comparison.channel, metrics, notes)
+
+
+def _mask(comparison: Comparison) -> np.ndarray:
+    """The case's mask, which some protocols cannot do without.
+
+    Raises:
+        DatasetError: If there is none, or it is empty.
+    """
+    if comparison.mask is None:
+        raise DatasetError(
+            "The protocol needs a mask, and this case has none",
+            remedy=f"Put {comparison.case}.nii.gz into the folder of masks and name that with "
+            "--masks, or use --protocol liftnet, which needs none.",
+        )
+    if not comparison.mask.any():
+        raise DatasetError("The mask is empty", remedy="Check the case's mask file.")
+    return comparison.mask
+
+
+def _paper_box(comparison: Comparison) -> tuple[tuple[slice, slice, slice], str]:
+    """The paper's crop as slices of the whole grid (D = z, H = y, W = x), and a note on it.
+
+    Source: LiFT Sec. 5.3.
+    Differs: voxels that are not of 1 mm are not resampled; there are as many as 128 mm hold.
+    """
+    mask = _mask(comparison)
+    sizes = tuple(
+        BOX_VOXELS if same_spacing(own, BOX_SPACING_MM) else max(1, round(BOX_MM / own))
+        for own in comparison.spacing_mm
+    )
+    start, stop = box_about(mask, sizes)
+    size = tuple(b - a for a, b in zip(start, stop, strict=True))
+    free = tuple((a + b - n) // 2 for a, b, n in zip(*bounding_box(mask), sizes, strict=True))
+    note = f"{'x'.join(map(str, size))} voxels from {', '.join(map(str, start))} (z, y, x)"
+    if sizes != (BOX_VOXELS,) * 3:
+        note += f"; voxels of {' x '.join(f'{own:.3g}' for own in comparison.spacing_mm)} mm"
+    if (start, size) != (free, sizes):
+        note += "; pushed inside the image, or cut to it"
+    d, h, w = (slice(a, b) for a, b in zip(start, stop, strict=True))
+    return (d, h, w), note
 
 
 def measure(
@@ -173,10 +224,7 @@ def _steps_inside(region: np.ndarray, axis: int) -> np.ndarray:
 
 def _score_in_mask(comparison: Comparison, protocol: str, clipped: Compared) -> CaseScore:
     """The metrics of a SynthRAD challenge."""
-    predicted, reference, mask = comparison.predicted, comparison.reference, comparison.mask
-    assert mask is not None  # Protocol.needs_mask
-    if not mask.any():
-        raise DatasetError("The mask is empty", remedy="Check the case's mask file.")
+    predicted, reference, mask = comparison.predicted, comparison.reference, _mask(comparison)
     limits = SYNTHRAD_LIMITS_HU[protocol]
     metrics = {
         "mae": mae(predicted, reference, mask),  # SynthRAD: of unclipped HU
@@ -188,7 +236,7 @@ def _score_in_mask(comparison: Comparison, protocol: str, clipped: Compared) -> 
         name, similarity = "ssim", masked_ssim(predicted, reference, mask, limits=limits)
     else:
         name, similarity = "ms_ssim", masked_ms_ssim(predicted, reference, mask, limits=limits)
-    notes = {"unit": "HU", "mask": "the case's mask file", **clipped.notes}
+    notes = {"unit": "HU", "mask": _MASK_NOTE, **clipped.notes}
     if similarity is None:
         notes["left_out"] = f"{name}: no window centred in the mask lies in the volume"
     else:

@@ -208,7 +208,9 @@ def _definition(name: str, place: str, unit: str) -> str:
     window = f"centred in {PLACES[place][1]}" if place in PLACES else "wherever the protocol scores"
     images = " (HU shifted to start at 0)" if unit else ""
     peak = "the width of the protocol's HU window" if unit else "1"
-    both = f", where both voxels lie in {PLACES[place][1]}" if place in PLACES else ""
+    steps = (
+        f", over steps of which both voxels lie in {PLACES[place][1]}" if place in PLACES else ""
+    )
     subject = PLACES["body" if unit else "brain"][1]
     if place in PLANES:
         return (
@@ -239,11 +241,11 @@ def _definition(name: str, place: str, unit: str) -> str:
             f"rise and fall together whatever their scale and offset, {over}"
         ),
         "delta_z_mae": (
-            f"Through-plane error: the mean absolute error of {_STEPS}, {in_unit}{both}"
+            f"Through-plane error: the mean absolute error of {_STEPS}, {in_unit}{steps}"
         ),
         "delta_z_correlation": (
             f"Through-plane coherence: the Pearson correlation of {_STEPS} with those of the "
-            f"reference, 1 if they agree up to scale and 0 if one image has none{both}"
+            f"reference, 1 if they agree up to scale and 0 if one image has none{steps}"
         ),
         "sharpness_in_plane": (
             "Sharpness within slices: mean squared difference of neighbouring voxels of a slice, "

@@ -13,6 +13,7 @@ __all__ = [
     "fold_slices",
     "fourier_depth",
     "relative_depth",
+    "smooth_depth",
     "unfold_slices",
 ]
 
@@ -57,6 +58,18 @@ def fourier_depth(positions: Tensor, num_frequencies: int) -> Tensor:
     powers = torch.arange(num_frequencies, device=positions.device, dtype=positions.dtype)
     angles = positions[..., None] * (math.pi * 2.0**powers)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def smooth_depth(codes: Tensor, sigma: float) -> Tensor:
+    """Codes (D, c) of slices, each the Gaussian mean of its neighbours', `sigma` in slices.
+
+    The weights of a slice sum to one, also at the ends; 0 leaves the codes as they are.
+    """
+    if sigma == 0:
+        return codes
+    places = torch.arange(len(codes), dtype=torch.float64)
+    logits = -0.5 * ((places[:, None] - places) / sigma).square()
+    return logits.softmax(dim=1).to(codes) @ codes
 
 
 def fold_slices(volume: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from liftnet.ops.intensities import bright_end, clip_extremes
 __all__ = [
     "body",
     "bounding_box",
+    "box_about",
     "foreground",
     "has_zero_background",
     "largest_component",
@@ -163,4 +164,19 @@ def bounding_box(mask: np.ndarray) -> tuple[tuple[int, int, int], tuple[int, int
         inside = np.flatnonzero(mask.any(axis=others))
         start.append(int(inside[0]) if len(inside) else 0)
         stop.append(int(inside[-1]) + 1 if len(inside) else mask.shape[axis])
+    return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
+
+
+def box_about(
+    mask: np.ndarray, sizes: Sequence[int]
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Start and stop (half-open) of a box of these sizes about the centre of the mask's own box.
+
+    It is pushed inside the volume (D, H, W), and as small as the volume where that is smaller.
+    """
+    start, stop = [], []
+    for first, last, wanted, limit in zip(*bounding_box(mask), sizes, mask.shape, strict=True):
+        size = min(max(wanted, 1), limit)
+        start.append(min(max((first + last - size) // 2, 0), limit - size))
+        stop.append(start[-1] + size)
     return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])

@@ -27,7 +27,7 @@ __all__ = ["MAIN_METRICS", "common_rows", "compare_rows", "main_metrics", "row_w
 MAIN_METRICS = ("psnr", "ssim", "ms_ssim", "mae", "delta_z_mae", "sharpness_in_plane")
 FEW_CASES = 10  # ours: below it a percentile bootstrap of the mean is clearly too narrow
 ENOUGH_CASES = 6  # with fewer, no two-sided signed-rank test is below 0.05
-SAME_NOTES = ("mask", "ssim_window", "brain")  # of one image, for any method
+SAME_NOTES = ("mask", "box", "ssim_window", "brain")  # of one image, for any method
 
 
 def common_rows(

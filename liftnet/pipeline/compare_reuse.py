@@ -107,7 +107,8 @@ def _other_origin(scores: Scores, predicted: Path, asked: Asked) -> Iterator[str
             yield f"the scores there are of {what} in {own}"
     if scores.liftnet != __version__:
         yield f"liftnet {scores.liftnet} made the scores there"
-    if scores.protocol.needs_mask:
+    in_hu = any(row.notes.get("unit") == "HU" for row in scores.cases)
+    if scores.protocol.needs_mask and in_hu:  # of CT alone, see Protocol
         yield "scores do not note which masks they rest on"
     if scores.protocol.needs_source and not _same_sources(scores, asked):
         yield f"the scores there are masked with images in {scores.sources_folder}"

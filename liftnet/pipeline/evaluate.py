@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from liftnet.pipeline.origin import origin_since
 from liftnet.pipeline.parallel import worker_count
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.score_parts import evaluate_part
-from liftnet.pipeline.score_setting import by_channel, find_setting, has_own_numbers
+from liftnet.pipeline.score_setting import Setting, by_channel, find_setting, has_own_numbers
 from liftnet.pipeline.score_table import report
 from liftnet.pipeline.score_whole import (
     Evaluation,
@@ -164,7 +164,7 @@ def evaluate_pairs(
         output: folder for the scores; by default the predicted folder.
         sources: folder of source images, for protocols that mask with one; by default the
             reference folder, or imagesTs beside it if that is called targetsTs.
-        masks: folder of masks named CASE.nii.gz, for protocols that score inside one; by default
+        masks: folder of masks named CASE.nii.gz, for protocols of CT that need one; by default
             masksTs beside targetsTs or imagesTs.
         num_parts: split the cases over this many runs ...
         part_id: ... and score this part; the one that finishes last merges all.
@@ -187,11 +187,12 @@ def evaluate_pairs(
     setting = find_setting(
         facts, protocol, reference=reference, dataset=dataset, workspace=workspace
     )
-    if setting.protocol.needs_mask and mask is None:
+    if mask is None and setting.protocol.needs_mask and _only_ct(setting, facts):
         raise DatasetError(
-            f"Protocol {protocol} scores inside a mask, and there is no folder of masks",
+            f"Protocol {protocol} needs masks, and there is no folder of them",
             where=str(reference.absolute().parent),
-            remedy="Name the folder of masks CASE.nii.gz with --masks.",
+            remedy="Name the folder of masks CASE.nii.gz with --masks, or use --protocol liftnet, "
+            "which needs none.",
         )
     say(f"Protocol {setting.protocol.name}: {setting.protocol.description}")
     whole = Evaluation(
@@ -216,6 +217,11 @@ def evaluate_pairs(
         write_scores(whole.output, scores)
     report(scores, whole.output / "scores.json")
     return scores
+
+
+def _only_ct(setting: Setting, digits: Iterable[str]) -> bool:
+    """Whether all these channels are known to be CT; each other image is met on its own."""
+    return all(setting.modalities.get(channel) == "CT" for channel in digits)
 
 
 def beside(reference: Path, kind: str) -> Path | None:

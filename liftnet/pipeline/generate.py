@@ -1,7 +1,6 @@
 """Step 5 of a task that makes volumes from random numbers: generate as many as wanted."""
 
 import math
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from liftnet.core.errors import LiftnetError
 from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image
+from liftnet.ops.cost import Cost, Meter
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.inputs import part_of
 from liftnet.pipeline.lock import hold, part_name
@@ -52,6 +52,7 @@ def generate(
     seed: int = 0,
     first: int = 0,
     temperature: float | None = None,
+    sigma_z: float | None = None,
     interpolate: tuple[int, int] | None = None,
     fold: int | str | None = None,
     plan_name: str = DEFAULT_PLAN,
@@ -76,12 +77,13 @@ def generate(
         seed: of all latents.
         first: the number of the first volume.
         temperature: by which latents are multiplied; by default the plan's.
+        sigma_z: slices over which codes are smoothed; by default the plan's.
         interpolate: numbers of two volumes: generate the way from the one to the other.
         fold: which; by default the first that is trained.
         plan_name: which plan.
         normalized: write network units instead of typical intensities or HU.
         save_trajectory: write the code of every slice, and draw them.
-        continue_prediction: keep finished volumes of the same weights, seed and temperature.
+        continue_prediction: keep finished volumes of the same weights and numbers above.
         num_parts: split the volumes over this many runs ...
         part_id: ... and do this part of them.
         checkpoint: "best" on validation, or "latest".
@@ -95,7 +97,7 @@ def generate(
     Raises:
         LiftnetError: If the call makes no sense, or a volume cannot be made or written.
     """
-    _check(num_volumes, seed, first, temperature, interpolate)
+    _check(num_volumes, seed, first, temperature, sigma_z, interpolate)
     part = part_of(num_parts, part_id)
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
@@ -109,7 +111,9 @@ def generate(
     model = load_model(run, task, [fold], mapper=True, checkpoint=checkpoint, device=device)
     if temperature is None:
         temperature = model.plan.inference.temperature
-    samples = list_samples(num_volumes, seed, first, temperature, interpolate)
+    if sigma_z is None:
+        sigma_z = model.plan.inference.sigma_z
+    samples = list_samples(num_volumes, seed, first, temperature, sigma_z, interpolate)
     mine, output = samples[part], Path(output_folder)
 
     def is_done(sample: Sample) -> bool:
@@ -139,6 +143,7 @@ def _check(
     seed: int,
     first: int,
     temperature: float | None,
+    sigma_z: float | None,
     interpolate: tuple[int, int] | None,
 ) -> None:
     """Refuse a call that makes no sense, before anything is loaded."""
@@ -149,10 +154,9 @@ def _check(
     ):
         if value < least:
             raise LiftnetError(f"{option} is {value}", where=option, remedy=f"Use {least} or more.")
-    if temperature is not None and not 0 <= temperature < math.inf:
-        raise LiftnetError(
-            f"--temperature is {temperature}", where="--temperature", remedy="Use 0 or more."
-        )
+    for option, amount in (("--temperature", temperature), ("--sigma-z", sigma_z)):
+        if amount is not None and not 0 <= amount < math.inf:
+            raise LiftnetError(f"{option} is {amount}", where=option, remedy="Use 0 or more.")
     if interpolate is None:
         return
     if min(interpolate) < 0 or interpolate[0] == interpolate[1]:
@@ -184,13 +188,11 @@ def _make(
     Volumes are written behind while the next is made; at most `workers` wait in memory.
     """
 
-    def write(
-        sample: Sample, made: np.ndarray, trajectory: Trajectory | None, seconds: float
-    ) -> None:
+    def write(sample: Sample, made: np.ndarray, trajectory: Trajectory | None, cost: Cost) -> None:
         with explained("volume", sample.name):
             if trajectory is not None:
                 write_trajectory(trajectory, model, output)
-            write_sample(sample, made, model, output, normalized, seconds)
+            write_sample(sample, made, model, output, normalized, cost)
 
     total = 0.0
     with (
@@ -205,14 +207,14 @@ def _make(
                 advance()
 
         for sample in samples:
-            started = time.monotonic()
+            meter = Meter(model.device)
             with explained("volume", sample.name):
                 made = _volume(sample, model)
                 trajectory = sample_trajectory(model, sample) if save_trajectory else None
-            seconds = time.monotonic() - started
-            total += seconds
+            cost = meter.read()
+            total += cost.seconds
             collect(workers - 1)
-            behind.append(writers.submit(write, sample, made, trajectory, seconds))
+            behind.append(writers.submit(write, sample, made, trajectory, cost))
         collect(0)
     return total
 
@@ -225,6 +227,7 @@ def _volume(sample: Sample, model: Model) -> np.ndarray:
         model.networks[0],
         sample_latent(sample, model.plan).to(model.device),
         temperature=sample.temperature,
+        sigma_z=sample.sigma_z,
     )
     if not torch.isfinite(made).all():
         raise LiftnetError(
@@ -255,6 +258,7 @@ def _draw(samples: Sequence[Sample], model: Model, output: Path, normalized: boo
     title = (
         f"{plan.dataset}, plan {plan.name}, {model.folders[0].name}: {plan.targets[0]}, "
         f"seed {samples[0].seed}, temperature {samples[0].temperature:g}"
+        + (f", sigma_z {samples[0].sigma_z:g}" if samples[0].sigma_z else "")
     )
     with explained("picture", name):
         sample_sheet(shown, output / name, spacing_mm=spacing, title=title)

@@ -1,7 +1,7 @@
 """What prediction writes: an image on the case's own grid, and a JSON that says how it was made."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.plan import ClipAndScale, Plan
 from liftnet.imageio import write_image
 from liftnet.ops import normalize
+from liftnet.ops.cost import Cost
 from liftnet.ops.machine import describe_machine
 from liftnet.pipeline.model import Model
 from liftnet.pipeline.origin import shown_command
@@ -118,7 +119,7 @@ def write_case(
     model: Model,
     output: Path,
     normalized: bool,
-    seconds: float,
+    cost: Cost,
 ) -> None:
     """Write every target on the case's own grid; its JSON comes last, and marks it complete."""
     plan, case, request = model.plan, prepared.case, prepared.request
@@ -155,13 +156,13 @@ def write_case(
             "inputs": prepared.inputs,
             "warnings": prepared.warnings,
             "plausibility": plausibility,
-            **made_by(model, seconds),
+            **made_by(model, cost),
         }
         write_with_facts(path, image, prepared.placement.source, facts)
 
 
-def made_by(model: Model, seconds: float) -> dict[str, Any]:
-    """What the JSON of every image says of the networks that made it."""
+def made_by(model: Model, cost: Cost) -> dict[str, Any]:
+    """What the JSON of every image says of the networks that made it, and of the cost."""
     begun_with = pretrained_origins(model.folders)
     return {
         "task": model.plan.task,
@@ -170,7 +171,7 @@ def made_by(model: Model, seconds: float) -> dict[str, Any]:
         "folds": [folder.name for folder in model.folders],
         "model": model.digest,
         **({"pretrained": begun_with} if begun_with else {}),
-        "seconds": round(seconds, 3),
+        **asdict(cost),
         "device": model.device.type,
         "hardware": describe_machine(str(model.device)),
         "command": shown_command(),

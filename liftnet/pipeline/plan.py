@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from liftnet.pipeline.extract_fingerprint import read_fingerprint
 from liftnet.pipeline.lock import hold
 from liftnet.pipeline.progress import say
 from liftnet.planning.feeding import BY_HAND, plan_feeding
-from liftnet.planning.grid import GridChoice
+from liftnet.planning.grid import GridChoice, refuse_other_foreground
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Budget, SynthesisTask
 
@@ -77,10 +77,15 @@ def plan(
     if features is not None:
         budget = replace(budget, feature_weights=Path(features))
     decided = _with_settings(task.plan(raw, fingerprint, budget, plan_name), settings or ())
-    if (choice := _chosen_grid(decided)) is not None:
+    for choice in _chosen_grids(decided):
+        if choice.sized:
+            task.refresh(decided)  # refuses a size that the networks so far could not take
         budget = replace(budget, grid=choice)
         decided = _with_settings(task.plan(raw, fingerprint, budget, plan_name), settings or ())
+    if decided.reasons.get("grid.foreground") == BY_HAND:
+        refuse_other_foreground(decided, fingerprint)
     decided = plan_feeding(task.refresh(decided), fingerprint)
+    _refuse_without_effect(decided, settings or ())
     from_json(Plan, parse_json(json.dumps(to_json(decided))), where="the plan")  # readable
     target = space.plan_file(name, plan_name)
     with hold(target.parent, "liftnet_plan"):
@@ -120,21 +125,38 @@ def _with_settings(decided: Plan, settings: Sequence[str]) -> Plan:
     return decided
 
 
-def _chosen_grid(decided: Plan) -> GridChoice | None:
-    """What was set by hand and moves the rest of the plan; None if nothing does.
+def _chosen_grids(decided: Plan) -> list[GridChoice]:
+    """What was set by hand and moves the rest of the plan: without sizes, then with them.
 
-    A box has its own size, in voxels of the spacing, whatever the spacing is.
+    A size must fit the networks of the grid that it belongs to, so that grid is planned first. A
+    box has its own size, in voxels of the spacing, whatever the spacing is.
     """
-    grid, by_hand = decided.grid, decided.reasons.get
-    axis, spacing = (by_hand(f"grid.{key}") == BY_HAND for key in ("slice_axis", "spacing_mm"))
-    spacing = spacing and grid.box is None
-    if not (axis or spacing):
-        return None
-    return GridChoice(
-        grid.slice_axis if axis else None,
-        grid.spacing_mm if spacing else None,
-        grid.resample_through_plane,
-    )
+    by_hand = {
+        field.name: getattr(decided.grid, field.name)
+        for field in fields(GridChoice)
+        if decided.reasons.get(f"grid.{field.name}") == BY_HAND
+    }
+    whole = GridChoice(**by_hand)
+    spacing_mm = None if whole.box else whole.spacing_mm
+    free = replace(whole, in_plane=None, num_slices=None, box=None, spacing_mm=spacing_mm)
+    chosen = [free, whole] if whole.sized else [whole]
+    return [choice for choice in chosen if choice != GridChoice()]
+
+
+def _refuse_without_effect(decided: Plan, settings: Sequence[str]) -> None:
+    """Refuse a setting that the rest of the plan has overruled.
+
+    Raises:
+        PlanError: Naming it, and the value that it has.
+    """
+    for setting in settings if _with_settings(decided, settings) != decided else ():
+        if apply_setting(decided, setting) != decided:
+            key = setting.partition("=")[0]
+            raise PlanError(
+                f"{key} follows from other settings of this plan, and cannot be set to that",
+                where=f"--set {setting}",
+                remedy="Leave it out. docs/reference/plan-json.md says what moves what.",
+            )
 
 
 def apply_setting(decided: Plan, setting: str) -> Plan:

@@ -1,6 +1,5 @@
 """Step 5: synthesize absent images for a folder of new files."""
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from liftnet.core.errors import LiftnetError
 from liftnet.core.plan import Inference
 from liftnet.core.workspace import find_workspace
 from liftnet.ops import normalize
+from liftnet.ops.cost import Cost, Meter
 from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.inputs import check_targets, find_inputs, part_of, refuse_one_folder
@@ -163,7 +163,7 @@ def predict(
                 break
             case, ready = ahead.pop(0)
             prepared = _result(failures, case, ready.result)
-            started = time.monotonic()
+            meter = Meter(model.device)
             if prepared is None:
                 advance()
                 continue
@@ -175,8 +175,9 @@ def predict(
             if result is None:
                 advance()
                 continue
-            made[case.identifier] = seconds = time.monotonic() - started
-            job = writers.submit(_write, prepared, *result, model, output, normalized, seconds)
+            cost = meter.read()
+            made[case.identifier] = cost.seconds
+            job = writers.submit(_write, prepared, *result, model, output, normalized, cost)
             behind.append((case, job))
             collect(workers)
         collect(0)
@@ -230,12 +231,12 @@ def _write(
     model: Model,
     output: Path,
     normalized: bool,
-    seconds: float,
+    cost: Cost,
 ) -> None:
     """Write a case's files; those that mark it as done come last."""
     if trajectory is not None:
         write_trajectory(trajectory, model, output)
-    write_case(prepared, volumes, model, output, normalized, seconds)
+    write_case(prepared, volumes, model, output, normalized, cost)
 
 
 def _report(

@@ -17,7 +17,7 @@ from liftnet.pipeline.outputs import (
 )
 from liftnet.pipeline.preprocess import prepare, read_with_mask
 from liftnet.pipeline.subject import refuse_wrong_intensities
-from liftnet.pipeline.trajectories import has_trajectory
+from liftnet.pipeline.trajectories import case_facts, has_trajectory
 from liftnet.tasks import load_synthesis
 
 __all__ = ["prepare_case"]
@@ -44,7 +44,9 @@ def prepare_case(
     _, ending = split_ending(case.images[request.sources[0]])
     inputs = input_facts(case, request)
     facts = {"inputs": inputs}
-    traced = not save_trajectory or has_trajectory(output, case.identifier, model, facts)
+    traced = not save_trajectory or has_trajectory(
+        output, case.identifier, model, case_facts(inputs, request)
+    )
     if (keep_finished and traced) and all(
         is_finished(
             output_path(output, plan, case.identifier, target, ending),

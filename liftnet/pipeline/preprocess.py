@@ -18,7 +18,7 @@ from liftnet.data.store import Store, StoredCase, write_case
 from liftnet.imageio import read_case
 from liftnet.ops import normalize
 from liftnet.ops.host_memory import keep_freed_memory
-from liftnet.ops.mask import bounding_box
+from liftnet.ops.mask import bounding_box, box_about
 from liftnet.ops.resample import resample
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.inputs import part_of
@@ -120,41 +120,26 @@ def _box(
     the image.
     """
     shape, grid = geometry.shape, plan.grid
-    if grid.box is not None and grid.pad_to_box:
-        assert subject is not None
+    if grid.box is not None:
         sizes = [
             size if same_spacing(own, spacing) else max(1, round(size * spacing / own))
             for size, spacing, own in zip(
                 grid.box, grid.spacing_mm, geometry.spacing_mm, strict=True
             )
         ]
+        if not grid.pad_to_box:
+            assert inside is not None
+            return box_about(inside, sizes)
+        assert subject is not None
         d, h, w = (
             (a + b - size) // 2 for a, b, size in zip(*bounding_box(subject), sizes, strict=True)
         )
         return (d, h, w), (d + sizes[0], h + sizes[1], w + sizes[2])
-    if grid.box is not None:
-        assert inside is not None
-        spans = [
-            _span(a + b, round(size * spacing / own), n)
-            for a, b, size, spacing, own, n in zip(
-                *bounding_box(inside), grid.box, grid.spacing_mm, geometry.spacing_mm, shape,
-                strict=True,
-            )
-        ]  # fmt: skip
-        (d0, d1), (h0, h1), (w0, w1) = spans
-        return (d0, h0, w0), (d1, h1, w1)
     if grid.crop_in_plane:
         assert subject is not None
         start, stop = bounding_box(subject)
         return (0, *start[1:]), (shape[0], *stop[1:])
     return (0, 0, 0), shape
-
-
-def _span(twice_centre: int, size: int, limit: int) -> tuple[int, int]:
-    """Start and stop of `size` voxels about a centre, pushed into 0 .. limit."""
-    size = min(max(size, 1), limit)
-    start = min(max((twice_centre - size) // 2, 0), limit - size)
-    return start, start + size
 
 
 def _target_shape(

@@ -163,10 +163,11 @@ def trajectory_section(results: Results) -> Html | None:
     """The figures that --save-trajectory wrote beside predicted images; None without any."""
     figures = []
     for method in results.methods:
-        path = method.predicted / "trajectories.png"
-        if path.is_file():
+        for path in sorted(method.predicted.glob("trajectories*.png")):
             text = base64.b64encode(path.read_bytes()).decode()
-            source, words = f"data:image/png;base64,{text}", f"Trajectories of {method.name}"
+            target = path.stem.partition("_")[2]
+            words = f"Trajectories of {method.name}" + (f": {target}" if target else "")
+            source = f"data:image/png;base64,{text}"
             figures.append(
                 tag("figure", tag("figcaption", words), tag("img", src=source, alt=words))
             )

@@ -11,7 +11,7 @@ from liftnet.core.scores import CohortRow, CohortScores
 from liftnet.metrics.meaning import cohort_name, explain_cohort
 from liftnet.pipeline.cohort_measures import VOXELS
 from liftnet.pipeline.report_cohort_pairs import PairPicture, pair_identifier
-from liftnet.pipeline.report_origin import distinct, how_made, origin_list
+from liftnet.pipeline.report_origin import distinct, how_made, origin_list, peak_memory
 from liftnet.pipeline.text_table import number_or_dash
 from liftnet.visual.html import Html, join, tag
 
@@ -240,6 +240,7 @@ def _entries(scores: CohortScores) -> Iterator[tuple[str, str]]:
     yield "Generation, hardware", distinct(facts, "hardware") or distinct(facts, "device")
     times = [float(f["seconds"]) for f in facts if isinstance(f.get("seconds"), int | float)]
     yield "Generation, time", f"median {median(times):.3g} s a volume" if times else ""
+    yield "Generation, peak memory", peak_memory(facts)
     yield from how_made("Evaluation", scores.made, scores.liftnet)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "how_made",
     "origin_list",
     "origin_section",
+    "peak_memory",
     "read_all_facts",
 ]
 
@@ -99,6 +100,7 @@ def _entries(
             distinct(entries, "hardware") or distinct(entries, "device"),
         )
         yield f"Prediction{of}, time", _seconds(entries)
+        yield f"Prediction{of}, peak memory", peak_memory(entries)
     yield from _plan(results, facts, workspace)
     what = "Comparison" if results.compared else "Evaluation"
     yield from how_made(what, results.made, results.liftnet)
@@ -132,6 +134,15 @@ def _seconds(entries: list[dict[str, Any]]) -> str:
         f"median {statistics.median(times):.3g} s an image, {min(times):.3g} to {max(times):.3g} "
         f"({len(times)} images)"
     )
+
+
+def peak_memory(entries: list[dict[str, Any]]) -> str:
+    """The most memory of any image, and whose it is; "" where none is noted."""
+    noted = [e for e in entries if isinstance(e.get("peak_memory_gib"), int | float)]
+    if not noted:
+        return ""
+    most = max(noted, key=lambda e: float(e["peak_memory_gib"]))
+    return f"{most['peak_memory_gib']:.3g} GiB at most: {most.get('peak_memory_of', '')}"
 
 
 def _plan(

@@ -11,6 +11,7 @@ from torch import Tensor
 from liftnet.core.geometry import SLICE_AXES, Geometry, Triple, Volume, axis_order, turn
 from liftnet.core.plan import ChannelPlan, Plan
 from liftnet.ops import normalize
+from liftnet.ops.cost import Cost
 from liftnet.pipeline.model import Model
 from liftnet.pipeline.outputs import (
     is_finished,
@@ -47,6 +48,7 @@ class Sample:
     seed: int
     number: int
     temperature: float
+    sigma_z: float
     interpolation: dict[str, Any] | None  # numbers from and to, and the weight of the second
 
     @property
@@ -56,6 +58,7 @@ class Sample:
             "seed": self.seed,
             "number": self.number,
             "temperature": self.temperature,
+            "sigma_z": self.sigma_z,
             "interpolation": self.interpolation,
         }
 
@@ -65,12 +68,13 @@ def list_samples(
     seed: int,
     first: int,
     temperature: float,
+    sigma_z: float,
     interpolate: tuple[int, int] | None,
 ) -> list[Sample]:
     """The volumes of a call, all parts together."""
     if interpolate is None:
         numbers = range(first, first + num_volumes)
-        return [Sample(f"sample_{k:04d}", seed, k, temperature, None) for k in numbers]
+        return [Sample(f"sample_{k:04d}", seed, k, temperature, sigma_z, None) for k in numbers]
     a, b = interpolate
     return [
         Sample(
@@ -78,6 +82,7 @@ def list_samples(
             seed=seed,
             number=k,
             temperature=temperature,
+            sigma_z=sigma_z,
             interpolation={"from": a, "to": b, "weight": k / (num_volumes - 1)},
         )
         for k in range(num_volumes)
@@ -111,7 +116,7 @@ def great_circle(a: Tensor, b: Tensor, weight: float) -> Tensor:
 
 
 def write_sample(
-    sample: Sample, made: np.ndarray, model: Model, output: Path, normalized: bool, seconds: float
+    sample: Sample, made: np.ndarray, model: Model, output: Path, normalized: bool, cost: Cost
 ) -> None:
     """Write a volume (D, H, W) in network units, stored in the order x, y, z; then its JSON."""
     plan = model.plan
@@ -127,7 +132,7 @@ def write_sample(
         "modality": channel.modality,
         "intensity": {"low": low, "high": high, "dtype": dtype},
         **sample.facts,
-        **made_by(model, seconds),
+        **made_by(model, cost),
     }
     write_with_facts(sample_path(sample, plan, output), stored.voxels[0], stored.geometry, facts)
 

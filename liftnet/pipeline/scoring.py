@@ -192,6 +192,7 @@ class OpenCase:
             subject=foreground(np.stack(list(self.references.values())), "nonzero"),
             subject_note="foreground of " + ", ".join(map(setting.name, self.references)),
             slice_axis=setting.slice_axis,
+            spacing_mm=self.geometry.spacing_mm,
             modality=setting.modalities.get(pair.channel),
             written_range=pair.facts.written_range if pair.facts else None,
             source=source,
@@ -244,14 +245,9 @@ def _read_source(
 
 
 def _read_mask(files: CaseFiles, setting: Setting, geometry: Geometry) -> np.ndarray | None:
-    """Where the case's mask is not 0, for a protocol that scores inside it."""
-    if not setting.protocol.needs_mask:
+    """Where the case's mask is not 0, for a protocol that needs it, as far as there is one."""
+    if files.mask is None or not setting.protocol.needs_mask:
         return None
-    if files.mask is None:
-        raise DatasetError(
-            f"Protocol {setting.protocol.name} scores inside a mask, and this case has none",
-            remedy=f"Put {files.case}.nii.gz into the folder of masks.",
-        )
     return read_on(geometry, files.mask, "Mask and reference") != 0
 
 

@@ -1,4 +1,4 @@
-"""What `--save-trajectory` writes: the vectors of every slice of a case, and one figure of all."""
+"""What `--save-trajectory` writes: the vectors of every slice of a case, and figures of all."""
 
 import json
 import re
@@ -22,10 +22,12 @@ from liftnet.pipeline.outputs import Prepared
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.samples import Sample, sample_latent
 from liftnet.tasks import load_generation, load_synthesis
+from liftnet.tasks.base import Request
 from liftnet.visual.trajectory_figure import SlicePath, plot_trajectories
 
 __all__ = [
     "Trajectory",
+    "case_facts",
     "case_trajectory",
     "check_trajectory",
     "draw_trajectories",
@@ -36,7 +38,7 @@ __all__ = [
 ]
 
 FOLDER = "trajectories"
-FIGURE = "trajectories.png"
+FIGURE = "trajectories"
 ARRAYS = ("vectors", "depth_mm", "model", "facts")
 MOST_DRAWN = 100  # ours: more lines hide each other, and the vectors of these fit into 100 MB
 
@@ -65,6 +67,11 @@ def check_trajectory(wanted: bool, *, mapper: bool) -> None:
         )
 
 
+def case_facts(inputs: Mapping[str, Any], request: Request) -> dict[str, Any]:
+    """What a case's trajectory was made from, and for."""
+    return {"inputs": inputs, "targets": list(request.targets)}
+
+
 def case_trajectory(model: Model, prepared: Prepared, inference: Inference) -> Trajectory:
     """The context vectors of a case, of the first network."""
     plan = replace(model.plan, inference=inference)
@@ -72,8 +79,8 @@ def case_trajectory(model: Model, prepared: Prepared, inference: Inference) -> T
     background = normalize.background_values(plan, prepared.ranges)
     task = load_synthesis(plan.task)
     vectors = task.trajectory(plan, model.networks[0], source, prepared.request, background)
-    facts, step_mm = {"inputs": prepared.inputs}, prepared.placement.spacing_mm[0]
-    return _trajectory(prepared.case.identifier, vectors, step_mm, facts)
+    facts = case_facts(prepared.inputs, prepared.request)
+    return _trajectory(prepared.case.identifier, vectors, prepared.placement.spacing_mm[0], facts)
 
 
 def sample_trajectory(model: Model, sample: Sample) -> Trajectory:
@@ -83,6 +90,7 @@ def sample_trajectory(model: Model, sample: Sample) -> Trajectory:
         model.networks[0],
         sample_latent(sample, model.plan).to(model.device),
         temperature=sample.temperature,
+        sigma_z=sample.sigma_z,
     )
     return _trajectory(sample.name, vectors, model.plan.grid.spacing_mm[0], sample.facts)
 
@@ -124,31 +132,44 @@ def remove_half_saved(output: Path, cases: set[str]) -> None:
 
 
 def draw_trajectories(wanted: bool, output: Path, model: Model) -> None:
-    """Draw trajectories.png, if wanted, of all in the folder that these weights made.
+    """Draw, if wanted, all in the folder that these weights made; of several parts, the last does.
 
-    Of several parts, the last one finds them all.
+    With several targets each has a figure of the cases that it was made for: what is absent
+    decides what the mixer reads.
+
+    Source: LiFT Fig. 6 and 7.
     """
     if not wanted:
         return
-    with explained("picture", FIGURE):
-        files = sorted((output / FOLDER).glob("[!.]*.npz"))
-        own = [path for path in files if _of(path, model)]
-        picked = np.linspace(0, len(own) - 1, min(len(own), MOST_DRAWN)).round()
-        shown = []
-        for path in [own[int(index)] for index in picked]:
-            stored = _read(path)
-            if stored is not None:
-                shown.append(SlicePath(path.stem, stored["vectors"], stored["depth_mm"]))
-        if not shown:
-            return
-        plan, found = model.plan, f"{len(own)} case{'s' if len(own) > 1 else ''}"
-        count = f"{len(shown)} of {found}" if len(own) > len(shown) else found
-        title = f"{plan.dataset}, plan {plan.name}, {model.folders[0].name}: {count}"
-        plot_trajectories(shown, output / FIGURE, title=title)
+    files = sorted((output / FOLDER).glob("[!.]*.npz"))
+    own = {path: made for path in files if (made := _targets(path, model)) is not None}
+    targets = model.plan.targets
+    for target in targets if len(targets) > 1 else ("",):
+        name = f"{FIGURE}_{target}.png" if target else f"{FIGURE}.png"
+        with explained("picture", name):
+            shown = [path for path in own if not target or target in own[path]]
+            _draw(shown, target, output / name, model)
+
+
+def _draw(own: list[Path], target: str, figure: Path, model: Model) -> None:
+    """Draw these trajectories, or as many as can be told apart; nothing without any."""
+    picked = np.linspace(0, len(own) - 1, min(len(own), MOST_DRAWN)).round()
+    shown = []
+    for path in [own[int(index)] for index in picked]:
+        stored = _read(path)
+        if stored is not None:
+            shown.append(SlicePath(path.stem, stored["vectors"], stored["depth_mm"]))
+    if not shown:
+        return
+    plan, found = model.plan, f"{len(own)} case{'s' if len(own) > 1 else ''}"
+    count = f"{len(shown)} of {found}" if len(own) > len(shown) else found
+    of = f", {target}" if target else ""
+    title = f"{plan.dataset}, plan {plan.name}, {model.folders[0].name}{of}: {count}"
+    plot_trajectories(shown, figure, title=title)
     first = ""
     if len(model.folders) > 1:
         first = f", those of {model.folders[0].name}, the first of {len(model.folders)} folds"
-    say(f"Trajectories of {found}{first}: {output / FIGURE}")
+    say(f"Trajectories of {found}{first}: {figure}")
 
 
 def _file(output: Path, case: str) -> Path:
@@ -160,10 +181,12 @@ def _text(facts: Mapping[str, Any]) -> str:
     return json.dumps(facts, sort_keys=True)
 
 
-def _of(path: Path, model: Model) -> bool:
-    """Whether a file is whole, and these weights made it."""
-    stored = _read(path, "model")
-    return stored is not None and str(stored["model"]) == model.digest
+def _targets(path: Path, model: Model) -> tuple[str, ...] | None:
+    """What was made of a case with a whole file that these weights made, else None."""
+    stored = _read(path, "model", "facts")
+    if stored is None or str(stored["model"]) != model.digest:
+        return None
+    return tuple(json.loads(str(stored["facts"])).get("targets", ()))
 
 
 def _read(path: Path, *names: str) -> dict[str, np.ndarray] | None:

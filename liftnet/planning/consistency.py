@@ -104,6 +104,8 @@ def check_paired(
             or any(w < 1 or w % GROUP_WIDTH for w in translator.widths),
             f"grid.spacing_mm {plan.grid.spacing_mm} is not positive": min(plan.grid.spacing_mm)
             <= 0,
+            "grid.pad_to_box is true, and grid.box is null": plan.grid.pad_to_box
+            and plan.grid.box is None,
             "seed is negative": plan.seed < 0,
             f"grid.in_plane {plan.grid.in_plane} is not a multiple of {stride}": any(
                 n < 1 or n % stride for n in plan.grid.in_plane

@@ -7,10 +7,10 @@ from typing import Literal
 
 from liftnet.core.errors import PlanError
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.geometry import SLICE_AXES, Triple, same_spacing
-from liftnet.core.plan import Grid
+from liftnet.core.geometry import SLICE_AXES, Shape, Triple, same_spacing
+from liftnet.core.plan import Grid, Plan
 
-__all__ = ["GridChoice", "plan_grid", "stride_of"]
+__all__ = ["GridChoice", "plan_grid", "refuse_other_foreground", "stride_of"]
 
 ISOTROPIC_RATIO = 1.2  # ours: below this no axis counts as the coarse one
 MIN_FEATURE_EDGE = 4  # nnU-Net default_experiment_planner.py
@@ -24,7 +24,17 @@ class GridChoice:
 
     slice_axis: Literal["axial", "coronal", "sagittal"] | None = None
     spacing_mm: Triple | None = None  # along D, H, W
+    crop_in_plane: bool | None = None
+    resample_in_plane: bool = True
     resample_through_plane: bool = False
+    in_plane: tuple[int, int] | None = None
+    num_slices: int | None = None
+    box: Shape | None = None
+
+    @property
+    def sized(self) -> bool:
+        """Whether a number of voxels was set by hand."""
+        return any(size is not None for size in (self.in_plane, self.num_slices, self.box))
 
 
 def plan_grid(
@@ -40,9 +50,13 @@ def plan_grid(
     `crop`: whether slices are cropped to the foreground.
 
     Raises:
-        PlanError: If another spacing of slices was chosen without resampling to it.
+        PlanError: If another spacing was chosen without resampling to it.
     """
     choice = choice or GridChoice()
+    if choice.box is not None:  # where its mask lies is known without the foreground
+        crop = False
+    elif choice.crop_in_plane is not None:
+        crop = choice.crop_in_plane
     cases = fingerprint.cases.values()
     zyx = tuple(median(c.spacing_mm[a] for c in cases) for a in range(3))
     coarsest = max(range(3), key=lambda a: zyx[a])
@@ -53,26 +67,28 @@ def plan_grid(
     order = tuple(2 - world for world in SLICE_AXES[axis])
     own: Triple = (zyx[order[0]], zyx[order[1]], zyx[order[2]])
     spacing = choice.spacing_mm or own
-    through = choice.resample_through_plane
-    if min(spacing) > 0 and not through and not same_spacing(own[0], spacing[0]):
-        raise PlanError(
-            f"grid.spacing_mm asks for slices every {spacing[0]:g} mm, but slices are not "
-            f"resampled and lie {own[0]:.4g} mm apart",
-            remedy="Set grid.resample_through_plane=true too, or give that distance.",
-        )
+    through = choice.resample_through_plane or choice.box is not None
+    within = choice.resample_in_plane or choice.box is not None
+    if choice.spacing_mm is not None:
+        _refuse_other_spacing(own, choice.spacing_mm, through=through, within=within)
     slices = [
         c.shape[order[0]] * (c.spacing_mm[order[0]] / spacing[0] if through else 1) for c in cases
     ]
     extents = []
     for a, step in zip(order[1:], spacing[1:], strict=True):
         sizes = [
-            ((c.box_stop[a] - c.box_start[a]) if crop else c.shape[a]) * c.spacing_mm[a] / step
+            ((c.box_stop[a] - c.box_start[a]) if crop else c.shape[a])
+            * (c.spacing_mm[a] / step if within else 1)
             for c in cases
         ]
         extents.append(round(max(sizes)) + (2 * MARGIN if crop else 0))
     halvings = min(int(log2(max(min(extents) / MIN_FEATURE_EDGE, 1))), MAX_STAGES - 1)
     stride = 2**halvings
     in_plane = (-(-extents[0] // stride) * stride, -(-extents[1] // stride) * stride)
+    in_plane = choice.in_plane or in_plane
+    depth = choice.num_slices or max(1, round(median(slices)))
+    if choice.box is not None:
+        depth, in_plane = choice.box[0], choice.box[1:]
     reasons |= {
         "grid.slice_axis": f"median spacing (z, y, x) is {_mm(zyx)} mm: "
         + ("isotropic, so axial (LiFT)" if isotropic else "the coarsest axis (nnU-Net)"),
@@ -93,14 +109,55 @@ def plan_grid(
         slice_axis=axis,  # type: ignore[arg-type]
         spacing_mm=spacing,
         in_plane=in_plane,
-        num_slices=max(1, round(median(slices))),
+        num_slices=depth,
         foreground="nonzero" if fingerprint.foreground == "nonzero" else "otsu",
         crop_in_plane=crop,
-        resample_in_plane=True,
+        resample_in_plane=within,
         resample_through_plane=through,
         mask=mask,
-        box=None,
+        box=choice.box,
     )
+
+
+def _refuse_other_spacing(own: Triple, wanted: Triple, *, through: bool, within: bool) -> None:
+    """Refuse a spacing that no image would be brought to.
+
+    Raises:
+        PlanError: Naming the setting that would.
+    """
+    if min(wanted) <= 0:
+        raise PlanError(
+            f"grid.spacing_mm {wanted} is not positive", remedy="Give mm along D, H and W."
+        )
+    if not through and not same_spacing(own[0], wanted[0]):
+        raise PlanError(
+            f"grid.spacing_mm asks for slices every {wanted[0]:g} mm, but slices are not "
+            f"resampled and lie {own[0]:.4g} mm apart",
+            remedy="Set grid.resample_through_plane=true too, or give that distance.",
+        )
+    if not within and not all(map(same_spacing, own[1:], wanted[1:])):
+        raise PlanError(
+            f"grid.spacing_mm asks for voxels of {wanted[1]:g} x {wanted[2]:g} mm in a slice, but "
+            f"slices are not resampled and have {own[1]:.4g} x {own[2]:.4g} mm",
+            remedy="Leave out grid.resample_in_plane=false, or give that spacing.",
+        )
+
+
+def refuse_other_foreground(plan: Plan, fingerprint: Fingerprint) -> None:
+    """Refuse a rule for the foreground by which the plan's sizes and intensities were not measured.
+
+    Raises:
+        PlanError: If any of them rests on the fingerprint's rule.
+    """
+    regions = [getattr(channel.normalization, "region", "") for channel in plan.channels]
+    used = plan.grid.crop_in_plane or plan.grid.pad_to_box or "foreground" in regions
+    if used and plan.grid.foreground != fingerprint.foreground:
+        raise PlanError(
+            f"grid.foreground is {plan.grid.foreground}, but sizes and intensities of this plan "
+            f"were measured with {fingerprint.foreground}",
+            remedy="Leave it out; or set grid.crop_in_plane=false and the region of every "
+            "channel's normalization to grid too.",
+        )
 
 
 def stride_of(grid: Grid) -> int:

@@ -43,11 +43,13 @@ def plan_volume_grids(
     Args:
         fingerprint: of the dataset.
         any_ct: whether a channel is CT, which has no zero background.
-        choice: of the slice axis, if it was set by hand.
+        choice: what was set by hand; with a box or a spacing there is one candidate.
     """
     reasons: dict[str, str] = {}
     whole = any_ct or fingerprint.foreground != "nonzero"
-    flat = plan_grid(fingerprint, reasons, crop=False, choice=choice)
+    choice = choice or GridChoice()
+    own_axes = GridChoice(choice.slice_axis)  # the rest of a candidate is its own
+    flat = plan_grid(fingerprint, reasons, crop=False, choice=own_axes)
     cases = list(fingerprint.cases.values())
     # Canonical axes are (z, y, x); SLICE_AXES counts world axes x = 0, y = 1, z = 2.
     d, h, w = (2 - world for world in SLICE_AXES[flat.slice_axis])
@@ -119,7 +121,13 @@ def plan_volume_grids(
                     f"data have {own_mm:.3g} mm",
                 )
             )
-    return found
+    spacing, how = found[0].grid.spacing_mm[0], found[0].reasons["grid.spacing_mm"]
+    if choice.spacing_mm is not None and min(choice.spacing_mm) > 0:
+        spacing, how = choice.spacing_mm[0], "set by hand"
+    elif choice.box is None:
+        return found
+    box = choice.box or _box(extents, spacing)
+    return [candidate(box, spacing, f"{held}, up to a multiple of {STEP}", how)]
 
 
 def _extent(case: CaseFingerprint, axis: int, whole: bool) -> float:

@@ -287,16 +287,29 @@ class GenerationTask(Task):
 
     @abstractmethod
     def generate(
-        self, plan: Plan, network: nn.Module, latent: Tensor, *, temperature: float
+        self,
+        plan: Plan,
+        network: nn.Module,
+        latent: Tensor,
+        *,
+        temperature: float,
+        sigma_z: float = 0.0,
     ) -> Tensor:
         """A volume (D, H, W) in network units, within their limits, on the network's device.
 
-        It depends on nothing but the arguments: not on what else is generated.
+        It depends on nothing but the arguments: not on what else is generated. The latent is
+        multiplied by the temperature, the codes are smoothed over `sigma_z` slices.
         """
 
     @abstractmethod
     def trajectory(
-        self, plan: Plan, network: nn.Module, latent: Tensor, *, temperature: float
+        self,
+        plan: Plan,
+        network: nn.Module,
+        latent: Tensor,
+        *,
+        temperature: float,
+        sigma_z: float = 0.0,
     ) -> Tensor:
         """The code of every slice (D, K), float32, from which `generate` makes the volume."""
 

@@ -34,7 +34,20 @@ def call(monkeypatch, command, *arguments: object) -> int:
     "options",
     [
         (),
-        ("--seed", 3, "--first", 2, "--temperature", 0.5, "-f", 1, "-device", "cpu"),
+        (
+            "--seed",
+            3,
+            "--first",
+            2,
+            "--temperature",
+            0.5,
+            "--sigma-z",
+            2,
+            "-f",
+            1,
+            "-device",
+            "cpu",
+        ),
         ("--interpolate", 4, 1, "--normalized", "-np", 2, "-chk", "best", "-p", "default"),
         ("--resume", "-num_parts", 2, "-part_id", 1, "-d", 8),
         ("--continue-prediction",),
@@ -49,13 +62,14 @@ def test_both_commands_do_the_same(trained, monkeypatch, options):
 
 
 def test_options_reach_the_volumes(trained, monkeypatch):
-    """Seed, fold and temperature each change them; --resume keeps them."""
+    """Seed, fold, temperature and sigma_z each change them; --resume keeps them."""
     wanted = {"plain": (), "seed": ("--seed", 1), "fold": ("-f", 1), "warm": ("--temperature", 2)}
+    wanted["smooth"] = ("--sigma-z", 2)
     made = set()
     for name, options in wanted.items():
         assert call(monkeypatch, predict, "-n", 1, "-o", name, *options) == 0
         made.add((trained / name / "sample_0000_0000.nii.gz").read_bytes())
-    assert len(made) == 4
+    assert len(made) == 5
     path = trained / "plain" / "sample_0000_0000.nii.gz"
     before = path.stat().st_mtime_ns
     assert call(monkeypatch, predict, "-n", 1, "-o", "plain", "--resume") == 0
@@ -72,6 +86,7 @@ def test_options_reach_the_volumes(trained, monkeypatch):
         (("-i", "x", "--seed", 3), "--seed cannot be used with -i", "generating volumes with -n"),
         (("-i", "x", "--first", 3), "--first cannot be used with -i", "Leave out --first"),
         (("-i", "x", "--temperature", 0), "--temperature cannot be used with -i", "-n"),
+        (("-i", "x", "--sigma-z", 0), "--sigma-z cannot be used with -i", "-n"),
         (("-i", "x", "--interpolate", 0, 1), "--interpolate cannot be used with -i", "-n"),
         (("-n", 3, "-f", 0, 1), "with one fold, not with 2", "Name one"),
         (("-n", 0), "-n is 0", "Use 1 or more"),

@@ -114,6 +114,19 @@ def fine_power(image: np.ndarray, region: np.ndarray, axis: int) -> float:
     return float(total)
 
 
+def paper_box(
+    mask: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 1)
+) -> tuple[slice, ...]:
+    """128 mm along each axis about the centre of the mask's box, moved into the volume."""
+    box = []
+    for inside, length, own in zip(np.nonzero(mask), mask.shape, spacing, strict=True):
+        side = min(128 if 0.98 <= own <= 1.02 else int(128 / own + 0.5), length)
+        first = int(np.floor((inside.min() + inside.max() + 1) / 2 - side / 2))
+        first = max(min(first, length - side), 0)
+        box.append(slice(first, first + side))
+    return tuple(box)
+
+
 def prepared(image: np.ndarray, mask: np.ndarray, low: float, high: float) -> np.ndarray:
     """A CT as SynthRAD compares it: clipped, `low` outside the mask, from 0."""
     return np.where(mask, np.clip(image.astype(np.float64), low, high), low) - low

@@ -15,6 +15,7 @@ from liftnet.tasks.translation import scoring
 
 REFERENCE = runpy.run_path(str(Path(__file__).with_name("ct_reference.py")))
 SHAPE = (17, 23, 29)  # (z, y, x)
+SPACING = (10.0, 7.0, 5.0)  # mm; 128 mm are 13, 18 and 26 voxels
 
 
 def ct(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
@@ -53,6 +54,7 @@ def compare(predicted: np.ndarray, reference: np.ndarray, **options: object) -> 
         "subject": reference > 0,
         "subject_note": "",
         "slice_axis": "axial",
+        "spacing_mm": SPACING,
         "modality": "CT",
     }
     return Comparison(predicted=predicted, reference=reference, **(fields | options))
@@ -67,13 +69,65 @@ def assert_equal(found: dict[str, float], wanted: dict[str, float], tolerance: f
 
 @pytest.mark.parametrize(("slice_axis", "axis"), [("axial", 0), ("coronal", 1), ("sagittal", 2)])
 def test_the_papers_protocol(slice_axis, axis):
-    """All metrics and regions; liftnet and lift are the same; delta_z follows the slice axis."""
-    pair = compare(worse(ct()), ct(), slice_axis=slice_axis)
-    found = score_case(pair, "lift")
+    """All metrics and regions, of the whole and in the box; delta_z follows the slice axis."""
+    pair = compare(worse(ct()), ct(), slice_axis=slice_axis, mask=lopsided(SHAPE))
+    found = score_case(pair, "liftnet")
     assert_equal(found.metrics, REFERENCE["lift"](pair.predicted, pair.reference, axis), 2e-5)
-    assert len(found.metrics) == 32
-    assert found.metrics == score_case(pair, "liftnet").metrics
-    assert found.notes == {"unit": "HU", "regions": "from the reference, inside its body"}
+    notes = {"unit": "HU", "regions": "from the reference, inside its body"}
+    assert found.notes == notes
+    box = REFERENCE["paper_box"](pair.mask, SPACING)
+    boxed = score_case(pair, "lift")
+    wanted = REFERENCE["lift"](pair.predicted[box], pair.reference[box], axis)
+    assert_equal(boxed.metrics, wanted, 2e-5)
+    assert boxed.metrics.keys() == found.metrics.keys()
+    for name in ("mae", "psnr", "ssim", "ncc_body", "delta_z_mae_bone", "mae_boundary"):
+        assert boxed.metrics[name] != pytest.approx(found.metrics[name], rel=1e-4), name
+    assert boxed.notes == notes | {
+        "box": "13x18x26 voxels from 2, 2, 3 (z, y, x); voxels of 10 x 7 x 5 mm",
+        "mask": "the case's mask file",
+    }
+
+
+@pytest.mark.parametrize(
+    ("spacing", "sides", "said"),
+    [
+        ((1.0, 1.0, 1.0), (12, 20, 128), "12x20x128 voxels from 0, 0, 13 (z, y, x)"),
+        ((1.0, 1.0, 0.99), (12, 20, 128), "12x20x128 voxels from 0, 0, 13 (z, y, x)"),
+        ((10.0, 8.0, 1.5), (12, 16, 85), "12x16x85 voxels from 0, 4, 35 (z, y, x)"),
+    ],
+)
+def test_the_papers_box(spacing, sides, said):
+    """128 voxels of 1 mm, else as many as 128 mm hold; pushed inside and cut where it ends."""
+    shape = (12, 20, 141)
+    mask = np.zeros(shape, dtype=bool)
+    mask[2:9, 6:19, 60:95] = True
+    reference = ct(3, shape)
+    pair = compare(worse(reference), reference, mask=mask, spacing_mm=spacing)
+    box = REFERENCE["paper_box"](mask, spacing)
+    assert tuple(part.stop - part.start for part in box) == sides
+    found = score_case(pair, "lift")
+    wanted = REFERENCE["lift"](pair.predicted[box], reference[box])
+    assert_equal(found.metrics, wanted, 2e-5)
+    assert found.notes["box"].startswith(said)
+    assert found.notes["box"].endswith("; pushed inside the image, or cut to it")
+    assert ("voxels of 10 x 8 x 1.5 mm" in found.notes["box"]) == (spacing[2] == 1.5)
+
+
+def test_regions_end_where_the_box_does():
+    """Air that only the crop opens to the outside is in the body of the whole, not of the box."""
+    reference = np.full(SHAPE, -1000, "f4")
+    inner = tuple(n - 2 for n in SHAPE)
+    reference[1:-1, 1:-1, 1:-1] = np.random.default_rng(4).uniform(-90, 190, inner)
+    reference[6:9, 9:12, 3:20] = -950  # begins outside the box, ends in it
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[:, :, 10:] = True
+    pair = compare(worse(reference), reference, mask=mask, spacing_mm=(10.0, 7.0, 9.0))
+    assert "mae_air" in score_case(pair, "liftnet").metrics
+    found = score_case(pair, "lift")
+    assert found.notes["absent_regions"] == "bone, air, boundary"
+    box = REFERENCE["paper_box"](mask, pair.spacing_mm)
+    assert box[2].start > 3
+    assert_equal(found.metrics, REFERENCE["lift"](pair.predicted[box], reference[box]), 2e-5)
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (9, 41, 12)])
@@ -187,8 +241,13 @@ def test_refusals():
         ) as caught:
             score_case(pair, protocol)
         assert "liftnet, lift, synthrad2023, synthrad2025" in str(caught.value)
-    with pytest.raises(DatasetError, match="The mask is empty"):
-        score_case(pair, "synthrad2023")
+    for protocol in ("lift", "synthrad2023", "synthrad2025"):
+        with pytest.raises(DatasetError, match="The mask is empty"):
+            score_case(pair, protocol)
+        with pytest.raises(DatasetError, match="needs a mask, and this case has none") as caught:
+            score_case(compare(ct(), ct()), protocol)
+        assert "Put a.nii.gz into the folder of masks" in caught.value.remedy
+        assert "--protocol liftnet" in caught.value.remedy
     with pytest.raises(DatasetError, match="values run from -1000 to -1000"):
         score_case(compare(ct(), np.full(SHAPE, -1000, "f4")), "lift")
     shifted = compare(ct(), ct() + 1024, mask=lopsided(SHAPE))
@@ -211,7 +270,8 @@ def test_the_task_dispatches_by_modality():
     image = np.clip(ct() + 1000, 0, None) / 2000
     for modality in ("MR", None):
         mr = compare(image, image, modality=modality)
-        assert "mae_brain" in scoring.score_case(mr, "liftnet").metrics
+        for protocol in ("liftnet", "lift"):  # without a mask
+            assert "mae_brain" in scoring.score_case(mr, protocol).metrics
     with pytest.raises(DatasetError, match="ct is MR, protocol synthrad2023 is for CT"):
         scoring.score_case(compare(image, image, modality="MR"), "synthrad2023")
 
@@ -224,6 +284,6 @@ def test_the_task_has_every_protocol_with_a_sentence():
         assert protocol.name == name
         assert protocol.description.endswith(".")
         assert protocol.needs_source == (name == "cwdm")
-        assert protocol.needs_mask == name.startswith("synthrad")
+        assert protocol.needs_mask == (name == "lift" or name.startswith("synthrad"))
     assert "CT: HU clipped" in scoring.PROTOCOLS["lift"].description
     assert "MR: [0, 1] between" in scoring.PROTOCOLS["lift"].description

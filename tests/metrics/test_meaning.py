@@ -28,6 +28,7 @@ def metrics_of(module, protocol: str, image: np.ndarray, modality: str) -> set[s
         subject=image > 0,
         subject_note="",
         slice_axis="axial",
+        spacing_mm=(3.0, 2.0, 1.0),
         modality=modality,
         source=image,
         source_name="s",

@@ -50,6 +50,7 @@ def compare(predicted: np.ndarray, reference: np.ndarray, **options: object) -> 
         "subject": (reference > 0) | (head(5, reference.shape) > 300),
         "subject_note": "",
         "slice_axis": "axial",
+        "spacing_mm": (3.0, 2.0, 1.0),
         "written_range": (0.0, 1.0),
     }
     return Comparison(predicted=predicted, reference=reference, **(fields | options))

@@ -2,8 +2,16 @@
 
 import numpy as np
 import torch
+from scipy import ndimage
 
-from liftnet.ops.depth import delta_z, fold_slices, fourier_depth, relative_depth, unfold_slices
+from liftnet.ops.depth import (
+    delta_z,
+    fold_slices,
+    fourier_depth,
+    relative_depth,
+    smooth_depth,
+    unfold_slices,
+)
 
 
 def test_delta_z():
@@ -37,3 +45,16 @@ def test_fold_and_unfold():
     assert slices.shape == (8, 3, 5, 6)
     torch.testing.assert_close(slices[5], volume[1, :, 1])
     torch.testing.assert_close(unfold_slices(slices, 2), volume)
+
+
+def test_smooth_depth():
+    """The Gaussian of scipy, with weights that sum to one at the ends; 0 does nothing."""
+    codes = torch.randn(41, 3, generator=torch.Generator().manual_seed(0))
+    for sigma in (0.4, 1.5, 3.0):
+        got = smooth_depth(codes, sigma).numpy()
+        zeros = {"sigma": sigma, "axis": 0, "mode": "constant", "truncate": 12}
+        weighed = ndimage.gaussian_filter1d(codes.numpy().astype("f8"), **zeros)
+        total = ndimage.gaussian_filter1d(np.ones((41, 1)), **zeros)
+        np.testing.assert_allclose(got, weighed / total, atol=2e-6)
+    for sigma in (0.0, 1e-300):
+        assert torch.equal(smooth_depth(codes, sigma), codes)

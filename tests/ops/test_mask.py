@@ -12,6 +12,7 @@ from liftnet.ops import mask
 from liftnet.ops.mask import (
     body,
     bounding_box,
+    box_about,
     foreground,
     has_zero_background,
     largest_component,
@@ -68,6 +69,16 @@ def test_bounding_box():
     assert bounding_box(inside) == ((0, 0, 0), (4, 6, 8))
     inside[1, 2, 3] = inside[2, 5, 3] = True
     assert bounding_box(inside) == ((1, 2, 3), (3, 6, 4))
+
+
+def test_box_about():
+    """The centre of the mask's box, as near as whole voxels allow; inside, and no larger."""
+    inside = np.zeros((9, 12, 20), dtype=bool)
+    inside[2:5, 4:6, 6:13] = True  # centres 3.5, 5, 9.5
+    assert box_about(inside, (3, 4, 7)) == ((2, 3, 6), (5, 7, 13))
+    assert box_about(inside, (2, 3, 6)) == ((2, 3, 6), (4, 6, 12))
+    assert box_about(inside, (8, 99, 20)) == ((0, 0, 0), (8, 12, 20))
+    assert box_about(inside[::-1], (8, 0, 19)) == ((1, 4, 0), (9, 5, 19))
 
 
 def balls(*centres: tuple[float, float, float, float]) -> np.ndarray:

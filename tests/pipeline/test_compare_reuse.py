@@ -94,6 +94,13 @@ def described(space: Path, channel: str = "0000") -> None:
     write_json(space / "w" / "raw" / "Dataset003_X" / "dataset.json", facts)
 
 
+def masked_ct(space: Path) -> None:
+    """Scores of a protocol that needs masks, one row of them a CT's."""
+    rows = json.loads((space / "out" / "b" / "scores.json").read_text())["cases"]
+    rows[0]["notes"]["unit"] = "HU"
+    edit(space, protocol={"needs_mask": True}, cases=rows)
+
+
 REASONS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "image": (lambda s: touch(s / "b" / "c2_0000.nii.gz"), "c2_0000.nii.gz is newer"),
     "json": (lambda s: touch(s / "b" / "c1_0000.json"), "c1_0000.json is newer than its scores"),
@@ -120,7 +127,7 @@ REASONS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "liftnet": (lambda s: edit(s, liftnet="0.0.1"), "liftnet 0.0.1 made the scores there"),
     "axis": (lambda s: edit(s, slice_axis="coronal"), "the slice axis was coronal, and is axial"),
     "meaning": (lambda s: edit(s, protocol={"description": "x"}), "liftnet had another meaning"),
-    "masks": (lambda s: edit(s, protocol={"needs_mask": True}), "do not note which masks"),
+    "masks": (masked_ct, "do not note which masks"),
     "sources": (
         lambda s: edit(s, protocol={"needs_source": True}, sources_folder="/elsewhere"),
         "masked with images in /elsewhere",

@@ -2,6 +2,7 @@
 
 import csv
 import runpy
+import shutil
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from liftnet.pipeline.score_table import as_csv, explanation, summarize, table
 
 REFERENCE = runpy.run_path(str(Path(__file__).parents[1] / "metrics" / "ct_reference.py"))
 SHAPE = (13, 15, 17)  # (z, y, x)
+SPACING = (11.0, 9.0, 10.0)  # mm; 128 mm are 12, 14 and 13 voxels
 CASES = ("a", "b")
 
 
@@ -52,7 +54,7 @@ def mask(seed: int) -> np.ndarray:
 def save(path: Path, voxels: np.ndarray, shift: float = 0.0) -> None:
     """Write an image of its own type on a grid with three different spacings."""
     axes = ((0, 0, 1), (0, 1, 0), (1, 0, 0))
-    grid = Geometry(voxels.shape, (3.0, 2.0, 1.0), (4.0 + shift, 5.0, 6.0), axes)
+    grid = Geometry(voxels.shape, SPACING, (4.0 + shift, 5.0, 6.0), axes)
     write_image(path, voxels, grid, dtype=voxels.dtype.name)
 
 
@@ -129,6 +131,41 @@ def test_ct_in_network_units_is_not_scored(raw, capsys):
     assert "written in the network's units (--normalized), not in HU" in capsys.readouterr().out
 
 
+def boxed(seed: int) -> dict[str, float]:
+    """The scores of a case under the paper's protocol, its box about the case's mask."""
+    box = REFERENCE["paper_box"](mask(seed), SPACING)
+    return REFERENCE["lift"](predicted_ct(seed)[box], ct(seed)[box])
+
+
+def test_the_papers_box_is_about_the_case_mask(raw):
+    """Masks of masksTs; 128 mm in voxels of the reference's spacing, said in the notes."""
+    rows = run(raw, protocol="lift").cases
+    for seed, row in enumerate(rows):
+        assert_equal(row.metrics, boxed(seed))
+        assert row.notes["box"].startswith("12x14x13 voxels from ")
+        assert row.notes["mask"] == "the case's mask file"
+    assert run(raw).cases[0].metrics["mae"] != pytest.approx(rows[0].metrics["mae"], rel=0.01)
+
+
+def test_lift_asks_for_masks_of_ct_only(raw, tmp_path, capsys):
+    """Without masks the CT is refused, at once where all is CT; MR is scored all the same."""
+    shutil.rmtree(raw / "masksTs")
+    with pytest.raises(DatasetError, match="lift needs masks, and there is no folder") as caught:
+        run(raw, protocol="lift")
+    assert "--masks, or use --protocol liftnet" in caught.value.remedy
+    for seed, case in enumerate(CASES):
+        t2 = np.maximum(ct(seed) + 600, 0)
+        save(raw / "targetsTs" / f"{case}_0001.nii.gz", t2)
+        save(tmp_path / "predicted" / f"{case}_0001.nii.gz", t2)
+    scores = run(raw, protocol="lift")
+    assert [(row.case, row.contrast) for row in scores.cases] == [("a", "t2"), ("b", "t2")]
+    assert all("this case has none" in failure.problem for failure in scores.failures)
+    assert len(scores.failures) == 2
+    for path in (tmp_path / "predicted").glob("*_0000.*"):
+        path.unlink()
+    assert len(run(raw, protocol="lift").cases) == 2
+
+
 @pytest.mark.parametrize("protocol", ["synthrad2023", "synthrad2025"])
 def test_a_mask_is_what_is_not_zero(raw, protocol):
     """A mask of 255 that another program stored as int8 is -1."""
@@ -162,7 +199,7 @@ def test_missing_masks(raw, tmp_path, capsys):
     (failure,) = run(raw, protocol="synthrad2023").failures
     assert "Mask and reference lie on different grids" in failure.problem
     (raw / "masksTs").rename(raw / "elsewhere")
-    with pytest.raises(DatasetError, match="there is no folder of masks") as caught:
+    with pytest.raises(DatasetError, match="there is no folder of them") as caught:
         run(raw, protocol="synthrad2025")
     assert "--masks" in str(caught.value)
     assert len(run(raw).cases) == 2

@@ -21,7 +21,7 @@ from liftnet.imageio import read_image
 from liftnet.pipeline.export_contents import portable_plan
 from liftnet.pipeline.plan import read_plan
 
-CHANGING = ("seconds", "hardware", "command")  # of the JSON beside an image
+CHANGING = ("seconds", "peak_memory_gib", "hardware", "command")  # of the JSON beside an image
 
 
 @pytest.fixture(scope="module")

@@ -101,6 +101,8 @@ def test_files_and_facts(trained, capsys):
     assert len(digest) == 16 and facts(output, 4)["model"] == digest
     assert found.pop("seconds") >= 0 and found.pop("hardware") and found.pop("command") == ""
     assert found.pop("liftnet")
+    assert found.pop("peak_memory_gib") > 0.05  # of Python and torch alone
+    assert found.pop("peak_memory_of") == "the whole process until this was made"
     assert found == {
         "case": "sample_0003",
         "target": "t1n",
@@ -109,6 +111,7 @@ def test_files_and_facts(trained, capsys):
         "seed": 4,
         "number": 3,
         "temperature": 1.0,
+        "sigma_z": 0.0,
         "interpolation": None,
         "task": "tiny",
         "dataset": DATASET,
@@ -202,6 +205,19 @@ def test_temperature(trained):
     one = run(trained, 2, "one", temperature=1)
     assert not set(contents(one).values()) & set(contents(default).values())
     assert len(set(contents(run(trained, 2, "cold", temperature=0)).values())) == 1
+
+
+def test_sigma_z(trained):
+    """By default the plan's; another value, other volumes, and those of before are made again."""
+    plan = tiny_plan()
+    plan = replace(plan, inference=replace(plan.inference, sigma_z=1.5))
+    add_fold(trained, "0", 0, plan=plan)
+    default = run(trained, 2)
+    assert facts(default, 0)["sigma_z"] == 1.5
+    assert contents(default) == contents(run(trained, 2, "same", sigma_z=1.5))
+    sharp = contents(run(trained, 2, "sharp", sigma_z=0))
+    assert not set(sharp.values()) & set(contents(default).values())
+    assert contents(run(trained, 2, continue_prediction=True, sigma_z=0)) == sharp
 
 
 def test_interpolation(trained):
@@ -348,6 +364,7 @@ def test_a_volume_that_cannot_be_made(trained, monkeypatch):
         (1, {"first": -2}, "--first is -2"),
         (1, {"temperature": -0.5}, "--temperature is -0.5"),
         (1, {"temperature": float("nan")}, "--temperature is nan"),
+        (1, {"sigma_z": -1}, "--sigma-z is -1"),
         (2, {"interpolate": (3, 3)}, "no way from volume 3 to volume 3"),
         (2, {"interpolate": (-1, 3)}, "no way from volume -1 to volume 3"),
         (1, {"interpolate": (0, 1)}, "Interpolation makes two volumes or more"),

@@ -94,6 +94,127 @@ def test_a_box_keeps_its_size_along_another_axis(pairs):
     assert boxed.augmentation.flip_probability == (0.5, 0.0, 0.0)
 
 
+def measured(workspace) -> list[dict]:
+    """What the fingerprint says of each case."""
+    path = workspace / "preprocessed" / DATASET / "fingerprint.json"
+    return list(read_json(path)["cases"].values())
+
+
+def test_cropping_by_hand_moves_the_grid(workspace):
+    """Whole slices are larger than boxes; their networks fit the same budget."""
+    make = partial(plan, 7, workspace=workspace, gpu_memory=0.06, steps=8, plan_name="other")
+    path = workspace / "preprocessed" / DATASET / "fingerprint.json"
+    changed = read_json(path)
+    for case in changed["cases"].values():  # heads in much background
+        case["box_start"], case["box_stop"] = [0, 8, 9], [8, 17, 21]
+    write_json(path, changed)
+    boxes = make()
+    whole = make(settings=["grid.crop_in_plane=false"])
+    assert boxes.grid.crop_in_plane and not whole.grid.crop_in_plane
+    for axis, (small, large) in enumerate(
+        zip(boxes.grid.in_plane, whole.grid.in_plane, strict=True), start=1
+    ):
+        step = boxes.grid.spacing_mm[axis]
+        shapes = [c["shape"][axis] * c["spacing_mm"][axis] / step for c in measured(workspace)]
+        assert small < round(max(shapes)) <= large < round(max(shapes)) + 8
+    assert whole.memory.training_gib <= 0.06 >= boxes.memory.training_gib
+    assert whole.networks["translator"] != boxes.networks["translator"]
+    assert make(settings=["grid.crop_in_plane=true"]).grid == boxes.grid
+
+
+def test_resampling_by_hand_moves_the_grid(workspace):
+    """Without it sizes are in each case's own voxels; another spacing is refused then."""
+    make = partial(plan, 7, workspace=workspace, gpu_memory=0.06, steps=8, plan_name="other")
+    cases = measured(workspace)
+    sides = [max(c["box_stop"][a] - c["box_start"][a] for c in cases) + 4 for a in (1, 2)]
+    own = make(settings=["grid.resample_in_plane=false"])
+    assert not own.grid.resample_in_plane
+    for side, size in zip(sides, own.grid.in_plane, strict=True):
+        assert side <= size < side + 4
+    assert own.grid.in_plane[0] > make().grid.in_plane[0]  # p4's voxels are smaller
+    with pytest.raises(PlanError, match=r"asks for voxels of 1 x 1 mm in a slice") as caught:
+        make(settings=["grid.resample_in_plane=false", "grid.spacing_mm=[4,1,1]"])
+    assert "Leave out grid.resample_in_plane=false" in caught.value.remedy
+    path = workspace / "preprocessed" / DATASET / "fingerprint.json"
+    changed = read_json(path)
+    for case in ("p1", "p2", "p3"):
+        changed["cases"][case]["spacing_mm"][0] = 8.0
+    write_json(path, changed)
+    assert make().grid.num_slices == 10
+    through = make(settings=["grid.resample_through_plane=true"])
+    assert through.grid.spacing_mm[0] == 6.0
+    assert through.grid.num_slices == 9  # (10, 9, 11) x 8 / 6 and (10, 8, 10) x 4 / 6
+
+
+def test_sizes_by_hand_move_the_networks(workspace, pairs):
+    """Larger slices, more of them, or a box: the largest networks that fit are those of that."""
+    make = partial(plan, 7, workspace=workspace, gpu_memory=0.06, steps=8, plan_name="other")
+    large = make(settings=["grid.in_plane=[64,128]"])
+    assert large.grid.in_plane == (64, 128)
+    assert large.memory.training_gib <= 0.06
+    assert large.networks["translator"].widths[0] < make().networks["translator"].widths[0]
+    deep = make(settings=["grid.num_slices=200"])
+    assert deep.grid.num_slices == 200 and deep.memory.training_gib <= 0.06
+    head = partial(plan, workspace=pairs, gpu_memory=0.06, steps=8, plan_name="other")
+    box = head(settings=["grid.box=[8,16,16]"])
+    assert (box.grid.num_slices, box.grid.in_plane) == (8, (16, 16))
+    assert box.networks["translator"].widths[0] > head().networks["translator"].widths[0]
+    for setting in ("grid.in_plane=[64,66]", "grid.in_plane=[0,0]"):
+        with pytest.raises(PlanError, match="is not a multiple of"):
+            make(settings=[setting])
+    with pytest.raises(PlanError, match="is not a multiple of"):
+        head(settings=["grid.box=[8,17,16]"])
+    coarse = head(settings=["grid.spacing_mm=[2.5,2,2]", "grid.in_plane=[24,24]"])
+    assert coarse.grid.in_plane == (24, 24)
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        (["grid.box=[8,16,16]", "grid.crop_in_plane=true"], "grid.crop_in_plane"),
+        (["grid.box=[8,16,16]", "grid.in_plane=[32,32]"], "grid.in_plane"),
+        (["grid.num_slices=3", "grid.box=[8,16,16]"], "grid.num_slices"),
+        (["grid.box=[8,16,16]", "grid.resample_in_plane=false"], "grid.resample_in_plane"),
+        (["memory.training_gib=1"], "memory.training_gib"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(pairs, settings, key):
+    """What the rest of the plan overrules is said, and nothing is written."""
+    with pytest.raises(PlanError, match=f"{key} follows from other settings") as caught:
+        plan(workspace=pairs, gpu_memory=0.06, steps=8, plan_name="never", settings=settings)
+    assert caught.value.where.startswith(f"--set {key}=")
+    assert not (pairs / "preprocessed" / "Dataset009_Heads" / "never").exists()
+
+
+def test_the_last_of_two_settings_counts(workspace):
+    """A part that is set after its whole is no contradiction."""
+    settings = ['losses={"l1":1,"ms_ssim":1,"delta_z":1}', "losses.l1=2", "seed=1", "seed=3"]
+    decided = plan(7, workspace=workspace, gpu_memory=0.03, plan_name="x", settings=settings)
+    assert (decided.losses["l1"], decided.losses["ms_ssim"], decided.seed) == (2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("grid.foreground=nonzero", "sizes and intensities of this plan were measured with otsu"),
+        ("grid.mask=none", "grid.mask must be body"),
+        ("grid.pad_to_box=true", "grid.pad_to_box is true, and grid.box is null"),
+        ("grid.spacing_mm=[0,1,1]", r"grid.spacing_mm \(0.0, 1.0, 1.0\) is not positive"),
+    ],
+)
+def test_grids_that_contradict_the_rest(pairs, setting, problem):
+    """Refused, each with what it contradicts."""
+    with pytest.raises(PlanError, match=problem):
+        plan(workspace=pairs, gpu_memory=0.06, steps=8, plan_name="never", settings=[setting])
+
+
+def test_another_foreground_where_nothing_was_measured_in_it(pairs):
+    """Without a crop, and with intensities over the whole grid, the rule is free."""
+    settings = ["grid.foreground=nonzero", "channels.mr.normalization.region=grid"]
+    decided = plan(workspace=pairs, gpu_memory=0.06, steps=8, plan_name="x", settings=settings)
+    assert decided.grid.foreground == "nonzero"
+
+
 def test_feeding_is_decided_last(workspace):
     """Settings may leave no room for the cases; what was set by hand stays."""
     make = partial(plan, 7, workspace=workspace, gpu_memory=0.05, steps=8, plan_name="other")

@@ -213,6 +213,7 @@ def test_contrasts_of_mr(workspace):
                 "high",
                 "largest slice step",
                 "high-frequency fraction",
+                "subject mL",
             }
             assert 0 < numbers["mean"] < numbers["high"] <= 1
     inputs = workspace / "new"

@@ -288,6 +288,10 @@ def test_a_box_lies_about_the_centre_of_the_mask(plan):
     mask[0:2, 47:50, 0:3] = 1
     corner = prepare(Volume(voxels, geometry), ("a", "b"), plan, mask)
     assert (corner.placement.start, corner.placement.stop) == ((0, 34, 0), (8, 50, 12))
+    near = replace(geometry, spacing_mm=(2.5, 0.985, 1.015))  # is not resampled
+    assert prepare(Volume(voxels, near), ("a", "b"), plan, mask).voxels.shape == (2, 20, 16, 12)
+    plan = replace(plan, grid=replace(plan.grid, box=(20, 48, 38)))
+    assert prepare(Volume(voxels, near), ("a", "b"), plan, mask).voxels.shape == (2, 20, 48, 38)
 
 
 def test_masks_are_given_or_derived(plan):

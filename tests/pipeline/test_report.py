@@ -1,5 +1,6 @@
 """The report: its numbers are those of the JSON, its pictures those of the files."""
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
@@ -54,6 +55,8 @@ def facts(case: str, **more: object) -> dict[str, object]:
         "folds": ["fold_0"],
         "model": "abcd",
         "seconds": 0.25,
+        "peak_memory_gib": 0.75 if case == "p2" else 0.5,
+        "peak_memory_of": "tensors on the GPU",
         "device": "cpu",
         "hardware": "a fast processor",
         "command": "liftnet_predict -i new",
@@ -134,6 +137,7 @@ def test_numbers_of_an_evaluation(folders):
         "a fast processor",
         "liftnet_predict -i new",
         "median 0.25 s",
+        "0.75 GiB at most: tensors on the GPU",
         scores.protocol.description,
     ):
         assert words in cells.text
@@ -343,3 +347,14 @@ def test_what_a_better_method_is_worse_in(folders):
         r"But plain is worse than fine in \d of the 9 other metrics: RMSE \(\+0\.", text
     )
     assert "worse on 9 of 9)" in text
+
+
+def test_every_figure_of_trajectories_is_shown(folders):
+    """One for each target, named; without any there is no such part."""
+    assert "Trajectories of slices" not in report(folders / "plain").read_text()
+    for name in ("trajectories_t1n.png", "trajectories_t2f.png"):
+        (folders / "plain" / name).write_bytes(name.encode())
+    text = report(folders / "plain", folders / "x", workspace=folders / "w").read_text()
+    shown = re.findall(r"<figcaption>Trajectories of (.*?)</figcaption>", text)
+    assert shown == ["predicted: t1n", "predicted: t2f"]
+    assert base64.b64encode(b"trajectories_t2f.png").decode() in text

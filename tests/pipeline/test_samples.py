@@ -47,11 +47,13 @@ def test_no_great_circle():
 
 def test_names_and_weights():
     """Numbers count from the first; an interpolation goes from 0 to 1 under other names."""
-    samples = list_samples(3, 5, 9998, 1.5, None)
+    samples = list_samples(3, 5, 9998, 1.5, 0.5, None)
     assert [s.name for s in samples] == ["sample_9998", "sample_9999", "sample_10000"]
     assert [s.number for s in samples] == [9998, 9999, 10000]
-    assert {(s.seed, s.temperature, s.interpolation) for s in samples} == {(5, 1.5, None)}
-    between = list_samples(5, 5, 0, 1.0, (7, 2))
+    assert {(s.seed, s.temperature, s.sigma_z, s.interpolation) for s in samples} == {
+        (5, 1.5, 0.5, None)
+    }
+    between = list_samples(5, 5, 0, 1.0, 0.0, (7, 2))
     assert [s.name for s in between[::4]] == ["between_0007_0002_0000", "between_0007_0002_0004"]
     assert [s.interpolation["weight"] for s in between] == [0.0, 0.25, 0.5, 0.75, 1.0]
 

@@ -47,12 +47,13 @@ def inputs(workspace: Path) -> Path:
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The cases of each figure: drawing takes a second."""
-    figures: list[list[str]] = []
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
+    """The name and the cases of each figure: drawing takes a second."""
+    figures: list[tuple[str, list[str]]] = []
 
     def draw(paths, file, *, title):
-        figures.append([path.case for path in paths])
+        figures.append((file.name, [path.case for path in paths]))
+        assert f", {file.stem.partition('_')[2]}: " in title or "_" not in file.stem
         file.touch()
 
     monkeypatch.setattr(trajectories, "plot_trajectories", draw)
@@ -99,7 +100,10 @@ def test_missing_modality(workspace, inputs, monkeypatch):
         steps = np.diff(stored["depth_mm"])
         assert stored["depth_mm"][0] == 0 and len(steps) == len(vectors) - 1 <= depth - 1
         np.testing.assert_allclose(steps, 4.0)
-    assert imread(output / "trajectories.png").std() > 1
+    figures = {path.name: imread(path) for path in output.glob("*.png")}
+    assert sorted(figures) == ["trajectories_a.png", "trajectories_c.png"]
+    assert all(figure.std() > 1 for figure in figures.values())
+    assert (figures["trajectories_a.png"] != figures["trajectories_c.png"]).any()
     assert not list(output.rglob(".*"))
     plain = workspace / "plain"
     predict(inputs, plain, workspace=workspace, device="cpu", num_processes=1)
@@ -109,13 +113,22 @@ def test_missing_modality(workspace, inputs, monkeypatch):
         assert (plain / name).read_bytes() == (output / name).read_bytes()
 
 
+def test_one_figure_for_each_target(workspace, inputs, drawn):
+    """A figure has the cases that its target was made for; both targets of a case show it."""
+    run(workspace, inputs)
+    assert drawn == [("trajectories_a.png", ["p4"]), ("trajectories_c.png", ["p1", "p4"])]
+    del drawn[:]
+    run(workspace, inputs, target=["a"], continue_prediction=True)
+    assert drawn == [("trajectories_a.png", ["p1", "p4"])]
+
+
 def test_resume(workspace, inputs, drawn, capsys):
     """A case without its trajectory, or with a damaged or foreign one, is done again."""
     output = run(workspace, inputs, save_trajectory=False)
     assert not drawn
     run(workspace, inputs, continue_prediction=True)
     first = {p.stem: p.read_bytes() for p in (output / "trajectories").iterdir()}
-    assert set(first) == {"p1", "p4"} and drawn == [["p1", "p4"]]
+    assert set(first) == {"p1", "p4"} and drawn[-1] == ("trajectories_c.png", ["p1", "p4"])
     file = output / "trajectories" / "p1.npz"
     capsys.readouterr()
     for damage in (b"", first["p1"][:300], first["p4"]):
@@ -129,9 +142,9 @@ def test_resume(workspace, inputs, drawn, capsys):
     assert "(2 were there)" in capsys.readouterr().out
     add_fold(workspace, "0", 5)  # other weights: what the old ones left is not drawn
     run(workspace, inputs, num_parts=2, part_id=0)
-    assert drawn[-1] == ["p1"]
+    assert drawn[-1] == ("trajectories_c.png", ["p1"])
     run(workspace, inputs, num_parts=2, part_id=1)
-    assert drawn[-1] == ["p1", "p4"]
+    assert drawn[-1] == ("trajectories_c.png", ["p1", "p4"])
 
 
 def test_translation(pairs, tmp_path, drawn):
@@ -144,7 +157,7 @@ def test_translation(pairs, tmp_path, drawn):
         num_processes=1,
     )  # fmt: skip
     found = sorted(p.stem for p in (output / "trajectories").iterdir())
-    assert failures == [] and drawn == [found] and found
+    assert failures == [] and drawn == [("trajectories.png", found)] and found
     stored = load(output, found[0])
     assert stored["vectors"].shape == (len(stored["depth_mm"]), 16)
     assert np.diff(stored["vectors"], axis=0).any()
@@ -159,7 +172,7 @@ def test_unconditional(tmp_path, drawn):
         generate(3, output, num_parts=2, part_id=0, **options)
         generate(3, output, num_parts=2, part_id=1, **options)
         samples = [f"sample_{k:04d}" for k in range(3)]
-        assert drawn[-1] == samples and len(drawn[0]) < 3
+        assert drawn[-1] == ("trajectories.png", samples) and len(drawn[0][1]) < 3
         stored = load(output, "sample_0001")
         np.testing.assert_allclose(stored["depth_mm"], SPACING[0] * np.arange(6))
         assert stored["vectors"].shape == (6, 4)

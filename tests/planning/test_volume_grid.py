@@ -8,6 +8,7 @@ from like_cases import like_cases
 
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.geometry import Shape, Triple
+from liftnet.planning.grid import GridChoice
 from liftnet.planning.volume_grid import plan_volume_grids
 
 
@@ -46,6 +47,19 @@ def test_coarse_data_keep_their_spacing():
     assert best.grid.box == (80, 96, 80)  # 69 + 4, 88 + 4, 72 + 4, up to multiples of 8
     sides = [max(each.grid.box or ()) for each in coarser]
     assert sides == [80, 72, 64, 56, 48, 40, 32]
+
+
+def test_what_was_set_by_hand_is_the_only_candidate():
+    """A spacing has the box that holds the brain with it; a box has the spacing of the best."""
+    (coarse,) = plan_volume_grids(brats(), any_ct=False, choice=GridChoice(spacing_mm=(3.0,) * 3))
+    assert coarse.grid.spacing_mm == (3.0, 3.0, 3.0)
+    assert coarse.grid.box == (56, 72, 56)  # 47 + 4, 62 + 4, 49 + 4, up to multiples of 8
+    (boxed,) = plan_volume_grids(brats(), any_ct=False, choice=GridChoice(box=(64, 72, 80)))
+    assert (boxed.grid.box, boxed.grid.in_plane) == ((64, 72, 80), (72, 80))
+    assert boxed.grid.spacing_mm == pytest.approx((1.5, 1.5, 1.5))
+    both = GridChoice(box=(64, 72, 80), spacing_mm=(2.0,) * 3)
+    (found,) = plan_volume_grids(brats(), any_ct=False, choice=both)
+    assert (found.grid.box, found.grid.spacing_mm) == ((64, 72, 80), (2.0, 2.0, 2.0))
 
 
 def test_a_cube_barely_finer_than_the_data_is_taken():

@@ -72,18 +72,30 @@ class UnconditionalGeneration(GenerationTask):
         return latent_of(plan, seed, number)
 
     def generate(
-        self, plan: Plan, network: nn.Module, latent: Tensor, *, temperature: float
+        self,
+        plan: Plan,
+        network: nn.Module,
+        latent: Tensor,
+        *,
+        temperature: float,
+        sigma_z: float = 0.0,
     ) -> Tensor:
         """A volume (D, H, W) in network units."""
         assert isinstance(network, VolumeGenerator)
-        return generate_volume(plan, network, latent, temperature=temperature)
+        return generate_volume(plan, network, latent, temperature=temperature, sigma_z=sigma_z)
 
     def trajectory(
-        self, plan: Plan, network: nn.Module, latent: Tensor, *, temperature: float
+        self,
+        plan: Plan,
+        network: nn.Module,
+        latent: Tensor,
+        *,
+        temperature: float,
+        sigma_z: float = 0.0,
     ) -> Tensor:
         """The code of every slice (D, code size)."""
         assert isinstance(network, VolumeGenerator)
-        return codes_of(plan, network, latent, temperature=temperature)
+        return codes_of(plan, network, latent, temperature=temperature, sigma_z=sigma_z)
 
     def describe(self, plan: Plan, network: nn.Module, volume: Tensor) -> Tensor:
         """The mean features of its slices in three planes."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from liftnet.core.plan import Plan
 from liftnet.networks.volume_generator import VolumeGenerator, slice_features
 from liftnet.ops import normalize
+from liftnet.ops.depth import smooth_depth
 from liftnet.ops.planes import plane_size, slices_of
 from liftnet.tasks.unconditional.batches import PLANES
 from liftnet.tasks.unconditional.specs import networks_of
@@ -28,19 +29,36 @@ def draw_latent(plan: Plan, rng: np.random.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def codes_of(plan: Plan, network: VolumeGenerator, latent: Tensor, *, temperature: float) -> Tensor:
+def codes_of(
+    plan: Plan,
+    network: VolumeGenerator,
+    latent: Tensor,
+    *,
+    temperature: float,
+    sigma_z: float = 0.0,
+) -> Tensor:
     """The codes (D, c) of the slices of the volume of a latent, on the network's device.
 
-    Source: LiFT Eq. 1, Fig. 6.
+    `sigma_z`, in slices, smooths them along the slice axis.
+
+    Source: LiFT Eq. 1, Fig. 6; App. D names sigma_z = 1.5 beside the temperature.
+    Differs: it does not say what sigma_z is. As the spread of z it would be the temperature again;
+        here z is what it is in Delta_z, delta_z and lambda_z, the slice axis.
     """
     device = next(network.parameters()).device
     depth = plan.grid.num_slices
-    return network.codes(latent[None].to(device), depth, temperature=temperature)[0]
+    codes = network.codes(latent[None].to(device), depth, temperature=temperature)[0]
+    return smooth_depth(codes, sigma_z)
 
 
 @torch.no_grad()
 def generate_volume(
-    plan: Plan, network: VolumeGenerator, latent: Tensor, *, temperature: float
+    plan: Plan,
+    network: VolumeGenerator,
+    latent: Tensor,
+    *,
+    temperature: float,
+    sigma_z: float = 0.0,
 ) -> Tensor:
     """A volume (D, H, W) in network units; at most `inference.slice_batch` slices are in work.
 
@@ -48,7 +66,7 @@ def generate_volume(
     """
     device = next(network.parameters()).device
     low, high = normalize.limits(plan.channel(plan.targets[0]).normalization)
-    codes = codes_of(plan, network, latent, temperature=temperature)
+    codes = codes_of(plan, network, latent, temperature=temperature, sigma_z=sigma_z)
     volume = torch.empty(len(codes), *plan.grid.in_plane, device=device)
     start = 0
     for slices in network.decode(codes, slice_batch=plan.inference.slice_batch):

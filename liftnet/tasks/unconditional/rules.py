@@ -307,5 +307,6 @@ def _other_reasons(plan: Plan, given: bool) -> dict[str, str]:
         "inference.slice_batch": "the most that keep a volume below 0.41 GB (LiFT Tab. 1); always "
         "as many, so that a volume does not depend on what else is made (ours)",
         "inference.temperature": "1: as varied as in training; LiFT App. F samples with 1.25",
+        "inference.sigma_z": "0: codes as the mapper gives them; LiFT App. D names 1.5",
         **({} if given else features),
     }
