@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import ndimage
+from simple_heads import HU, scan, tissues
 
 from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.core.scores import Comparison
@@ -72,6 +73,7 @@ def test_the_papers_protocol(slice_axis, axis):
     """All metrics and regions, of the whole and in the box; delta_z follows the slice axis."""
     pair = compare(worse(ct()), ct(), slice_axis=slice_axis, mask=lopsided(SHAPE))
     found = score_case(pair, "liftnet")
+    assert len(found.metrics) == 32
     assert_equal(found.metrics, REFERENCE["lift"](pair.predicted, pair.reference, axis), 2e-5)
     notes = {"unit": "HU", "regions": "from the reference, inside its body"}
     assert found.notes == notes
@@ -250,11 +252,12 @@ def test_refusals():
         assert "--protocol liftnet" in caught.value.remedy
     with pytest.raises(DatasetError, match="values run from -1000 to -1000"):
         score_case(compare(ct(), np.full(SHAPE, -1000, "f4")), "lift")
-    shifted = compare(ct(), ct() + 1024, mask=lopsided(SHAPE))
+    head = scan(tissues(0, SHAPE), HU)
+    shifted = compare(head, head + 1024, mask=lopsided(SHAPE))
     for protocol in PROTOCOLS:
         with pytest.raises(DatasetError, match=r"The reference: Not in .* 1024 had been added"):
             score_case(shifted, protocol)
-    named = score_case(compare(ct() + 1024, ct()), "liftnet").notes["intensities"]
+    named = score_case(compare(head + 1024, head), "liftnet").notes["intensities"]
     assert named.startswith("predicted image: Not in Hounsfield units")
 
 

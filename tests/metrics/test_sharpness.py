@@ -204,6 +204,8 @@ def compare(module, protocol: str, predicted: np.ndarray, reference: np.ndarray,
         subject=reference > 0,
         subject_note="above 0",
         slice_axis=axis,
+        spacing_mm=(1.0, 1.0, 1.0),
+        mask=reference > -500,
         written_range=tuple(np.percentile(reference, (0.1, 99.9)))
         if module is mr_protocols
         else None,
