@@ -44,6 +44,7 @@ class DatasetDescription:
     file_ending: str = ".nii.gz"
     licence: str = "unknown"
     reference: str = ""
+    patients: dict[str, str] = field(default_factory=dict)  # case -> patient, where names mislead
 
 
 @dataclass(frozen=True)

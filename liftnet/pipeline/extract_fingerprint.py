@@ -1,6 +1,6 @@
 """Step 1: measure the raw dataset, and refuse what is broken, in one pass over the files."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
@@ -24,6 +24,7 @@ from liftnet.core.workspace import find_workspace
 from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.ops.mask import bounding_box, foreground
 from liftnet.ops.registration import normalized_mutual_information
+from liftnet.pipeline.copies import copy_problems, find_copies, image_moments
 from liftnet.pipeline.integrity import (
     Problem,
     check_names,
@@ -34,12 +35,13 @@ from liftnet.pipeline.integrity import (
 from liftnet.pipeline.lock import hold
 from liftnet.pipeline.pair_check import pair_problems, pair_shifts
 from liftnet.pipeline.parallel import in_parallel, worker_count
+from liftnet.pipeline.patients import describe_patients, patients_of
 from liftnet.pipeline.progress import progress, say
 from liftnet.tasks import load_task
 
 __all__ = ["FINGERPRINT_VERSION", "extract_fingerprint", "measure", "read_fingerprint"]
 
-FINGERPRINT_VERSION = 2  # 2: shifts of pairs, source foreground, percentiles of CT
+FINGERPRINT_VERSION = 3  # 3: patients, moments; 2: shifts of pairs, percentiles of CT
 PERCENTILES = (0.1, 99.9)  # LiFT Sec. 5.2
 MIN_ZERO_FRACTION = 0.05  # ours: with less exact zero, zero is no background value
 MAX_SAMPLES = 100_000  # ours: the mean and median of an image are exact to 1 % from this many
@@ -86,12 +88,17 @@ def extract_fingerprint(
                 advance()
         cases = dict(sorted(cases.items()))
         files = {case.identifier: case.images for case in raw.cases}
-        suspicious = pair_problems(cases, files)
+        copies = find_copies(cases, files)
+        suspicious = [*copy_problems(copies, files), *pair_problems(cases, files, copies)]
         problems += [replace(row, severity="error") for row in suspicious] if strict else suspicious
         raise_on_errors(problems)
         if problems:
             say(problem_table(problems))
-        fingerprint = summarize(raw, cases)
+        same = [(copy.of[0], copy.image[0]) for copy in copies]
+        patients = patients_of(cases, raw.description.patients, same)
+        if (text := describe_patients(patients)) is not None:
+            say(text)
+        fingerprint = summarize(raw, cases, patients, suspicious)
         write_json(path, fingerprint)
     say(f"Fingerprint of {len(cases)} cases: {path}")
     return fingerprint
@@ -171,6 +178,9 @@ def measure(
             for a, b in combinations(names, 2)
         },
         pair_shift_mm=pair_shifts(images, targets, subject, turned.geometry.spacing_mm),
+        moments={
+            name: image_moments(image, turned.geometry.spacing_mm) for name, image in images.items()
+        },
     )
 
 
@@ -207,8 +217,13 @@ def grid_percentiles(image: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-def summarize(dataset: Dataset, cases: dict[str, CaseFingerprint]) -> Fingerprint:
-    """The dataset's fingerprint from those of its cases."""
+def summarize(
+    dataset: Dataset,
+    cases: dict[str, CaseFingerprint],
+    patients: dict[str, str],
+    suspicious: Sequence[Problem],
+) -> Fingerprint:
+    """The dataset's fingerprint from those of its cases, their patients and suspicious images."""
     channels = {}
     for channel in dataset.channels:
         ranges = [
@@ -232,7 +247,8 @@ def summarize(dataset: Dataset, cases: dict[str, CaseFingerprint]) -> Fingerprin
         foreground="nonzero" if skull_stripped else "otsu",
         cases=cases,
         channels=channels,
-        suspicious_pairs=[f"{row.case}: {row.problem}" for row in pair_problems(cases)],
+        suspicious_pairs=[f"{row.case}: {row.problem}" for row in suspicious],
+        patients=patients,
     )
 
 

@@ -187,7 +187,7 @@ def test_old_fingerprints_are_refused(workspace):
     path = workspace / "preprocessed" / DATASET / "fingerprint.json"
     assert list(read_fingerprint(path).cases) == ["p1", "p2", "p3", "p4", "p5", "p6"]
     write_json(path, {**read_json(path), "version": 1})
-    with pytest.raises(PlanError, match="has version 1, this liftnet reads 2") as caught:
+    with pytest.raises(PlanError, match="has version 1, this liftnet reads 3") as caught:
         read_fingerprint(path)
     assert caught.value.remedy == "Measure the dataset again with liftnet_extract_fingerprint."
     path.unlink()

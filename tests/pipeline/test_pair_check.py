@@ -33,7 +33,7 @@ def test_the_row(monkeypatch):
     assert row.problem == "ct looks shifted against mr by 3.8 mm (S 0.1, P 3.8, L 0.5)"
     assert row.remedy == "Look at both; register ct to mr, or remove the case."
     assert "ct looks shifted against mr" in problem_table([row])
-    assert pair_problems({"a": measured((0.1, 3.8, 0.5))})[0].file == "-"
+    assert pair_problems({"a": measured((0.1, 3.8, 0.5))}, {})[0].file == "-"
 
 
 def test_words_of_a_shift():
@@ -57,23 +57,23 @@ def test_words_of_a_shift():
 )
 def test_limit(shift, spacing, listed):
     """1.5 mm, or three quarters of a voxel where voxels are above 2 mm, along each axis."""
-    assert bool(pair_problems({"a": measured(shift, spacing=spacing)})) == listed
+    assert bool(pair_problems({"a": measured(shift, spacing=spacing)}, {})) == listed
 
 
 def test_a_whole_cohort_and_a_single_case():
     """The same shift everywhere hides no case."""
     cases = {name: measured((0.0, 4.0, 0.0)) for name in "abcde"}
-    assert [row.case for row in pair_problems(cases)] == list("abcde")
+    assert [row.case for row in pair_problems(cases, {})] == list("abcde")
 
 
 def test_little_information():
     """A pair far below the others is listed in the same rows; noise is not; one row per pair."""
     cases = {name: measured((0, 0, 0), 1.2 + 0.002 * i) for i, name in enumerate("abcdef")}
-    assert pair_problems(cases) == []
-    (row,) = pair_problems({**cases, "x": measured((0, 0, 0), 1.05)})
+    assert pair_problems(cases, {}) == []
+    (row,) = pair_problems({**cases, "x": measured((0, 0, 0), 1.05)}, {})
     assert row.case == "x"
     assert row.problem == "mr and ct share 1.050 of information, other cases 1.204"
-    (row,) = pair_problems({**cases, "x": measured((0, 0, 9), 1.05)})
+    (row,) = pair_problems({**cases, "x": measured((0, 0, 9), 1.05)}, {})
     assert "shifted" in row.problem and "; mr and ct share 1.050" in row.problem
 
 
