@@ -20,6 +20,7 @@ from liftnet.pipeline.origin import shown_command
 from liftnet.pipeline.plausibility import examine
 from liftnet.pipeline.preprocess import restore
 from liftnet.pipeline.pretrained import pretrained_origins
+from liftnet.pipeline.training_facts import shares
 from liftnet.tasks.base import Request
 from liftnet.version import __version__
 
@@ -52,6 +53,7 @@ class Prepared:
     dtypes: dict[str, str]
     ending: str
     inputs: dict[str, list[int]]  # size and time of change of its files before they were read
+    warnings: tuple[str, ...] = ()  # what is odd about its files
 
 
 def remove_half_written(output: Path, cases: set[str]) -> None:
@@ -153,7 +155,13 @@ def write_case(
             "variant": model.variant,
             "inputs": prepared.inputs,
             "plausibility": plausibility,
+            "warnings": list(prepared.warnings),
             **made_by(model, seconds),
+            "folds": [
+                folder.name
+                for folder, share in zip(model.folders, shares(model.facts, request), strict=True)
+                if target in share.targets
+            ],
         }
         write_with_facts(path, image, prepared.placement.source, facts)
 

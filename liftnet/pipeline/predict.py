@@ -27,6 +27,7 @@ from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import report_flags
 from liftnet.pipeline.predict_case import prepare_case
 from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.training_facts import say_unlearned, shares
 from liftnet.pipeline.trajectories import (
     Trajectory,
     case_trajectory,
@@ -113,6 +114,7 @@ def predict(
         checkpoint=checkpoint,
         device=device,
     )
+    say_unlearned(model.facts, model.plan)
     mask_folder = None if masks is None else Path(masks)
     cases = find_inputs(source, model.plan, mask_folder)[part]
     wanted = check_targets(target, model.plan)
@@ -215,11 +217,18 @@ def _synthesize(
     source = torch.from_numpy(prepared.voxels).to(model.device)
     plan = replace(model.plan, inference=inference)
     background = normalize.background_values(plan, prepared.ranges)
-    task = load_synthesis(plan.task)
-    made = task.synthesize(
-        plan, model.networks, source, prepared.request, background, notice=take_less
-    )
-    volumes = made.cpu().numpy()
+    synthesize = partial(load_synthesis(plan.task).synthesize, notice=take_less)
+    request, each = prepared.request, shares(model.facts, prepared.request)
+    if all(share == request for share in each):
+        volumes = synthesize(plan, model.networks, source, request, background).cpu().numpy()
+    else:  # of each target the mean over the folds that have learned it
+        made: dict[str, list[np.ndarray]] = {target: [] for target in request.targets}
+        for network, share in zip(model.networks, each, strict=True):
+            if share.targets:
+                part = synthesize(plan, [network], source, share, background).cpu().numpy()
+                for target, volume in zip(share.targets, part, strict=True):
+                    made[target].append(volume)
+        volumes = np.stack([np.mean(made[target], axis=0) for target in request.targets])
     return volumes, case_trajectory(model, prepared, used) if save_trajectory else None
 
 

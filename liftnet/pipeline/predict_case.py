@@ -16,6 +16,7 @@ from liftnet.pipeline.outputs import (
     output_range,
 )
 from liftnet.pipeline.preprocess import above_background, prepare, read_with_mask
+from liftnet.pipeline.training_facts import servable
 from liftnet.pipeline.trajectories import has_trajectory
 from liftnet.tasks import load_synthesis
 
@@ -37,6 +38,7 @@ def prepare_case(
     present = [name for name in plan.channel_names if name in case.images]
     try:
         request = load_synthesis(plan.task).request(plan, present, wanted)
+        request = servable(model.facts, request, asked=wanted is not None)
     except LiftnetError as error:
         error.where = where
         raise
