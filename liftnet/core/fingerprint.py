@@ -57,6 +57,7 @@ class CaseFingerprint:
     intensities: dict[str, IntensityRange]
     pair_quality: dict[str, float]  # "t1n-t2w" -> normalized mutual information, 1 to 2
     pair_shift_mm: dict[str, Triple] = field(default_factory=dict)  # "mr-ct" -> shift of ct
+    pair_own: dict[str, float] = field(default_factory=dict)  # "t1n-t2w" -> `own_information`
     moments: dict[str, Moments] = field(
         default_factory=dict
     )  # channel -> by which copies are found

@@ -23,8 +23,9 @@ from liftnet.core.jsonable import from_json, read_versioned, write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.ops.mask import bounding_box, foreground
-from liftnet.ops.registration import normalized_mutual_information
+from liftnet.ops.registration import normalized_mutual_information, own_information
 from liftnet.pipeline.copies import copy_problems, find_copies, image_moments
+from liftnet.pipeline.grid_check import grid_problems
 from liftnet.pipeline.integrity import (
     Problem,
     check_names,
@@ -91,6 +92,7 @@ def extract_fingerprint(
         copies = find_copies(cases, files)
         suspicious = [*copy_problems(copies, files), *pair_problems(cases, files, copies)]
         problems += [replace(row, severity="error") for row in suspicious] if strict else suspicious
+        problems += grid_problems(cases)
         raise_on_errors(problems)
         if problems:
             say(problem_table(problems))
@@ -178,6 +180,10 @@ def measure(
             for a, b in combinations(names, 2)
         },
         pair_shift_mm=pair_shifts(images, targets, subject, turned.geometry.spacing_mm),
+        pair_own={
+            f"{a}-{b}": own_information(images[a], images[b], subject, left=2)
+            for a, b in combinations(names, 2)
+        },
         moments={
             name: image_moments(image, turned.geometry.spacing_mm) for name, image in images.items()
         },

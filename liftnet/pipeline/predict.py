@@ -17,6 +17,7 @@ from liftnet.core.plan import Inference
 from liftnet.core.workspace import find_workspace
 from liftnet.ops import normalize
 from liftnet.ops.host_memory import keep_freed_memory
+from liftnet.pipeline.case_check import report_warnings
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.inputs import check_targets, find_inputs, part_of, refuse_one_folder
 from liftnet.pipeline.lock import hold, part_name
@@ -116,7 +117,8 @@ def predict(
     )
     say_unlearned(model.facts, model.plan)
     mask_folder = None if masks is None else Path(masks)
-    cases = find_inputs(source, model.plan, mask_folder)[part]
+    found = find_inputs(source, model.plan, mask_folder)
+    cases = found[part]
     wanted = check_targets(target, model.plan)
     identifiers = {case.identifier for case in cases}
     failures: list[Failure] = []
@@ -126,7 +128,14 @@ def predict(
 
     def prepared_case(case: Case) -> Prepared | None:
         return prepare_case(
-            case, model, wanted, output, normalized, continue_prediction, save_trajectory
+            case,
+            model,
+            wanted,
+            output,
+            normalized,
+            continue_prediction,
+            save_trajectory,
+            len(found) == 1,
         )
 
     def take_less(less: Inference) -> None:
@@ -186,6 +195,7 @@ def predict(
     _report(what, failures, made, len(cases), output, model)
     draw_trajectories(save_trajectory, output, model)
     report_flags(output, identifiers, model.digest)
+    report_warnings(output, identifiers, model.digest)
     return failures
 
 

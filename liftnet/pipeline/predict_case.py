@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from liftnet.core.dataset import Case, split_ending
-from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.errors import DatasetError, GeometryError, LiftnetError
+from liftnet.pipeline.case_check import NAME_APART, case_doubts, check_mask, odd_pairs
 from liftnet.pipeline.model import Model
 from liftnet.pipeline.outputs import (
     Prepared,
@@ -31,8 +32,12 @@ def prepare_case(
     normalized: bool,
     keep_finished: bool,
     save_trajectory: bool,
+    alone: bool,
 ) -> Prepared | None:
-    """Read and prepare a case, or None if its outputs are there already."""
+    """Read and prepare a case, or None if its outputs are there already.
+
+    Where it is `alone` in its folder, its images may be those of several patients.
+    """
     plan = model.plan
     where = f"case {case.identifier}"
     present = [name for name in plan.channel_names if name in case.images]
@@ -58,6 +63,8 @@ def prepare_case(
         for target in request.targets
     ):
         return None
+    if alone:
+        _refuse_several_patients(case, present, model)
     volume, mask, dtypes = read_with_mask(case, request.sources, plan, where=where)
     if input_facts(case, request) != inputs:
         raise DatasetError(
@@ -69,7 +76,10 @@ def prepare_case(
         raise DatasetError(
             "All source images are empty", where=where, remedy="Check the files of this case."
         )
+    doubts = [] if mask is None else list(check_mask(mask, volume.voxels, plan, where))
     done = prepare(volume, request.sources, plan, mask)
+    doubts += case_doubts(case, request.sources, plan, model.facts, done.placement)
+    doubts += odd_pairs(plan, model.facts, done.voxels, request.sources)[0]
     full = np.zeros((len(plan.channels), *done.voxels.shape[1:]), dtype=np.float32)
     full[[plan.channel_names.index(name) for name in request.sources]] = done.voxels
     return Prepared(
@@ -82,4 +92,31 @@ def prepare_case(
         dtypes=dtypes,
         ending=ending,
         inputs=inputs,
+        warnings=tuple(doubts),
     )
+
+
+def _refuse_several_patients(case: Case, present: Sequence[str], model: Model) -> None:
+    """Refuse images that are named as one case and share what those of several patients do.
+
+    Raises:
+        LiftnetError: If no two of them share what training's did, or lie on one grid.
+    """
+    where = f"case {case.identifier}"
+    if len(present) < 2:
+        return
+    try:
+        volume, _, _ = read_with_mask(
+            Case(case.identifier, case.images), present, model.plan, where=where
+        )
+    except GeometryError as error:
+        error.remedy = f"{error.remedy} {NAME_APART}"
+        raise
+    voxels = prepare(volume, tuple(present), model.plan).voxels
+    odd, known = odd_pairs(model.plan, model.facts, voxels, present)
+    if odd and len(odd) == known:
+        raise DatasetError(
+            f"The images {', '.join(present)} do not seem to be of one patient: {odd[0]}",
+            where=where,
+            remedy=NAME_APART,
+        )

@@ -17,6 +17,7 @@ from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store, StoredCase, write_case
 from liftnet.imageio import read_case
 from liftnet.ops import normalize
+from liftnet.ops.given_mask import inside_of
 from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.ops.mask import body, bounding_box, foreground
 from liftnet.ops.resample import resample
@@ -66,7 +67,7 @@ def prepare(
         volume: (C, D, H, W) on the case's own grid.
         names: the channel of each of its C images.
         plan: the plan.
-        mask: (D, H, W) on the case's own grid, not zero inside; by default found from the sources.
+        mask: (D, H, W) on the case's own grid (`inside_of`); by default found from the sources.
     """
     axes = axis_order(volume.geometry, plan.grid.slice_axis)
     turned = turn(volume, axes)
@@ -77,7 +78,7 @@ def prepare(
     inside = None
     if plan.grid.mask == "body":
         given = None if mask is None else turn(Volume(mask[None], volume.geometry), axes).voxels[0]
-        inside = body(sources, rule) if given is None else np.asarray(given != 0)
+        inside = body(sources, rule) if given is None else inside_of(given)
     start, stop = _box(turned.geometry, plan, subject, inside)
     target = _target_shape(turned.geometry.spacing_mm, start, stop, turned.geometry.shape, plan)
     placement = Placement(volume.geometry, axes, start, stop, target)

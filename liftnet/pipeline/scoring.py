@@ -12,6 +12,7 @@ from liftnet.core.errors import DatasetError, GeometryError, LiftnetError
 from liftnet.core.geometry import Geometry, Volume, axis_order, turn
 from liftnet.core.scores import CaseScore, Comparison, ScoreFailure
 from liftnet.imageio import read_image
+from liftnet.ops.given_mask import inside_of
 from liftnet.pipeline.parallel import in_parallel, threads_shared_by
 from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.score_setting import Facts, Setting, read_facts
@@ -251,7 +252,12 @@ def _read_mask(files: CaseFiles, setting: Setting, geometry: Geometry) -> np.nda
             f"Protocol {setting.protocol.name} scores inside a mask, and this case has none",
             remedy=f"Put {files.case}.nii.gz into the folder of masks.",
         )
-    return read_on(geometry, files.mask, "Mask and reference") != 0
+    inside = inside_of(read_on(geometry, files.mask, "Mask and reference"))
+    if not inside.any():
+        raise DatasetError(
+            "The mask is empty: all voxels are 0", where=files.mask.name, remedy="Correct it."
+        )
+    return inside
 
 
 def read_on(geometry: Geometry, path: Path, pair: str) -> np.ndarray:
