@@ -24,6 +24,7 @@ __all__ = ["NAME_APART", "case_doubts", "check_mask", "odd_pairs", "report_warni
 
 OTHER_SPACING = 2.0  # ours: augmentation scales by less, and details of half the size are others
 ROUNDING = 1.02  # as `same_spacing`
+THIN = 0.25  # ours: of the slices of the thinnest training case; fewer give little context
 LEAST_INSIDE = 0.1  # ours: of the subject; a mask that holds less is not of this body
 NAME_APART = (
     "The number in a name is the channel. If these are several patients, name them apart: "
@@ -50,6 +51,9 @@ def case_doubts(
     known = [fold.spacing_mm for fold in facts if fold is not None]
     if not known:
         return
+    count, least = placement.turned_shape[0], min(f.slices[0] for f in facts if f is not None)
+    if count < THIN * least:
+        yield f"Slices: {count}, training cases have at least {least}"
     own = turned_spacing(placement)
     seen = [(min(f[a][0] for f in known), max(f[a][1] for f in known)) for a in range(3)]
     if any(

@@ -9,7 +9,14 @@ from statistics import median
 
 import numpy as np
 
-from liftnet.core.dataset import Case, Dataset, DatasetDescription, channel_list, load_dataset
+from liftnet.core.dataset import (
+    Case,
+    Dataset,
+    DatasetDescription,
+    channel_list,
+    find_cases,
+    load_dataset,
+)
 from liftnet.core.errors import PlanError
 from liftnet.core.files import remove_drafts
 from liftnet.core.fingerprint import (
@@ -36,7 +43,7 @@ from liftnet.pipeline.integrity import (
 from liftnet.pipeline.lock import hold
 from liftnet.pipeline.pair_check import pair_problems, pair_shifts
 from liftnet.pipeline.parallel import in_parallel, worker_count
-from liftnet.pipeline.patients import describe_patients, patients_of
+from liftnet.pipeline.patients import describe_overlap, describe_patients, patients_of
 from liftnet.pipeline.progress import progress, say
 from liftnet.tasks import load_task
 
@@ -98,7 +105,11 @@ def extract_fingerprint(
             say(problem_table(problems))
         same = [(copy.of[0], copy.image[0]) for copy in copies]
         patients = patients_of(cases, raw.description.patients, same)
-        if (text := describe_patients(patients)) is not None:
+        tests: Collection[str] = ()
+        if (raw.folder / "imagesTs").is_dir():
+            tests, _ = find_cases(raw.folder / "imagesTs", raw.description.channels)
+        overlap = describe_overlap(patients, tests, raw.description.patients)
+        for text in filter(None, (describe_patients(patients), overlap)):
             say(text)
         fingerprint = summarize(raw, cases, patients, suspicious)
         write_json(path, fingerprint)

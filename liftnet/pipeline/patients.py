@@ -2,14 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from liftnet.core.errors import PlanError
 from liftnet.core.jsonable import from_json, read_json
 from liftnet.core.names import like
 
-__all__ = ["describe_patients", "known_patients", "patients_of"]
+__all__ = ["describe_overlap", "describe_patients", "known_patients", "patients_of"]
 
 # Names whose scheme is published: group 1 is the patient, what follows a time point or session.
 SCHEMES = tuple(
@@ -63,8 +63,8 @@ def _by_name(names: list[str]) -> dict[str, str]:
         patients[name] = found[1] if found else name
     left = [name for name in names if patients[name] == name]
     marked = {name: match[1] for name in left if (match := MARKED.fullmatch(name))}
-    stems = set(marked.values())
-    if len(stems) > 1 and len(marked) <= MOST_TIMES * len(stems):
+    several = len(set({**patients, **marked}.values())) > 1  # of mri_scan_1, mri_scan_2 one is left
+    if several and len(marked) <= MOST_TIMES * len(set(marked.values())):
         patients |= marked
     numbered = {name: match for name in left if (match := NUMBERED.fullmatch(name))}
     stems = {match[1] for match in numbered.values()}
@@ -82,6 +82,27 @@ def known_patients(fingerprint: Path) -> dict[str, str]:
     except (PlanError, KeyError, TypeError):
         return {}
     return found
+
+
+def describe_overlap(
+    patients: Mapping[str, str], tests: Collection[str], given: Mapping[str, str]
+) -> str | None:
+    """Which new cases are of patients that are trained on; None if none is.
+
+    Args:
+        patients: training case -> patient.
+        tests: the names of the new cases.
+        given: "patients" of dataset.json.
+    """
+    everybody = patients_of({*patients, *tests}, given)
+    trained = {everybody[case] for case in patients}
+    both = sorted(case for case in tests if everybody[case] in trained)
+    if not both:
+        return None
+    return (
+        f"warning: {len(both)} of {len(tests)} cases in imagesTs are of patients in imagesTr, such "
+        f"as {both[0]}: scores on them flatter"
+    )
 
 
 def describe_patients(patients: Mapping[str, str]) -> str | None:

@@ -46,6 +46,7 @@ class TrainingFacts:
     cases: int
     channels: dict[str, int]  # channel -> how many training cases have it
     spacing_mm: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]  # D, H, W
+    slices: tuple[int, int]  # least and most along D, as they are stored
     pairs: dict[str, float]  # "t1n and t2w" -> median information of their own that they share
     version: int = 1
 
@@ -90,7 +91,9 @@ def note_facts(store: Store, plan: Plan, training: Sequence[str], folder: Path) 
     spacings = list(zip(*(turned_spacing(case.placement) for case in described), strict=True))
     d, h, w = ((min(values), max(values)) for values in spacings)
     known = {name: median(values) for name, values in pairs.items()}
-    write_json(path, TrainingFacts(digest, len(training), channels, (d, h, w), known))
+    counts_of_slices = [case.placement.turned_shape[0] for case in described]
+    slices = (min(counts_of_slices), max(counts_of_slices))
+    write_json(path, TrainingFacts(digest, len(training), channels, (d, h, w), slices, known))
 
 
 def load_facts(folders: Sequence[Path], plan: Plan) -> list[TrainingFacts | None]:
