@@ -170,10 +170,15 @@ def measure(
     if zero_fraction < MIN_ZERO_FRACTION:
         subject = foreground(source, "otsu")
     start, stop = bounding_box(subject)
+    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     inside = np.flatnonzero(subject)
     sample = inside[:: max(1, len(inside) // MAX_SAMPLES)]
     images = dict(zip(names, voxels, strict=True))
     values = {name: image.reshape(-1)[sample] for name, image in images.items()}
+    intensities = {
+        name: intensity_range(image, values[name], signed=name in ct)
+        for name, image in images.items()
+    }
     return CaseFingerprint(
         shape=turned.geometry.shape,
         spacing_mm=turned.geometry.spacing_mm,
@@ -182,21 +187,19 @@ def measure(
         box_stop=stop,
         foreground_fraction=len(inside) / subject.size,
         zero_fraction=zero_fraction,
-        intensities={
-            name: intensity_range(image, values[name], signed=name in ct)
-            for name, image in images.items()
-        },
+        intensities=intensities,
         pair_quality={
             f"{a}-{b}": normalized_mutual_information(values[a], values[b])
             for a, b in combinations(names, 2)
         },
         pair_shift_mm=pair_shifts(images, targets, subject, turned.geometry.spacing_mm),
         pair_own={
-            f"{a}-{b}": own_information(images[a], images[b], subject, left=2)
+            f"{a}-{b}": own_information(images[a][box], images[b][box], subject[box], left=2)
             for a, b in combinations(names, 2)
         },
         moments={
-            name: image_moments(image, turned.geometry.spacing_mm) for name, image in images.items()
+            name: image_moments(image, turned.geometry.spacing_mm, low=intensities[name].minimum)
+            for name, image in images.items()
         },
     )
 

@@ -1,7 +1,7 @@
 """Grids that do not go with those of the other cases: another plane, a fragment, another scale."""
 
 from collections.abc import Iterator, Mapping
-from statistics import median
+from statistics import geometric_mean, median
 
 from liftnet.core.fingerprint import CaseFingerprint
 from liftnet.core.geometry import Triple
@@ -21,6 +21,9 @@ SHOWN = 4  # ours: names of cases, enough to see which they are
 def grid_problems(cases: Mapping[str, CaseFingerprint]) -> list[Problem]:
     """One warning for each plane of slices if there are several, and for each odd case."""
     rows = list(_planes(cases))
+    if cases and all(min(case.shape) == 1 for case in cases.values()):
+        text = "All cases have a single slice: nothing is learned across slices"
+        rows.append(Problem("-", "-", text, "Give whole volumes if there are any.", "warning"))
     if len(cases) < FEWEST:
         return rows
     usual = [median(_extent(case)[axis] for case in cases.values()) for axis in range(3)]
@@ -28,7 +31,7 @@ def grid_problems(cases: Mapping[str, CaseFingerprint]) -> list[Problem]:
         extent = _extent(case)
         shares = [own / mm for own, mm in zip(extent, usual, strict=True)]
         if min(shares) > WRONG_SCALE or max(shares) < 1 / WRONG_SCALE:
-            text = f"{min(shares):.2g} to {max(shares):.2g} times as large as the other cases"
+            text = f"About {geometric_mean(shares):.4g} times as large as the other cases"
             remedy = "Check the spacing in the header, and its unit."
             rows.append(Problem(name, "-", text, remedy, "warning"))
             continue

@@ -17,5 +17,5 @@ def header_faults(path: Path, geometry: Geometry) -> Iterator[tuple[str, str]]:
         yield doubt, "Find out which is right, and write it into the header in both places."
     sides = geometry.spacing_mm
     if not all(SIDES_MM[0] <= side <= SIDES_MM[1] for side in sides):
-        shown = " x ".join(f"{side:.3g}" for side in sides[::-1])
+        shown = " x ".join(f"{side:.4g}" for side in sides[::-1])
         yield f"Voxels of {shown} mm", "Correct the spacing, or its unit, in the header."

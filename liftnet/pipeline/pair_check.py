@@ -22,6 +22,7 @@ MAX_SHIFT_VOXELS = 0.75  # ours: the same in voxels that shifts are measured by,
 # ours: of information beyond that of mirrored images. Images of two of 20 simulated patients share
 # 0.011 at most, right ones of two real scanners 0.036 at least, of simulated ones 0.05
 LEAST_OWN = 0.02
+NOTHING = 0.01  # ours: the median of a cohort that is paired at random is below 0.002
 LEAST_SHARE = 0.4  # ours: of the usual, so that images which always share little are not listed
 COPY = 0.5  # ours: copies share 0.6 or more even as bytes or under a power law, right pairs 0.4
 MOST_SHARE = 1.5  # ours: of the usual; right images share 1.4 times of it at most
@@ -72,7 +73,18 @@ def pair_problems(
     """
     known = {frozenset((copy.image, copy.of)) for copy in copies}
     usual = _usual_share(cases)
-    rows = []
+    rows = [
+        Problem(
+            "-",
+            "-",
+            f"{' and '.join(pair.split('-'))} share no more than images of two patients in most "
+            f"cases (median {share:.3f})",
+            "Look at some: are the files of a case of one subject, and registered?",
+            "warning",
+        )
+        for pair, share in usual.items()
+        if share < NOTHING
+    ]
     for case, measured in cases.items():
         for first, second in combinations(measured.intensities, 2):
             if frozenset(((case, first), (case, second))) in known:
@@ -102,7 +114,7 @@ def odd_share(own: float, usual: float, *, others: str) -> tuple[str, str] | Non
         usual: that of others, 0 where too little is known.
         others: what these are.
     """
-    if own < min(LEAST_OWN, LEAST_SHARE * usual):
+    if usual >= NOTHING and own < min(LEAST_OWN, LEAST_SHARE * usual):
         text = f"share no more than images of two patients ({own:.3f}, {others} {usual:.3f})"
         return text, "Look at both: are they registered, and of one subject?"
     if 0 < MOST_SHARE * usual < own and own > COPY:

@@ -15,7 +15,7 @@ from liftnet.core.geometry import SLICE_AXES, Placement, Triple
 from liftnet.core.jsonable import from_json, read_json, write_json
 from liftnet.core.plan import Plan
 from liftnet.data.store import Store
-from liftnet.ops.mask import foreground
+from liftnet.ops.mask import bounding_box, foreground
 from liftnet.ops.registration import own_information
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.progress import say
@@ -122,11 +122,13 @@ def shared(plan: Plan, voxels: np.ndarray, names: Sequence[str]) -> dict[str, fl
     above = voxels - voxels.min(axis=(1, 2, 3), keepdims=True)
     above[above < ROUNDING] = 0
     subject = foreground(above, plan.grid.foreground)
+    if not subject.any():
+        return {}
+    box = tuple(slice(a, b) for a, b in zip(*bounding_box(subject), strict=True))
     left = SLICE_AXES[plan.grid.slice_axis].index(0)
     return {
-        f"{a} and {b}": own_information(above[i], above[j], subject, left=left)
+        f"{a} and {b}": own_information(above[i][box], above[j][box], subject[box], left=left)
         for (i, a), (j, b) in combinations(enumerate(names), 2)
-        if subject.any()
     }
 
 

@@ -46,8 +46,11 @@ ISOTROPIC = case((96, 100, 90), (2.0, 2.0, 2.0))
         ),
         ([case(), case(), case((40, 50, 3))], ["3 slices towards left, 9 mm; other cases cover"]),
         ([case(), case(), case((14, 45, 55))], []),  # a shorter field of view
-        ([case((1, 50, 60))] * 3, []),  # all are single slices
-        ([case(), case(), case(mm=(1.0, 0.75, 0.75))], ["0.25 to 0.25 times as large"]),
+        ([case((1, 50, 60))] * 3, ["All cases have a single slice: nothing is learned across"]),
+        (
+            [case(), case(), case(mm=(1.0, 0.75, 0.75))],
+            ["About 0.25 times as large as the other cases"],
+        ),
         ([case(), case((1, 50, 60))], []),  # of two none is the usual one
     ],
 )
@@ -88,7 +91,7 @@ def test_sides_of_voxels(tmp_path, mm, wrong):
     grid = Geometry((4, 5, 6), mm, (0.0, 0.0, 0.0), ((0, 0, 1), (0, 1, 0), (1, 0, 0)))
     write_image(path, np.ones((4, 5, 6), np.int16), grid, dtype="int16")
     texts = [text for text, _ in header_faults(path, grid)]
-    shown = " x ".join(f"{side:.3g}" for side in mm[::-1])
+    shown = " x ".join(f"{side:.4g}" for side in mm[::-1])
     assert texts == ([f"Voxels of {shown} mm"] if wrong else [])
 
 
