@@ -167,7 +167,7 @@ def use_splits(path: Path) -> object:
     from liftnet.pipeline.splits import load_splits, pick_fold
 
     cases = [f"c{i}" for i in range(4)]
-    splits = load_splits(path, cases)
+    splits = load_splits(path, cases, {})
     pick_fold(splits, "0", cases)
     return splits
 

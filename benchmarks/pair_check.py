@@ -73,7 +73,7 @@ def main() -> None:
             find_shift(voxels[0], voxels[1], subject, volume.geometry.spacing_mm)
             seconds.append(time.process_time() - started)
             shift = case.pair_shift_mm.get("-".join(names), (np.nan,) * 3)
-            flagged = bool(pair_problems({paths[0].parent.name: case}))
+            flagged = bool(pair_problems({paths[0].parent.name: case}, {}))
             error = float(np.linalg.norm(np.subtract(shift, direction * mm)))
             rows[mm].append((flagged, float(np.linalg.norm(shift)), error))
             if flagged and not mm:

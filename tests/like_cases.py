@@ -25,7 +25,7 @@ def like_cases(
     statistics = ChannelStatistics(3, 400.0, 120.0, low, 380.0, 900.0, 0.0, 1100.0)
     case = CaseFingerprint(
         shape, spacing, "SPL", *box, fraction, stripped,
-        dict.fromkeys(names, values), {},
+        dict.fromkeys(names, values),
     )  # fmt: skip
     return Fingerprint(
         FINGERPRINT_VERSION,

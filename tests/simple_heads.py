@@ -18,6 +18,8 @@ def tissues(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
     radius = np.sqrt(
         sum((a / s) ** 2 for a, s in zip(axes, rng.uniform(0.78, 0.9, 3), strict=True))
     )
+    wave = ndimage.gaussian_filter(rng.standard_normal(shape), 3)
+    radius += 0.05 * wave / wave.std()  # no head is its own mirror image
     labels = np.zeros(shape, np.uint8)
     for label, edge in EDGES:
         labels[radius < edge] = label

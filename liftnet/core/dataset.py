@@ -7,7 +7,7 @@ from typing import Literal
 
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.jsonable import did_you_mean, from_json, read_json
-from liftnet.core.names import check_name
+from liftnet.core.names import check_name, one_form
 
 __all__ = [
     "FILE_ENDINGS",
@@ -44,6 +44,7 @@ class DatasetDescription:
     file_ending: str = ".nii.gz"
     licence: str = "unknown"
     reference: str = ""
+    patients: dict[str, str] = field(default_factory=dict)  # case -> patient, where names mislead
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ def find_cases(
 ) -> tuple[dict[str, dict[str, Path]], list[Path]]:
     """Case -> channel name -> file for the `CASE_0000.ending` files of a folder, and strangers.
 
+    Names of cases are in one form (`one_form`), so that those of several folders can be compared.
     Strangers are files that do not fit. With no `file_ending` each supported ending is taken.
 
     Raises:
@@ -178,11 +180,11 @@ def find_cases(
             strangers.append(path)
             continue
         name = channels[str(int(match[2]))].name
-        images = cases.setdefault(match[1], {})
+        case = one_form(match[1])
+        images = cases.setdefault(case, {})
         if name in images:
             raise DatasetError(
-                f"Two files for channel {name} of case {match[1]}: {images[name].name} and "
-                f"{path.name}",
+                f"Two files for channel {name} of case {case}: {images[name].name} and {path.name}",
                 where=str(folder),
                 remedy="Keep one of them.",
             )
@@ -191,7 +193,7 @@ def find_cases(
 
 
 def find_masks(folder: Path, *, file_ending: str | None = None) -> dict[str, Path]:
-    """Case -> mask file. With no `file_ending` each supported ending is taken.
+    """Case -> mask file, the names in one form. With no `file_ending` each ending is taken.
 
     Raises:
         DatasetError: If the folder does not exist, or a name is not UTF-8.
@@ -205,7 +207,7 @@ def find_masks(folder: Path, *, file_ending: str | None = None) -> dict[str, Pat
         stem = _stem(path, file_ending)
         if stem is not None and not path.name.startswith(".") and not path.is_dir():
             check_name(path)
-            found[stem] = path
+            found[one_form(stem)] = path
     return found
 
 

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["flush_file", "flush_folder", "keep_as", "remove_drafts", "written_whole"]
+from liftnet.core.errors import DatasetError
+
+__all__ = [
+    "flush_file",
+    "flush_folder",
+    "keep_as",
+    "missing_file",
+    "remove_drafts",
+    "written_whole",
+]
 
 
 @contextmanager
@@ -44,6 +53,19 @@ def remove_drafts(final: Path) -> None:
     """Delete what killed runs left half-written of a file that nobody else writes now."""
     for path in final.parent.glob(f".{final.name}.*.tmp"):
         path.unlink(missing_ok=True)
+
+
+def missing_file(path: Path) -> DatasetError:
+    """What to say of a file that is not there: an unmounted disk looks like a link to nowhere."""
+    if path.is_symlink():
+        target = path.parent / path.readlink()
+        return DatasetError(
+            f"The file is a link that leads nowhere: {target.parent} does not hold it",
+            where=f"{path} -> {target}",
+            remedy="Put the images back there (is the disk mounted?), or make the dataset again "
+            "from where they are now.",
+        )
+    return DatasetError("File not found", where=str(path), remedy="Check the path.")
 
 
 def flush_file(path: Path) -> None:

@@ -15,6 +15,7 @@ LONGEST = 2**13  # voxels: four times the largest scan of a whole body
 Voxels = Annotated[int, Between(1, 2**31)]
 Voxel = Annotated[int, Between(0, 2**31)]
 Length = Annotated[float, Between(1e-6, 1e6)]  # as in headers of images
+Moments = tuple[float, ...]  # spread (mm), skewness and kurtosis along each canonical axis
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,11 @@ class CaseFingerprint:
     foreground_fraction: Share
     zero_background: bool  # of the MR: around the subject it is zero, but for interpolation
     intensities: dict[str, IntensityRange]
-    pair_quality: dict[str, float]  # "t1n-t2w" -> normalized mutual information, 1 to 2
     pair_shift_mm: dict[str, Triple] = field(default_factory=dict)  # "mr-ct" -> shift of ct
+    pair_own: dict[str, float] = field(default_factory=dict)  # "t1n-t2w" -> `own_information`
+    moments: dict[str, Moments] = field(
+        default_factory=dict
+    )  # channel -> by which copies are found
 
     def flaw(self) -> str | None:
         """What is impossible in a file that holds this, or None."""
@@ -89,6 +93,7 @@ class Fingerprint:
     cases: dict[str, CaseFingerprint]
     channels: dict[str, ChannelStatistics]
     suspicious_pairs: list[str]  # "p2: ct looks shifted against mr by 3.9 mm (...)"
+    patients: dict[str, str] = field(default_factory=dict)  # case -> patient, for the folds
 
     def flaw(self) -> str | None:
         """What is impossible in a file that holds this, or None."""

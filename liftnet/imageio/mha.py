@@ -24,7 +24,7 @@ from liftnet.imageio.limits import (
     too_short,
 )
 
-__all__ = ["read_mha"]
+__all__ = ["field_contradiction", "read_mha"]
 
 HEADER_BYTES = 2**16  # ours: a header of lines is far shorter
 ZLIB_OR_GZIP = 47  # zlib: largest window, either wrapping
@@ -90,6 +90,21 @@ def read_mha(path: Path) -> tuple[np.ndarray, Geometry, str]:
     with np.errstate(over="ignore", invalid="ignore"):  # inf and NaN are for the checks to report
         array = np.frombuffer(content, dtype).astype(np.float32).reshape(geometry.shape)
     return array, geometry, dtype.name
+
+
+def field_contradiction(path: Path) -> str | None:
+    """Which field of a header that is readable is there under two names with other numbers.
+
+    A size of an element other than the spacing may be meant: slices with gaps.
+    """
+    fields, _ = _header(path)
+    for what in ("origin", "axes"):
+        found = [(name, _numbers(fields[name], path)) for name in NAMES[what] if name in fields]
+        for name, numbers in found[1:]:
+            if len(numbers) != len(found[0][1]) or not np.allclose(numbers, found[0][1], atol=1e-3):
+                first = found[0][0]
+                return f"{first} and {name} contradict each other; {first} is used"
+    return None
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:

@@ -15,13 +15,16 @@ from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.core.geometry import Geometry
 from liftnet.imageio.limits import LARGEST_MM, SMALLEST_MM, dimension_error, kind_error
 
-__all__ = ["HEADER_BYTES", "NiftiHeader", "parse_header"]
+__all__ = ["HEADER_BYTES", "NiftiHeader", "form_contradiction", "parse_header"]
 
 HEADER_BYTES = 540  # the longer of the two headers, NIfTI-2
 DAMAGED = "The file is damaged or is something else: copy it again, or leave it out."
 RESAVE = "Save it again as a plain 3D NIfTI-1 image."
 LAST_FORM_CODE = 5  # nifti2.h: NIFTI_XFORM_TEMPLATE_OTHER
 SHEAR_TOLERANCE_VOXELS = 0.1  # ours: the same share of a voxel as Geometry.differs allows
+SAME_SIDE = 0.01  # ours: the same share as Geometry.differs allows
+OTHER_AXIS = 0.7  # ours: the cosine of 45 degrees; further apart, axes are exchanged or mirrored
+MOST_APART = 0.5  # ours: of a voxel; quaternions in float32 are exact to a thousandth of one
 
 _FIELDS: dict[int, dict[str, tuple[str, int]]] = {  # size of the header -> field: type, offset
     348: {  # nifti1.h
@@ -191,14 +194,63 @@ def _affine(header: Any, shape: tuple[int, int, int], path: Path) -> tuple[np.nd
     if not np.isfinite(spacing).all() or min(spacing) <= 0:
         raise _no_grid(spacing, path)
     if header["qform_code"] > 0:
-        rotation = _rotation(np.asarray(header["quaternion"], dtype=np.float64))
-        if header["pixdim"][0] < 0:  # qfac: the third axis is mirrored
-            rotation[:, 2] *= -1
-        offset = np.asarray(header["qoffset"], dtype=np.float64)
-        return np.column_stack([rotation * spacing, offset]) * units, True
+        return _qform(header) * units, True
     matrix = np.diag(spacing * [-1, 1, 1])
     centre = matrix @ ((np.array(shape) - 1) / 2)
     return np.column_stack([matrix, -centre]) * units, False
+
+
+def _qform(header: Any) -> np.ndarray:
+    """The 3 x 4 matrix of quaternion, pixdim and offset, in the header's unit."""
+    rotation = _rotation(np.asarray(header["quaternion"], dtype=np.float64))
+    if header["pixdim"][0] < 0:  # qfac: the third axis is mirrored
+        rotation[:, 2] *= -1
+    spacing = np.asarray(header["pixdim"], dtype=np.float64)[1:4]
+    return np.column_stack([rotation * spacing, np.asarray(header["qoffset"], dtype=np.float64)])
+
+
+def form_contradiction(start: bytes, path: Path) -> str | None:
+    """How the sform, which is used, contradicts pixdim or the qform; None if it does not.
+
+    Sizes of voxels must be equal. Forms with different codes speak of different spaces (a scanner
+    and an atlas), so that only axes that are exchanged or mirrored contradict each other; forms
+    with one code must place the image alike.
+
+    Args:
+        start: the first bytes of a NIfTI file that `parse_header` takes.
+        path: of the file.
+    """
+    size, order = _size_and_order(start, path)
+    header = np.frombuffer(start, _KINDS[size].newbyteorder(order), count=1)[0]
+    pixdim = np.asarray(header["pixdim"], dtype=np.float64)[1:4]
+    if header["sform_code"] <= 0 or not np.isfinite(pixdim).all() or min(pixdim) <= 0:
+        return None
+    sform = np.asarray(header["sform"], dtype=np.float64)
+    sides = np.linalg.norm(sform[:, :3], axis=0)
+    if not np.allclose(sides, pixdim, rtol=SAME_SIDE):
+        said = [" x ".join(f"{side:.4g}" for side in each) for each in (sides, pixdim)]
+        return f"The sform says voxels of {said[0]} mm, pixdim {said[1]} mm; the sform is used"
+    if header["qform_code"] <= 0:
+        return None
+    with np.errstate(all="ignore"):
+        qform = _qform(header)
+        cosines = (sform[:, :3] * qform[:, :3]).sum(axis=0) / (sides * pixdim)
+    if np.isfinite(cosines).all() and min(cosines) < OTHER_AXIS:
+        own, other = _axes(sform), _axes(qform)
+        return f"The sform's axes point to {own}, the qform's to {other}; the sform is used"
+    if header["sform_code"] != header["qform_code"]:
+        return None
+    corners = np.array([[0, 0, 0], np.array(_shape(list(map(int, header["dim"])), path)) - 1])
+    apart = np.linalg.norm((sform - qform) @ np.column_stack([corners, [1, 1]]).T, axis=0).max()
+    if apart > MOST_APART * min(sides):
+        return f"Sform and qform place the image {apart:.3g} mm apart; the sform is used"
+    return None
+
+
+def _axes(form: np.ndarray) -> str:
+    """Where the axes (i, j, k) point to, such as "R, A, S"."""
+    world = np.abs(form[:, :3]).argmax(axis=0)
+    return ", ".join(("LR", "PA", "IS")[w][int(form[w, i] > 0)] for i, w in enumerate(world))
 
 
 def _rotation(quaternion: np.ndarray) -> np.ndarray:

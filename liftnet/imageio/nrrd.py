@@ -18,9 +18,10 @@ from liftnet.imageio.limits import (
     refuse_too_many,
 )
 
-__all__ = ["read_nrrd"]
+__all__ = ["read_nrrd", "spacing_contradiction"]
 
 HEADER_BYTES = 2**16  # ours: a header of lines is far shorter
+SAME_SIDE = 0.01  # ours: the same share as Geometry.differs allows
 
 
 def read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, str]:
@@ -65,11 +66,43 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, str]:
     return np.array(array, dtype=np.float32), geometry, array.dtype.name
 
 
-def _check_header(path: Path) -> None:
-    """Refuse what is no NRRD file, and one whose voxels lie in another file."""
+def spacing_contradiction(path: Path) -> str | None:
+    """How "spacings" of a header that is readable contradicts its "space directions", or None."""
+    header, _ = _header(path)
+    found = {
+        key: re.search(rf"(?im)^{key}[ \t]*:=?[ \t]*(.+)$", header.decode("latin-1"))
+        for key in ("spacings", "space directions")
+    }
+    spacings, directions = found.values()
+    if spacings is None or directions is None:
+        return None
+    try:
+        sides = [float(word) for word in spacings[1].split()]
+        vectors = [
+            [float(part) for part in vector.split(",")]
+            for vector in re.findall(r"\(([^)]*)\)", directions[1])
+        ]
+    except ValueError:
+        return None
+    lengths = [math.hypot(*vector) for vector in vectors]
+    pairs = list(zip(sides, lengths, strict=False))
+    if all(math.isclose(side, length, rel_tol=SAME_SIDE) for side, length in pairs if side > 0):
+        return None
+    said = [" x ".join(f"{side:.4g}" for side in each) for each in (lengths, sides)]
+    return f"Space directions say voxels of {said[0]} mm, spacings {said[1]} mm; the first are used"
+
+
+def _header(path: Path) -> tuple[bytes, bool]:
+    """The lines of the header, and whether they end where voxels may follow."""
     with path.open("rb") as file:
         start = file.read(HEADER_BYTES)
     header, end, _ = start.replace(b"\r\n", b"\n").partition(b"\n\n")
+    return header, bool(end)
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what is no NRRD file, and one whose voxels lie in another file."""
+    header, end = _header(path)
     if not header.startswith(b"NRRD000") or not end:
         raise _damaged(path)
     if re.search(rb"(?im)^[ \t]*data ?file", header):

@@ -9,6 +9,7 @@ import numpy as np
 
 from liftnet.core.dataset import FILE_ENDINGS
 from liftnet.core.errors import DatasetError, GeometryError
+from liftnet.core.files import missing_file
 from liftnet.core.geometry import Geometry, Volume
 from liftnet.core.names import check_name
 from liftnet.imageio.limits import CUT_OFF, MAX_DEFLATE_RATIO, refuse_too_many, too_short
@@ -16,7 +17,7 @@ from liftnet.imageio.mha import read_mha
 from liftnet.imageio.nifti_header import HEADER_BYTES, parse_header
 from liftnet.imageio.nrrd import read_nrrd
 
-__all__ = ["ImageInfo", "read_case", "read_image"]
+__all__ = ["ImageInfo", "read_case", "read_image", "stored_bytes"]
 
 GZIP_MARK = b"\x1f\x8b"  # RFC 1952
 GZIP_WINDOW = 31  # zlib: largest window, gzip wrapping
@@ -46,7 +47,7 @@ def read_image(path: Path) -> tuple[np.ndarray, ImageInfo]:
     """
     check_name(path)
     if not path.is_file():
-        raise DatasetError("File not found", where=str(path), remedy="Check the path.")
+        raise missing_file(path)
     name = path.name.lower()
     if not name.endswith(FILE_ENDINGS):
         raise DatasetError(
@@ -69,12 +70,12 @@ def read_image(path: Path) -> tuple[np.ndarray, ImageInfo]:
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, ImageInfo]:
-    header = parse_header(_content(path, HEADER_BYTES).tobytes(), path)
+    header = parse_header(stored_bytes(path, HEADER_BYTES).tobytes(), path)
     shape = header.geometry.shape
     refuse_too_many(shape, path)
     end = header.offset + math.prod(shape) * header.dtype.itemsize
     if end <= path.stat().st_size * _most_expansion(path):  # before memory is taken for it
-        content = _content(path, end, checked=True)
+        content = stored_bytes(path, end, checked=True)
     else:
         content = np.empty(0, np.uint8)
     if len(content) < end:
@@ -97,7 +98,7 @@ def _most_expansion(path: Path) -> int:
         return MAX_DEFLATE_RATIO if file.read(2) == GZIP_MARK else 1
 
 
-def _content(path: Path, limit: int, *, checked: bool = False) -> np.ndarray:
+def stored_bytes(path: Path, limit: int, *, checked: bool = False) -> np.ndarray:
     """The first `limit` bytes of a file's content, or all there are; decompressed if it is gzip.
 
     `checked` compares the checksum of what is compressed too; the file is read to its end for it.

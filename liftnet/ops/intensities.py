@@ -35,6 +35,7 @@ HOT = 8.0  # ours: times the bright end; vessels of real MR reach 4.5
 AIR_HU = -500.0  # LiFT App. B.5: air below
 UNIT_WIDTH = 20.0  # ours: of a CT scaled to [-1, 1], [0, 10] or to attenuations
 BYTE = 255.0
+BRAIN_HU = 80.0  # ours: a brain cut out of a CT has less, grey levels of any window have more
 HIGHEST_HU = 5000.0  # ours: the 99.9 percentile of a CT; the densest bone has 3000
 SOFT_HU = 300.0  # ours: the middle of what is no air is nearer to 0; heads have 20 to 60
 NARROW_HU = 150.0  # ours: soft tissue lies within this of its middle, bone does not
@@ -147,11 +148,11 @@ def _foreign_unit(values: np.ndarray, low: float, high: float) -> str | None:
     span = f"Not in Hounsfield units: values run from {low:.4g} to {high:.4g}"
     if high - low <= UNIT_WIDTH or (low > AIR_HU and high > HIGHEST_HU):
         return span
-    if low >= 0 and BYTE / 2 < values.max() <= BYTE:
-        return f"{span}, like grey levels"
     inside = np.clip(values, *CT_LIMITS)
     bright = values[inside > threshold_otsu(inside)]
     tissue = float(np.median(bright))
+    if low >= 0 and values.max() <= BYTE and tissue > BRAIN_HU:
+        return f"{span}, like grey levels"
     bone = low > AIR_HU and float((np.abs(bright - tissue) < NARROW_HU).mean()) < 1 / 2
     if abs(tissue) <= SOFT_HU or bone:  # without air, Otsu tells bone from soft tissue
         return None

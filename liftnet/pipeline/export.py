@@ -36,6 +36,7 @@ from liftnet.pipeline.model_file import (
     MANIFEST,
     MODEL_FILE_VERSION,
     PLAUSIBILITY,
+    TRAINING_FACTS,
     WEIGHTS,
     FileEntry,
     Manifest,
@@ -223,6 +224,7 @@ def _report(
     what = {
         WEIGHTS: "weights",
         PLAUSIBILITY: "what training images are like: numbers, no names",
+        TRAINING_FACTS: "how many training cases had which channel, and their spacing: no names",
         CARD: "the model card: read it before you pass the file on",
         FINGERPRINT: "measurements of the whole dataset, none of a single case",
     }

@@ -14,6 +14,7 @@ from liftnet.core.scores import AVERAGE, CohortScores, MetricSummary
 from liftnet.metrics.meaning import cohort_name, explain, explain_cohort, short_name
 from liftnet.pipeline.export_contents import TRAINING_CASES, Measured
 from liftnet.pipeline.model_file import FINGERPRINT, PLAUSIBILITY, DatasetStatistics, Manifest
+from liftnet.pipeline.training_facts import FACTS
 from liftnet.tasks import load_task
 from liftnet.tasks.base import SynthesisTask
 
@@ -335,7 +336,8 @@ def _files(contents: Mapping[str, bytes]) -> Iterator[str]:
         yield ""
         yield (
             f"`{PLAUSIBILITY}` has a few numbers of each of up to 50 training images per fold, as "
-            "their mean and spread, without names: liftnet_predict flags an image unlike them."
+            f"their mean and spread, without names, and `{FACTS}` how many training cases "
+            "had each channel, and their spacing: liftnet_predict tells what is unlike them."
         )
 
 

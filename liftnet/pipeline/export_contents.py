@@ -26,6 +26,7 @@ from liftnet.pipeline.model_file import (
     PLAN,
     PLAUSIBILITY,
     SCORES,
+    TRAINING_FACTS,
     WEIGHTS,
     DatasetStatistics,
 )
@@ -95,13 +96,17 @@ def model_files(
             cohort = isinstance(measured.scores, CohortScores)
             write_json(folder / (COHORT_SCORES if cohort else SCORES), measured.scores)
         numbers = _anonymous([_numbers(fold, model.plan) for fold in model.folders], plan)
-        for fold, network, known, fact in zip(
-            model.folders, model.networks, numbers, facts, strict=True
+        for fold, network, known, had, fact in zip(
+            model.folders, model.networks, numbers, model.facts, facts, strict=True
         ):
             weights = {"network": network.state_dict()}
             save_checkpoint(folder / fold.name / WEIGHTS, weights, dict(fact))
             if known is not None:
                 write_json(folder / fold.name / PLAUSIBILITY, known)
+            if had is not None:
+                write_json(
+                    folder / fold.name / TRAINING_FACTS, replace(had, plan=plan_digest(plan))
+                )
         found = sorted(path for path in folder.rglob("*") if path.is_file())
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 

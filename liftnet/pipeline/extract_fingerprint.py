@@ -1,6 +1,6 @@
 """Step 1: measure the raw dataset, and refuse what is broken, in one pass over the files."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
@@ -9,7 +9,14 @@ from statistics import median
 
 import numpy as np
 
-from liftnet.core.dataset import Case, Dataset, DatasetDescription, channel_list, load_dataset
+from liftnet.core.dataset import (
+    Case,
+    Dataset,
+    DatasetDescription,
+    channel_list,
+    find_cases,
+    load_dataset,
+)
 from liftnet.core.errors import PlanError
 from liftnet.core.files import remove_drafts
 from liftnet.core.fingerprint import (
@@ -24,7 +31,9 @@ from liftnet.core.workspace import find_workspace
 from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.ops.intensities import clip_extremes
 from liftnet.ops.mask import bounding_box, foreground, has_zero_background
-from liftnet.ops.registration import normalized_mutual_information
+from liftnet.ops.registration import own_information
+from liftnet.pipeline.copies import copy_problems, find_copies, image_moments
+from liftnet.pipeline.grid_check import grid_problems
 from liftnet.pipeline.integrity import (
     Problem,
     check_names,
@@ -35,12 +44,13 @@ from liftnet.pipeline.integrity import (
 from liftnet.pipeline.lock import hold
 from liftnet.pipeline.pair_check import pair_problems, pair_shifts
 from liftnet.pipeline.parallel import in_parallel, worker_count
+from liftnet.pipeline.patients import describe_overlap, describe_patients, patients_of
 from liftnet.pipeline.progress import progress, say
 from liftnet.tasks import load_task
 
 __all__ = ["FINGERPRINT_VERSION", "extract_fingerprint", "measure", "read_fingerprint"]
 
-FINGERPRINT_VERSION = 3  # 3: background by comparison with Otsu's body, without extremes
+FINGERPRINT_VERSION = 3  # 3: patients, moments, background by one rule
 PERCENTILES = (0.1, 99.9)  # LiFT Sec. 5.2
 MIN_BACKGROUND = 0.05  # ours: with less of it, zero is no background value
 MAX_SAMPLES = 100_000  # ours: the mean and median of an image are exact to 1 % from this many
@@ -88,12 +98,22 @@ def extract_fingerprint(
         cases = dict(sorted(cases.items()))
         files = {case.identifier: case.images for case in raw.cases}
         problems += background_problems(cases)
-        suspicious = pair_problems(cases, files)
+        copies = find_copies(cases, files)
+        suspicious = [*copy_problems(copies, files), *pair_problems(cases, files, copies)]
         problems += [replace(row, severity="error") for row in suspicious] if strict else suspicious
+        problems += grid_problems(cases)
         raise_on_errors(problems)
         if problems:
             say(problem_table(problems))
-        fingerprint = summarize(raw, cases)
+        same = [(copy.of[0], copy.image[0]) for copy in copies]
+        patients = patients_of(cases, raw.description.patients, same)
+        tests: Collection[str] = ()
+        if (raw.folder / "imagesTs").is_dir():
+            tests, _ = find_cases(raw.folder / "imagesTs", raw.description.channels)
+        overlap = describe_overlap(patients, tests, raw.description.patients)
+        for text in filter(None, (describe_patients(patients), overlap)):
+            say(text)
+        fingerprint = summarize(raw, cases, patients, suspicious)
         write_json(path, fingerprint)
     say(f"Fingerprint of {len(cases)} cases: {path}")
     return fingerprint
@@ -151,11 +171,16 @@ def measure(
     if zero and float(subject.mean()) > 1 - MIN_BACKGROUND:
         zero, subject = False, foreground(source, "otsu", of_ct)
     start, stop = bounding_box(subject)
+    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     inside = np.flatnonzero(subject)
     sample = inside[:: max(1, len(inside) // MAX_SAMPLES)]
     images = dict(zip(names, voxels, strict=True))
     steady = {name: clip_extremes(image, ct=name in ct) for name, image in images.items()}
     values = {name: image.reshape(-1)[sample] for name, image in steady.items()}
+    intensities = {
+        name: intensity_range(image, values[name], signed=name in ct)
+        for name, image in images.items()
+    }
     return CaseFingerprint(
         shape=turned.geometry.shape,
         spacing_mm=turned.geometry.spacing_mm,
@@ -164,15 +189,16 @@ def measure(
         box_stop=stop,
         foreground_fraction=len(inside) / subject.size,
         zero_background=zero,
-        intensities={
-            name: intensity_range(image, values[name], signed=name in ct)
-            for name, image in images.items()
-        },
-        pair_quality={
-            f"{a}-{b}": normalized_mutual_information(values[a], values[b])
+        intensities=intensities,
+        pair_shift_mm=pair_shifts(steady, targets, subject, turned.geometry.spacing_mm),
+        pair_own={
+            f"{a}-{b}": own_information(steady[a][box], steady[b][box], subject[box], left=2)
             for a, b in combinations(names, 2)
         },
-        pair_shift_mm=pair_shifts(steady, targets, subject, turned.geometry.spacing_mm),
+        moments={
+            name: image_moments(image, turned.geometry.spacing_mm, low=intensities[name].minimum)
+            for name, image in images.items()
+        },
     )
 
 
@@ -219,8 +245,13 @@ def grid_percentiles(image: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-def summarize(dataset: Dataset, cases: dict[str, CaseFingerprint]) -> Fingerprint:
-    """The dataset's fingerprint from those of its cases."""
+def summarize(
+    dataset: Dataset,
+    cases: dict[str, CaseFingerprint],
+    patients: dict[str, str],
+    suspicious: Sequence[Problem],
+) -> Fingerprint:
+    """The dataset's fingerprint from those of its cases, their patients and suspicious images."""
     channels = {}
     for channel in dataset.channels:
         ranges = [
@@ -244,7 +275,8 @@ def summarize(dataset: Dataset, cases: dict[str, CaseFingerprint]) -> Fingerprin
         foreground="nonzero" if 2 * stripped > len(cases) else "otsu",
         cases=cases,
         channels=channels,
-        suspicious_pairs=[f"{row.case}: {row.problem}" for row in pair_problems(cases)],
+        suspicious_pairs=[f"{row.case}: {row.problem}" for row in suspicious],
+        patients=patients,
     )
 
 

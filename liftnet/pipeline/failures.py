@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from liftnet.core.errors import LiftnetError
+from liftnet.core.files import missing_file
 from liftnet.ops.host_memory import is_out_of_memory
 
 __all__ = ["explained", "file_problem", "memory_problem"]
@@ -63,6 +64,8 @@ def file_problem(error: OSError, name: str | None = None) -> LiftnetError:
     shown = None if where is None else str(where)
     if error.errno in FULL:
         return _full(error, shown)
+    if error.errno in GONE and shown is not None and Path(shown).is_symlink():
+        return missing_file(Path(shown))
     problem = error.strerror or str(error)
     remedy = "Check the path, its permissions and the free space."
     if error.errno == errno.EROFS:

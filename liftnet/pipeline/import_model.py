@@ -22,6 +22,7 @@ from liftnet.pipeline.plausibility import FILE as NUMBERS_FILE
 from liftnet.pipeline.plausibility import TrainingNumbers
 from liftnet.pipeline.progress import keep_quiet, say
 from liftnet.pipeline.runs import BEST, fold_folder, plan_digest
+from liftnet.pipeline.training_facts import FACTS, TrainingFacts
 from liftnet.tasks import load_task
 from liftnet.tasks.base import SynthesisTask
 
@@ -159,6 +160,12 @@ def _arrange(unpacked: Unpacked, plan: Plan, run: Path) -> None:
             if known.plan == plan_digest(unpacked.plan):
                 known = replace(known, plan=plan_digest(plan))
             write_json(folder / NUMBERS_FILE, known)
+        facts = unpacked.training_facts(fold)
+        if facts.is_file():
+            had = from_json(TrainingFacts, read_json(facts), where=facts.name)
+            if had.plan == plan_digest(unpacked.plan):
+                had = replace(had, plan=plan_digest(plan))
+            write_json(folder / FACTS, had)
     papers = run / IMPORTED
     papers.mkdir()
     for file in sorted(unpacked.folder.iterdir()):

@@ -1,6 +1,7 @@
 """The cases of a folder of new images."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from liftnet.core.dataset import (
@@ -10,13 +11,19 @@ from liftnet.core.dataset import (
     find_cases,
     find_masks,
     require_channel,
+    split_ending,
 )
 from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.names import one_form
 from liftnet.core.plan import Plan
+from liftnet.pipeline.case_check import NAME_APART
 from liftnet.pipeline.progress import say
+from liftnet.pipeline.text_table import first_names
 
 __all__ = ["check_targets", "find_inputs", "part_of", "refuse_one_folder"]
 
+SHOWN = 4  # ours: names of cases, enough to see which they are
+MANY_STRANGERS = 3  # ours: more images of one case than this beyond its channels are other cases
 MAX_PARTS = 10_000  # ours: more runs than anybody starts
 
 
@@ -35,6 +42,7 @@ def find_inputs(folder: Path, plan: Plan, masks: Path | None = None) -> list[Cas
         for name in plan.sources
     }
     found, strangers = find_cases(folder, channels)
+    _refuse_numbered_patients(found, strangers, folder, channels)
     for path in strangers:
         if path.name.lower().endswith(FILE_ENDINGS):
             say(
@@ -51,12 +59,46 @@ def find_inputs(folder: Path, plan: Plan, masks: Path | None = None) -> list[Cas
         )
     files = _find_masks(masks, plan, found) if masks is not None else {}
     return [
-        Case(identifier, images, files.get(identifier))
+        Case(_written(images), images, files.get(identifier))
         for identifier, images in sorted(found.items())
     ]
 
 
-def _find_masks(folder: Path, plan: Plan, cases: Iterable[str]) -> dict[str, Path]:
+def _written(images: dict[str, Path]) -> str:
+    """The name of a case as its first file has it, whatever the form of its letters."""
+    return split_ending(next(iter(images.values())))[0][: -len("_0000")]
+
+
+def _refuse_numbered_patients(
+    found: dict[str, dict[str, Path]],
+    strangers: Sequence[Path],
+    folder: Path,
+    channels: dict[str, Channel],
+) -> None:
+    """Refuse a folder of one name whose numbers run from patient to patient.
+
+    One case that has some contrasts more than the plan has channel 0, or few of them.
+
+    Raises:
+        DatasetError: If the numbers go beyond the channels and cannot be those of contrasts.
+    """
+    stems = [split_ending(path)[0] for path in strangers if split_ending(path)[1]]
+    named = {one_form(stem[: -len("_0000")]) for stem in stems if re.fullmatch(r".+_\d{4}", stem)}
+    if len(found) != 1 or named != set(found):
+        return
+    ((case, images),) = found.items()
+    first = any(path.stem.startswith(f"{_written(images)}_0000") for path in images.values())
+    if not first or len(stems) >= MANY_STRANGERS:
+        known = ", ".join(f"{int(number):04d}" for number in channels)
+        raise DatasetError(
+            f"All {len(stems) + len(images)} images are named {case}_NNNN, with numbers beyond the "
+            f"channels {known}: these look like numbers of patients",
+            where=str(folder),
+            remedy=f"{NAME_APART} If it is one case, remove what is no channel.",
+        )
+
+
+def _find_masks(folder: Path, plan: Plan, cases: Collection[str]) -> dict[str, Path]:
     """Case -> mask for the `CASE.nii.gz` files of a folder."""
     if plan.grid.mask == "none":
         raise DatasetError(
@@ -64,6 +106,13 @@ def _find_masks(folder: Path, plan: Plan, cases: Iterable[str]) -> dict[str, Pat
         )
     known = find_masks(folder)
     files = {case: known[case] for case in cases if case in known}
+    alone = sorted(known.keys() - files.keys())
+    without = sorted(set(cases) - files.keys())
+    if files and alone and without:
+        say(
+            f"warning: {first_names(alone, SHOWN)} in the folder of masks are no case, and "
+            f"{first_names(without, SHOWN)} have no mask: are names misspelled?"
+        )
     if not files:
         raise DatasetError(
             "The folder of masks has no mask of any case",

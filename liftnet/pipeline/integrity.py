@@ -4,7 +4,7 @@ import re
 import shutil
 import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +13,15 @@ import numpy as np
 from liftnet.core.dataset import Case, Channel, DatasetDescription, split_ending
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Geometry, Volume
+from liftnet.core.names import one_form
 from liftnet.imageio import ImageInfo, read_image
+from liftnet.ops.given_mask import mask_doubt
 from liftnet.ops.intensities import check_intensities
+from liftnet.pipeline.header_check import header_faults
 
 __all__ = ["Problem", "check_names", "inspect_case", "problem_table", "raise_on_errors"]
 
+MANY = 4  # ours: so many files with one fault are one row, which names the first
 MAX_NAME_WIDTH = 28  # ours: longer case and file names wrap, so that text keeps half of 80 columns
 
 Severity = Literal["error", "warning"]
@@ -71,7 +75,7 @@ def _check_targets(
     case: str, files: Sequence[str], description: DatasetDescription
 ) -> Iterator[Problem]:
     """A case without target is of no use; one that lacks some serves for the others."""
-    stems = {file[: -len(description.file_ending)] for file in files}
+    stems = {one_form(file[: -len(description.file_ending)]) for file in files}
     lacking = [
         channel.name
         for number, channel in sorted(description.targets.items(), key=lambda item: int(item[0]))
@@ -111,7 +115,7 @@ def _scan(
             remedy = f"Name it CASE_0000{ending}, 0000 being the channel number."
             problems.append(Problem("-", shown, "No channel number in the name", remedy))
             continue
-        case, number = match[1], match[2]
+        case, number = one_form(match[1]), match[2]
         if str(int(number)) not in channels:
             known = ", ".join(f"{int(n):04d}" for n in sorted(channels, key=int)) or "none"
             listed = "targets" if folder.name.startswith("targets") else "channels"
@@ -175,8 +179,8 @@ def _check_masks(folder: Path, cases: set[str], images: str, ending: str) -> lis
         elif found != ending:
             text = f"Ends in {found}, dataset.json says {ending}"
             problems.append(Problem("-", shown, text, f"Save it as {ending}."))
-        elif stem not in cases:
-            problems.append(_orphan(stem, shown, images))
+        elif one_form(stem) not in cases:
+            problems.append(_orphan(one_form(stem), shown, images))
     return problems
 
 
@@ -213,6 +217,7 @@ def inspect_case(
             *_grid_faults(name, info, first),
             *_voxel_faults(array, "mask" if name == "mask" else "CT" if name in ct else "MR"),
         ]
+        faults += [(*fault, "warning") for fault in header_faults(path, info.geometry)]
         for severity in ("error", "warning"):
             chosen = [(text, remedy) for text, remedy, kind in faults if kind == severity]
             if chosen:
@@ -260,6 +265,8 @@ def _voxel_faults(array: np.ndarray, kind: Literal["MR", "CT", "mask"]) -> Itera
     elif kind != "mask":
         for finding in check_intensities(array, ct=kind == "CT"):
             yield finding.text, finding.remedy, finding.severity
+    elif (doubt := mask_doubt(array)) is not None:
+        yield *doubt, "warning"
 
 
 def problem_table(problems: Sequence[Problem]) -> str:
@@ -267,7 +274,7 @@ def problem_table(problems: Sequence[Problem]) -> str:
     if not problems:
         return "No problem found"
     columns = ("", "case", "file", "problem", "do")
-    ordered = sorted(problems, key=lambda p: (p.severity, p.case, p.file))
+    ordered = sorted(_collapsed(problems), key=lambda p: (p.severity, p.case, p.file))
     rows = [columns, *((p.severity, p.case, p.file, p.problem, p.remedy) for p in ordered)]
     width = max(80, shutil.get_terminal_size((120, 24)).columns)
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
@@ -280,6 +287,24 @@ def problem_table(problems: Sequence[Problem]) -> str:
     lines = [line for row in rows for line in _lines(row, widths)]
     rule = "  ".join("-" * w for w in widths)
     return "\n".join([*lines[:1], rule, *lines[1:], "", _count(problems)])
+
+
+def _collapsed(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems, those that many files share as one row that names the first."""
+    alike: dict[tuple[str, str, str], list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault((problem.severity, problem.problem, problem.remedy), []).append(problem)
+    rows = []
+    for group in alike.values():
+        if len(group) < MANY:
+            rows += group
+            continue
+        first = min(group, key=lambda problem: (problem.case, problem.file))
+        cases = len({problem.case for problem in group})
+        file = f"{first.file} and {len(group) - 1} more"
+        case = first.case if cases == 1 else f"{first.case} and {cases - 1} more"
+        rows.append(replace(first, case=case, file=file))
+    return rows
 
 
 def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:

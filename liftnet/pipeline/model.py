@@ -14,6 +14,7 @@ from liftnet.pipeline.checkpoint import load_checkpoint, load_weights, weights_d
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.plausibility import Known, load_known
 from liftnet.pipeline.runs import BEST, LATEST, find_device, fold_folder, plan_digest
+from liftnet.pipeline.training_facts import TrainingFacts, load_facts
 from liftnet.tasks import load_task
 from liftnet.tasks.base import SynthesisTask
 
@@ -31,6 +32,7 @@ class Model:
     digest: str
     device: torch.device
     known: Known  # what training images are like; empty where nothing is judged by it
+    facts: tuple[TrainingFacts | None, ...] = ()  # what each fold's training cases had
 
 
 def load_model(
@@ -95,6 +97,7 @@ def load_model(
         weights_digest(weights),
         where,
         load_known(folders, plan) if judged else {},
+        tuple(load_facts(folders, plan)),
     )
 
 

@@ -23,6 +23,7 @@ from liftnet.pipeline.model_file import (
     PLAN,
     PLAUSIBILITY,
     SCORES,
+    TRAINING_FACTS,
     WEIGHTS,
     DatasetStatistics,
     Manifest,
@@ -34,6 +35,7 @@ from liftnet.pipeline.model_zip import refused, shown
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.plausibility import TrainingNumbers
 from liftnet.pipeline.progress import keep_quiet
+from liftnet.pipeline.training_facts import TrainingFacts
 from liftnet.tasks import load_task
 
 __all__ = ["Unpacked", "read_model_file"]
@@ -58,6 +60,10 @@ class Unpacked:
     def plausibility(self, fold: str) -> Path:
         """What training images of a fold are like; may not be there."""
         return self.folder / f"fold_{fold}" / PLAUSIBILITY
+
+    def training_facts(self, fold: str) -> Path:
+        """What the training cases of a fold had; may not be there."""
+        return self.folder / f"fold_{fold}" / TRAINING_FACTS
 
 
 def read_model_file(path: Path, folder: Path) -> Unpacked:
@@ -186,10 +192,13 @@ def _check_fold(unpacked: Unpacked, fold: str, path: Path) -> None:
             raise refused(f"{name}: {shown(key)} is of type {tensor.dtype}", path)
         if not torch.isfinite(tensor).all():
             raise refused(f"{name}: {shown(key)} has values that are not finite", path)
-    numbers = unpacked.plausibility(fold)
-    if numbers.is_file():
-        where = f"fold_{fold}/{PLAUSIBILITY}"
-        _checked(where, path, lambda: _parsed(TrainingNumbers, numbers))
+    for paper, kind in (
+        (unpacked.plausibility(fold), TrainingNumbers),
+        (unpacked.training_facts(fold), TrainingFacts),
+    ):
+        if paper.is_file():
+            where = f"fold_{fold}/{paper.name}"
+            _checked(where, path, lambda kind=kind, paper=paper: _parsed(kind, paper))  # type: ignore[misc]
 
 
 def _expected(unpacked: Unpacked, path: Path) -> dict[str, torch.Tensor]:

@@ -35,6 +35,7 @@ __all__ = [
     "PLAN",
     "PLAUSIBILITY",
     "SCORES",
+    "TRAINING_FACTS",
     "WEIGHTS",
     "DatasetStatistics",
     "FileEntry",
@@ -55,6 +56,7 @@ SCORES = "scores.json"
 COHORT_SCORES = "cohort_scores.json"
 WEIGHTS = "weights.safetensors"  # in a folder per fold
 PLAUSIBILITY = "plausibility.json"  # in a folder per fold
+TRAINING_FACTS = "training_facts.json"  # likewise
 IMPORTED = "model_card"  # the folder of a run in which an imported model's papers lie
 NEEDED = (CARD, PLAN, DATASET)
 OPTIONAL = (FINGERPRINT, SCORES, COHORT_SCORES)
@@ -235,7 +237,8 @@ def _check_listing(entries: dict[str, ZipInfo], manifest: Manifest, path: Path) 
 def _refuse_names(listed: Sequence[str], folds: Collection[str], path: Path) -> None:
     """Refuse files that a model does not consist of."""
     weights = {f"fold_{fold}/{WEIGHTS}" for fold in folds}
-    allowed = {*NEEDED, *OPTIONAL, *weights, *(f"fold_{fold}/{PLAUSIBILITY}" for fold in folds)}
+    papers = {f"fold_{fold}/{name}" for fold in folds for name in (PLAUSIBILITY, TRAINING_FACTS)}
+    allowed = {*NEEDED, *OPTIONAL, *weights, *papers}
     for name in listed:
         if name not in allowed:
             raise refused(f"The zip holds {shown(name)}, which is no part of a model", path)

@@ -21,6 +21,7 @@ from liftnet.pipeline.origin import shown_command
 from liftnet.pipeline.plausibility import examine
 from liftnet.pipeline.preprocess import restore
 from liftnet.pipeline.pretrained import pretrained_origins
+from liftnet.pipeline.training_facts import shares
 from liftnet.tasks.base import Request
 from liftnet.version import __version__
 
@@ -49,11 +50,11 @@ class Prepared:
     voxels: np.ndarray
     placement: Placement
     shown: np.ndarray  # bool, on the case's own grid: where a source is above its background
-    warnings: list[str]  # what is strange about its images
     ranges: dict[str, tuple[float, float]]
     dtypes: dict[str, str]
     ending: str
     inputs: dict[str, list[int]]  # size and time of change of its files before they were read
+    warnings: tuple[str, ...] = ()  # what is odd about its files and images
 
 
 def remove_half_written(output: Path, cases: set[str]) -> None:
@@ -154,9 +155,14 @@ def write_case(
             "intensity": {"low": low, "high": high, "dtype": dtype},
             "variant": model.variant,
             "inputs": prepared.inputs,
-            "warnings": prepared.warnings,
+            "warnings": list(prepared.warnings),
             "plausibility": plausibility,
             **made_by(model, cost),
+            "folds": [
+                folder.name
+                for folder, share in zip(model.folders, shares(model.facts, request), strict=True)
+                if target in share.targets
+            ],
         }
         write_with_facts(path, image, prepared.placement.source, facts)
 

@@ -29,14 +29,12 @@ from liftnet.ops.mask import body
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.runs import plan_digest
-from liftnet.pipeline.text_table import first_names
 
 __all__ = ["Known", "examine", "load_known", "note_known", "report_flags"]
 
 FILE = "plausibility.json"
 NUMBERS_VERSION = 3  # 2: what interpolation leaves of a background is background; 3: sharpness
 MAX_CASES = 50  # ours: enough to know a range, and quick
-SHOWN_CASES = 4  # ours: of those with one warning; the JSON files name it for each
 MIN_CASES = 3  # ours: with fewer there is no range
 
 Numbers = dict[str, float]
@@ -128,26 +126,21 @@ def examine(
 
 
 def report_flags(output: Path, cases: Collection[str], model: str) -> None:
-    """Print what is strange about these cases, and which images that a model made are flagged."""
+    """Print which images of these cases that a model made are flagged, with their flags."""
     judged, flagged = 0, []
-    warnings: dict[str, list[str]] = defaultdict(list)  # text -> cases
     for path in sorted(output.glob("*.json")):
         try:
             facts = read_json(path)
-            said, case = facts["plausibility"], facts["case"]
-            if facts["model"] != model or case not in cases:
+            said = facts["plausibility"]
+            if facts["model"] != model or facts["case"] not in cases or not said["training_cases"]:
                 continue
-            for text in facts["warnings"]:
-                warnings[text] += [case] if case not in warnings[text] else []
-            judged += bool(said["training_cases"])
+            judged += 1
             if said["flags"]:
                 slices = ", ".join(map(str, said["outlier_slices"]))
                 where = f" (slices {slices} of axis {said['slice_axis']})" if slices else ""
                 flagged.append(f"  {path.stem}: {'; '.join(said['flags'])}{where}")
         except (PlanError, KeyError, TypeError):  # of something else, or of an older version
             continue
-    for text, named in warnings.items():
-        say(f"warning: {first_names(named, SHOWN_CASES)}: {text}")
     if judged:
         many = f"{len(flagged)} of {judged} images look unlike training images; see them:"
         say("\n".join([many, *flagged]) if flagged else f"Plausibility: {judged} images, no flag")

@@ -17,6 +17,7 @@ from liftnet.core.workspace import find_workspace
 from liftnet.ops import normalize
 from liftnet.ops.cost import Cost, Meter
 from liftnet.ops.host_memory import keep_freed_memory
+from liftnet.pipeline.case_check import report_warnings
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.inputs import check_targets, find_inputs, part_of, refuse_one_folder
 from liftnet.pipeline.lock import hold, part_name
@@ -27,6 +28,7 @@ from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import report_flags
 from liftnet.pipeline.predict_case import prepare_case
 from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.training_facts import say_unlearned, shares
 from liftnet.pipeline.trajectories import (
     Trajectory,
     case_trajectory,
@@ -113,8 +115,10 @@ def predict(
         checkpoint=checkpoint,
         device=device,
     )
+    say_unlearned(model.facts, model.plan)
     mask_folder = None if masks is None else Path(masks)
-    cases = find_inputs(source, model.plan, mask_folder)[part]
+    found = find_inputs(source, model.plan, mask_folder)
+    cases = found[part]
     wanted = check_targets(target, model.plan)
     identifiers = {case.identifier for case in cases}
     failures: list[Failure] = []
@@ -124,7 +128,14 @@ def predict(
 
     def prepared_case(case: Case) -> Prepared | None:
         return prepare_case(
-            case, model, wanted, output, normalized, continue_prediction, save_trajectory
+            case,
+            model,
+            wanted,
+            output,
+            normalized,
+            continue_prediction,
+            save_trajectory,
+            len(found) == 1,
         )
 
     def take_less(less: Inference) -> None:
@@ -185,6 +196,7 @@ def predict(
     _report(what, failures, made, len(cases), output, model)
     draw_trajectories(save_trajectory, output, model)
     report_flags(output, identifiers, model.digest)
+    report_warnings(output, identifiers, model.digest)
     return failures
 
 
@@ -216,11 +228,18 @@ def _synthesize(
     source = torch.from_numpy(prepared.voxels).to(model.device)
     plan = replace(model.plan, inference=inference)
     background = normalize.background_values(plan, prepared.ranges)
-    task = load_synthesis(plan.task)
-    made = task.synthesize(
-        plan, model.networks, source, prepared.request, background, notice=take_less
-    )
-    volumes = made.cpu().numpy()
+    synthesize = partial(load_synthesis(plan.task).synthesize, notice=take_less)
+    request, each = prepared.request, shares(model.facts, prepared.request)
+    if all(share == request for share in each):
+        volumes = synthesize(plan, model.networks, source, request, background).cpu().numpy()
+    else:  # of each target the mean over the folds that have learned it
+        made: dict[str, list[np.ndarray]] = {target: [] for target in request.targets}
+        for network, share in zip(model.networks, each, strict=True):
+            if share.targets:
+                part = synthesize(plan, [network], source, share, background).cpu().numpy()
+                for target, volume in zip(share.targets, part, strict=True):
+                    made[target].append(volume)
+        volumes = np.stack([np.mean(made[target], axis=0) for target in request.targets])
     return volumes, case_trajectory(model, prepared, used) if save_trajectory else None
 
 

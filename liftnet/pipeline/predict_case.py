@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from liftnet.core.dataset import Case, split_ending
-from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.errors import DatasetError, GeometryError, LiftnetError
+from liftnet.pipeline.case_check import NAME_APART, case_doubts, check_mask, odd_pairs
 from liftnet.pipeline.model import Model
 from liftnet.pipeline.outputs import (
     Prepared,
@@ -17,6 +18,7 @@ from liftnet.pipeline.outputs import (
 )
 from liftnet.pipeline.preprocess import prepare, read_with_mask
 from liftnet.pipeline.subject import refuse_wrong_intensities
+from liftnet.pipeline.training_facts import servable
 from liftnet.pipeline.trajectories import case_facts, has_trajectory
 from liftnet.tasks import load_synthesis
 
@@ -31,13 +33,18 @@ def prepare_case(
     normalized: bool,
     keep_finished: bool,
     save_trajectory: bool,
+    alone: bool,
 ) -> Prepared | None:
-    """Read and prepare a case, or None if its outputs are there already."""
+    """Read and prepare a case, or None if its outputs are there already.
+
+    Where it is `alone` in its folder, its images may be those of several patients.
+    """
     plan = model.plan
     where = f"case {case.identifier}"
     present = [name for name in plan.channel_names if name in case.images]
     try:
         request = load_synthesis(plan.task).request(plan, present, wanted)
+        request = servable(model.facts, request, asked=wanted is not None)
     except LiftnetError as error:
         error.where = where
         raise
@@ -59,6 +66,8 @@ def prepare_case(
         for target in request.targets
     ):
         return None
+    if alone:
+        _refuse_several_patients(case, present, model)
     volume, mask, dtypes = read_with_mask(case, request.sources, plan, where=where)
     if input_facts(case, request) != inputs:
         raise DatasetError(
@@ -70,8 +79,12 @@ def prepare_case(
         raise DatasetError(
             "All source images are empty", where=where, remedy="Check the files of this case."
         )
-    strange = refuse_wrong_intensities(volume.voxels, request.sources, plan)
+    doubts = refuse_wrong_intensities(volume.voxels, request.sources, plan)
+    if mask is not None:
+        doubts += check_mask(mask, volume.voxels, request.sources, plan, where)
     done = prepare(volume, request.sources, plan, mask)
+    doubts += case_doubts(case, request.sources, plan, model.facts, done.placement)
+    doubts += odd_pairs(plan, model.facts, done.voxels, request.sources)[0]
     full = np.zeros((len(plan.channels), *done.voxels.shape[1:]), dtype=np.float32)
     full[[plan.channel_names.index(name) for name in request.sources]] = done.voxels
     return Prepared(
@@ -80,9 +93,35 @@ def prepare_case(
         voxels=full,
         placement=done.placement,
         shown=done.shown,
-        warnings=strange + done.warnings,
         ranges=done.ranges,
         dtypes=dtypes,
         ending=ending,
         inputs=inputs,
+        warnings=tuple(doubts + done.warnings),
     )
+
+
+def _refuse_several_patients(case: Case, present: Sequence[str], model: Model) -> None:
+    """Refuse images that are named as one case and share what those of several patients do.
+
+    Raises:
+        LiftnetError: If no two of them share what training's did, or lie on one grid.
+    """
+    where = f"case {case.identifier}"
+    if len(present) < 2:
+        return
+    try:
+        volume, _, _ = read_with_mask(
+            Case(case.identifier, case.images), present, model.plan, where=where
+        )
+    except GeometryError as error:
+        error.remedy = f"{error.remedy} {NAME_APART}"
+        raise
+    voxels = prepare(volume, tuple(present), model.plan).voxels
+    odd, known = odd_pairs(model.plan, model.facts, voxels, present)
+    if odd and len(odd) == known:
+        raise DatasetError(
+            f"The images {', '.join(present)} do not seem to be of one patient: {odd[0]}",
+            where=where,
+            remedy=NAME_APART,
+        )

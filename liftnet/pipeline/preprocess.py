@@ -78,7 +78,7 @@ def prepare(
         volume: (C, D, H, W) on the case's own grid.
         names: the channel of each of its C images.
         plan: the plan.
-        mask: (D, H, W) on the case's own grid, not zero inside; by default found from the sources.
+        mask: (D, H, W) on the case's own grid (`inside_of`); by default found from the sources.
 
     Raises:
         DatasetError: If no subject is found.

@@ -12,6 +12,7 @@ from liftnet.core.errors import DatasetError, GeometryError, LiftnetError
 from liftnet.core.geometry import Geometry, Volume, axis_order, turn
 from liftnet.core.scores import CaseScore, Comparison, ScoreFailure
 from liftnet.imageio import read_image
+from liftnet.ops.given_mask import inside_of
 from liftnet.ops.mask import foreground
 from liftnet.pipeline.parallel import in_parallel, threads_shared_by
 from liftnet.pipeline.progress import progress, say
@@ -248,7 +249,12 @@ def _read_mask(files: CaseFiles, setting: Setting, geometry: Geometry) -> np.nda
     """Where the case's mask is not 0, for a protocol that needs it, as far as there is one."""
     if files.mask is None or not setting.protocol.needs_mask:
         return None
-    return read_on(geometry, files.mask, "Mask and reference") != 0
+    inside = inside_of(read_on(geometry, files.mask, "Mask and reference"))
+    if not inside.any():
+        raise DatasetError(
+            "The mask is empty: all voxels are 0", where=files.mask.name, remedy="Correct it."
+        )
+    return inside
 
 
 def read_on(geometry: Geometry, path: Path, pair: str) -> np.ndarray:

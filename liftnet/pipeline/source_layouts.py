@@ -7,6 +7,7 @@ from pathlib import Path
 
 from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
+from liftnet.core.files import missing_file
 from liftnet.core.names import check_name
 
 __all__ = [
@@ -90,9 +91,12 @@ def add_image(images: dict[str, Path], channel: str, path: Path, *, where: Path)
     """Enter one image of a case.
 
     Raises:
-        DatasetError: If the case has that channel already, or the name is not UTF-8.
+        DatasetError: If the case has that channel already, the name is not UTF-8, or the file is
+            a link to nowhere.
     """
     check_name(path)
+    if not path.is_file():
+        raise missing_file(path)
     if channel in images:
         raise DatasetError(
             f"Two files for {channel}: {images[channel].name} and {path.name}",

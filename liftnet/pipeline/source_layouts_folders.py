@@ -6,6 +6,7 @@ from pathlib import Path
 
 from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
+from liftnet.core.names import one_form
 from liftnet.pipeline.source_layouts import (
     Cases,
     Found,
@@ -133,7 +134,7 @@ def _same_named(folders: dict[str, Path]) -> tuple[Cases, list[Path]]:
             if not ending or path.is_dir():
                 left_out.append(path)
                 continue
-            add_image(cases.setdefault(stem, {}), channel, path, where=folder)
+            add_image(cases.setdefault(one_form(stem), {}), channel, path, where=folder)
     return cases, left_out
 
 

@@ -1,12 +1,13 @@
 """Folds: which cases train and which validate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from liftnet.core.errors import PlanError
 from liftnet.core.jsonable import from_json, read_json, write_json
+from liftnet.core.names import like
 from liftnet.pipeline.progress import say
 
 __all__ = ["NUM_FOLDS", "load_splits", "make_splits", "pick_fold"]
@@ -15,26 +16,46 @@ NUM_FOLDS = 5  # nnU-Net
 SPLIT_SEED = 12345  # nnU-Net
 
 
-def make_splits(cases: Sequence[str]) -> list[dict[str, list[str]]]:
-    """Five folds, or as many as there are cases; one case alone is trained and validated on."""
-    shuffled = list(np.random.default_rng(SPLIT_SEED).permutation(sorted(cases)))
-    count = min(NUM_FOLDS, len(shuffled))
+def make_splits(cases: Sequence[str], patients: Mapping[str, str]) -> list[dict[str, list[str]]]:
+    """Five folds, or as many as there are patients; one alone is trained and validated on.
+
+    All cases of a patient are on one side of every fold, and folds validate on about as many
+    cases each.
+
+    Args:
+        cases: their names.
+        patients: case -> patient; a case that is not there is of a patient of its own.
+    """
+    groups: dict[str, list[str]] = {}
+    for case in sorted(cases):
+        groups.setdefault(patients.get(case, case), []).append(case)
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(groups))
+    shuffled = [list(groups.values())[i] for i in order]
+    held: list[list[str]] = [[] for _ in range(min(NUM_FOLDS, len(groups)))]
+    for group in sorted(shuffled, key=len, reverse=True):
+        min(held, key=len).extend(group)
     folds = []
-    for i in range(count):
-        validation = sorted(str(c) for c in shuffled[i::count])
-        training = sorted(str(c) for c in shuffled if str(c) not in validation)
-        folds.append({"train": training or validation, "validation": validation})
+    for group in held:
+        training = sorted(set(cases) - set(group))
+        folds.append({"train": training or sorted(group), "validation": sorted(group)})
     return folds
 
 
-def load_splits(path: Path, cases: Sequence[str]) -> list[dict[str, list[str]]]:
+def load_splits(
+    path: Path, cases: Sequence[str], patients: Mapping[str, str]
+) -> list[dict[str, list[str]]]:
     """The folds in splits.json, written first if it is not there.
+
+    Args:
+        path: of splits.json.
+        cases: that are preprocessed.
+        patients: case -> patient, as `make_splits` takes them.
 
     Raises:
         PlanError: If it names cases that are not preprocessed.
     """
     if not path.is_file():
-        write_json(path, make_splits(cases))
+        write_json(path, make_splits(cases, patients))
     splits = from_json(list[dict[str, list[str]]], read_json(path), where=path.name)
     if not splits:
         raise PlanError(
@@ -49,6 +70,10 @@ def load_splits(path: Path, cases: Sequence[str]) -> list[dict[str, list[str]]]:
                 where=str(path),
                 remedy="Correct it, or delete splits.json to have it made again.",
             )
+    splits = [
+        {part: list(like(dict.fromkeys(names), cases)) for part, names in fold.items()}
+        for fold in splits
+    ]
     left_out = set(cases) - {c for fold in splits for group in fold.values() for c in group}
     if left_out:
         say(
@@ -62,7 +87,25 @@ def load_splits(path: Path, cases: Sequence[str]) -> list[dict[str, list[str]]]:
             where=str(path),
             remedy="Run liftnet_preprocess, or delete splits.json to have it made again.",
         )
+    _warn_of_patients_on_both_sides(splits, patients, path)
     return splits
+
+
+def _warn_of_patients_on_both_sides(
+    splits: list[dict[str, list[str]]], patients: Mapping[str, str], path: Path
+) -> None:
+    """A fold validates flatteringly on a patient whom it has trained on."""
+    for i, fold in enumerate(splits):
+        training, validation = (
+            {patients.get(case, case) for case in fold[part]} for part in ("train", "validation")
+        )
+        both = sorted(training & validation)
+        if both and training != validation:  # a single patient has no other side
+            say(
+                f"warning: fold {i} trains and validates on the same patient, {both[0]}"
+                + (f" and {len(both) - 1} more" if len(both) > 1 else "")
+                + f": its validation flatters. Delete {path} to split by patient"
+            )
 
 
 def pick_fold(

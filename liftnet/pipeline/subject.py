@@ -7,6 +7,7 @@ import numpy as np
 from liftnet.core.errors import DatasetError
 from liftnet.core.plan import Plan
 from liftnet.ops import normalize
+from liftnet.ops.given_mask import inside_of
 from liftnet.ops.intensities import check_intensities
 from liftnet.ops.mask import body, foreground, has_zero_background
 
@@ -52,7 +53,7 @@ def find_subject(
         voxels: (C, D, H, W) in the plan's order of axes.
         names: the channel of each of its C images.
         plan: the plan.
-        given: the case's own mask, not zero inside.
+        given: the case's own mask (`inside_of`).
 
     Raises:
         DatasetError: If hardly anything stands out of the background.
@@ -70,7 +71,7 @@ def find_subject(
     subject = foreground(sources, rule, ct) if _needs_foreground(plan) else None
     inside = None
     if plan.grid.mask == "body":
-        inside = body(sources, rule, ct) if given is None else np.asarray(given != 0)
+        inside = body(sources, rule, ct) if given is None else inside_of(given)
     for found in (subject, inside if given is None else None):
         if found is not None and found.mean() < SMALLEST_SUBJECT:
             share = f"{100 * float(found.mean()):.2g} %"

@@ -29,12 +29,14 @@ from liftnet.ops.processes import (
 )
 from liftnet.pipeline.events import EVENTS, open_events, write_row
 from liftnet.pipeline.lock import hold
+from liftnet.pipeline.patients import known_patients
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import note_known
 from liftnet.pipeline.pretrained import Fitting, begin_from
 from liftnet.pipeline.progress import keep_quiet, progress, say
 from liftnet.pipeline.runs import find_device, fold_folder, prepare_run, refuse_imported
 from liftnet.pipeline.splits import load_splits, pick_fold
+from liftnet.pipeline.training_facts import note_facts
 from liftnet.pipeline.training_feed import hold_cases, make_feed
 from liftnet.pipeline.training_start import check_shares, prepare_
 from liftnet.pipeline.training_state import (
@@ -134,7 +136,9 @@ def _train_folds(
     if device.type == "cpu":
         keep_freed_memory()
     task = load_task(plan.task)
-    splits = load_splits(space.splits_file(name), store.identifiers())
+    splits = load_splits(
+        space.splits_file(name), store.identifiers(), known_patients(space.fingerprint_file(name))
+    )
     chosen = {str(one): pick_fold(splits, str(one), store.identifiers()) for one in folds}
     folders = []
     for one, (training, validation) in chosen.items():
@@ -149,6 +153,7 @@ def _train_folds(
             prepare_run(folder, plan, continue_training=continue_training, restart=restart)
             if isinstance(task, SynthesisTask):  # first: a run that is stopped predicts too
                 note_known(store, plan, training, folder)
+                note_facts(store, plan, training, folder)
         wait_for_all()
         held = hold_cases(store, plan, training, device)
         network = None

@@ -1,6 +1,6 @@
 """Which volumes a training step sees, in which order, and how they get to the device."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from liftnet.pipeline.progress import say
 from liftnet.planning.memory import GIB
 from liftnet.tasks.base import Batch, Stage
 
-__all__ = ["case_of_draw", "draw_step", "hold_cases", "make_feed"]
+__all__ = ["case_of_draw", "draw_step", "hold_cases", "make_feed", "slab_limits"]
 
+THIN = 0.5  # ours: what is thinner than this share of the longest slab of a step has its own
 MORE = 1.1  # ours: a dataset may grow so much before its plan no longer speaks of it
 
 
@@ -48,11 +49,26 @@ def draw_step(
     volumes = stage.schedule.volumes_per_step
     numbers = range(step * volumes, (step + 1) * volumes)
     chosen = {i: case_of_draw(cases, seed, i) for i in numbers}
-    thinnest = min(store.describe(case).shape[0] for case in chosen.values())
+    depths = {i: store.describe(case).shape[0] for i, case in chosen.items()}
+    limits = slab_limits(depths, stage.schedule.decoded_slices)
     return [
-        stage.draw(store, chosen[i], np.random.default_rng([seed, i]), thinnest=thinnest)
+        stage.draw(store, chosen[i], np.random.default_rng([seed, i]), thinnest=limits[i])
         for i in share_of(numbers)
     ]
+
+
+def slab_limits(depths: Mapping[int, int], decoded: int) -> dict[int, int]:
+    """Draw -> the most slices of its slab, so that slabs can be joined.
+
+    Volumes of about one depth share the least of them. A much thinner volume has a slab of its
+    own and does not shrink those of the others, down to one slice without through-plane terms.
+
+    >>> slab_limits({0: 40, 1: 36, 2: 1}, 48)
+    {0: 36, 1: 36, 2: 1}
+    """
+    longest = max(min(depth, decoded) for depth in depths.values())
+    alike = [depth for depth in depths.values() if depth >= THIN * longest]
+    return {i: min(alike) if depth >= THIN * longest else depth for i, depth in depths.items()}
 
 
 def make_feed(

@@ -1,16 +1,17 @@
 """The grid that networks see, from the shapes and spacings of all cases."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log2
 from statistics import median
 from typing import Literal
 
 from liftnet.core.errors import PlanError
-from liftnet.core.fingerprint import Fingerprint
+from liftnet.core.fingerprint import CaseFingerprint, Fingerprint
 from liftnet.core.geometry import SLICE_AXES, Shape, Triple, same_spacing
 from liftnet.core.plan import Grid, Plan
 
-__all__ = ["GridChoice", "plan_grid", "refuse_other_foreground", "stride_of"]
+__all__ = ["GridChoice", "plan_grid", "refuse_other_foreground", "slice_plane", "stride_of"]
 
 ISOTROPIC_RATIO = 1.2  # ours: below this no axis counts as the coarse one
 MIN_FEATURE_EDGE = 4  # nnU-Net default_experiment_planner.py
@@ -57,12 +58,15 @@ def plan_grid(
         crop = False
     elif choice.crop_in_plane is not None:
         crop = choice.crop_in_plane
-    cases = fingerprint.cases.values()
-    zyx = tuple(median(c.spacing_mm[a] for c in cases) for a in range(3))
-    coarsest = max(range(3), key=lambda a: zyx[a])
-    others = max(zyx[a] for a in range(3) if a != coarsest)
-    isotropic = zyx[coarsest] <= ISOTROPIC_RATIO * others
-    axis = choice.slice_axis or ("axial" if isotropic else list(SLICE_AXES)[coarsest])
+    cases = list(fingerprint.cases.values())
+    alike = one_plane(cases, choice.slice_axis)
+    zyx = (
+        median(c.spacing_mm[0] for c in alike),
+        median(c.spacing_mm[1] for c in alike),
+        median(c.spacing_mm[2] for c in alike),
+    )
+    coarsest = slice_plane(zyx)
+    axis = choice.slice_axis or coarsest or "axial"
     # Canonical axes are (z, y, x); SLICE_AXES counts world axes x = 0, y = 1, z = 2.
     order = tuple(2 - world for world in SLICE_AXES[axis])
     own: Triple = (zyx[order[0]], zyx[order[1]], zyx[order[2]])
@@ -91,8 +95,11 @@ def plan_grid(
         depth, in_plane = choice.box[0], choice.box[1:]
     reasons |= {
         "grid.slice_axis": f"median spacing (z, y, x) is {_mm(zyx)} mm: "
-        + ("isotropic, so axial (LiFT)" if isotropic else "the coarsest axis (nnU-Net)"),
-        "grid.spacing_mm": "median over cases (nnU-Net)",
+        + ("the coarsest axis (nnU-Net)" if coarsest else "isotropic, so axial (LiFT)"),
+        "grid.spacing_mm": "median over cases (nnU-Net)"
+        if len(alike) == len(cases)
+        else f"median over the {len(alike)} cases whose slices are not in another plane; those of "
+        f"the other {len(cases) - len(alike)} are interpolated (ours)",
         "grid.in_plane": f"largest {'foreground box' if crop else 'image'} "
         f"{extents[0]}x{extents[1]}, up to a multiple of the U-Net's stride {stride} (nnU-Net)",
         "grid.num_slices": "median over cases; all slices are kept (LiFT: all 155)",
@@ -158,6 +165,35 @@ def refuse_other_foreground(plan: Plan, fingerprint: Fingerprint) -> None:
             remedy="Leave it out; or set grid.crop_in_plane=false and the region of every "
             "channel's normalization to grid too.",
         )
+
+
+def slice_plane(spacing_mm: Triple) -> str | None:
+    """The plane of the slices of an image, by its coarsest axis; None if no axis stands out.
+
+    Args:
+        spacing_mm: along the canonical axes (superior, posterior, left).
+
+    >>> slice_plane((5.0, 1.0, 1.0)), slice_plane((1.0, 1.0, 5.0)), slice_plane((1.1, 1.0, 1.0))
+    ('axial', 'sagittal', None)
+    """
+    coarsest = max(range(3), key=lambda axis: spacing_mm[axis])
+    others = max(spacing_mm[axis] for axis in range(3) if axis != coarsest)
+    stands_out = spacing_mm[coarsest] > ISOTROPIC_RATIO * others
+    return list(SLICE_AXES)[coarsest] if stands_out else None
+
+
+def one_plane(cases: Sequence[CaseFingerprint], wanted: str | None) -> Sequence[CaseFingerprint]:
+    """The cases whose slices lie in the wanted plane, by default that of most, or in none.
+
+    All cases, where there is only one plane: of axial and sagittal slices every 5 mm the medians
+    along the axes would be a spacing that no case has.
+    """
+    planes = [slice_plane(case.spacing_mm) for case in cases]
+    known = [plane for plane in SLICE_AXES if plane in planes]
+    if len(known) < 2:
+        return cases
+    chosen = wanted if wanted in known else max(known, key=planes.count)
+    return [case for case, plane in zip(cases, planes, strict=True) if plane in (chosen, None)]
 
 
 def stride_of(grid: Grid) -> int:

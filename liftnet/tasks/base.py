@@ -157,8 +157,8 @@ class Stage(ABC, Generic[AnyBatch]):
     ) -> AnyBatch:
         """One volume of a step, where the store has it; threads draw several at a time.
 
-        `thinnest` is the number of slices of the thinnest volume of the step: what is joined with
-        other volumes has no more.
+        `thinnest` is the number of slices of the thinnest volume that this one may be joined with:
+        its slab has no more.
         """
 
     @abstractmethod

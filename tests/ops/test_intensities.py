@@ -125,6 +125,13 @@ def test_bad_ct_is_named(name):
     assert found.severity == severity and found.remedy
 
 
+def test_a_brain_cut_out_of_a_ct_is_named_twice_and_not_refused():
+    """It has no air, and zeros where air was; its values could be those of a byte."""
+    found = check_intensities(np.where(BRAIN, ct().clip(0), 0).astype(np.float32), ct=True)
+    assert [one.severity for one in found] == ["warning", "warning"]
+    assert found[0].text.startswith("No air") and "0 HU" in found[1].text
+
+
 def test_the_share_below_zero():
     """Of the summed magnitude; 0 of an image of zeros."""
     image = np.array([[[3.0, -1.0, 0.0, 6.0]]], np.float32)

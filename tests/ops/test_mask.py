@@ -229,7 +229,7 @@ def test_hot_voxels_do_not_move_a_body():
     image = scan(LABELS, T2W)
     hot = image.copy()
     hot.reshape(-1)[np.random.default_rng(2).integers(0, hot.size, 20)] = 60000
-    assert dice(body(hot[None], "otsu"), body(image[None], "otsu")) > 0.999
+    assert dice(body(hot[None], "otsu"), body(image[None], "otsu")) > 0.995
 
 
 def test_a_cylinder_of_a_cone_beam_ct_is_no_body():

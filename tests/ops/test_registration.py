@@ -9,6 +9,7 @@ from liftnet.ops.registration import (
     REACH_MM,
     find_shift,
     normalized_mutual_information,
+    own_information,
     working_spacing,
 )
 
@@ -114,7 +115,35 @@ def test_mutual_information():
     a = rng.random(50_000)
     assert normalized_mutual_information(a, 1 - a) == pytest.approx(2.0, abs=0.02)
     assert normalized_mutual_information(a, rng.random(50_000)) == pytest.approx(1.0, abs=0.02)
-    four = np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0, 0.0, 0.0])
+    four = [np.tile(v, 50) for v in ([0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 0.0])]
     h = lambda *p: -sum(x * np.log(x) for x in p)  # noqa: E731
     expected = (h(0.5, 0.5) + h(0.25, 0.75)) / h(0.25, 0.25, 0.5)
     assert normalized_mutual_information(*four) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("left", [0, 2])
+def test_own_information(left):
+    """Right pairs share something of their own; those of two subjects, or mirrored, do not."""
+    rng = np.random.default_rng(4)
+    shape = (38, 44, 50)
+    axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    inside = sum(x**2 for x in axes) < 0.9
+
+    def subject(seed: int) -> np.ndarray:
+        noise = np.random.default_rng(seed).random(shape)
+        return ndimage.gaussian_filter(noise, 2.0) * 20 + sum(x**2 for x in axes)
+
+    def seen(tissue: np.ndarray, sign: float) -> np.ndarray:
+        image = 100 + sign * 10 * tissue + rng.normal(0, 0.3, shape)
+        return np.where(inside, image, 0).astype(np.float32)
+
+    one, two = subject(0), subject(1)
+    first, second = seen(one, 1.0), seen(one, -2.0)
+    own = own_information(first, second, inside, left=left)
+    assert 0.05 < own < 0.7
+    for wrong in (seen(two, -2.0), seen(two, 1.0), np.flip(second, (0, 1, 2)).copy()):
+        assert abs(own_information(first, wrong, inside, left=left)) < 0.015
+    mirrored = np.flip(second, left).copy()
+    assert own_information(first, mirrored, inside, left=left) == pytest.approx(-own, abs=0.02)
+    assert own_information(first, 3 * first + 7, inside, left=left) > 0.9
+    assert own_information(first[:3, :3, :3], first[:3, :3, :3], inside[:3, :3, :3], left=left) == 0

@@ -102,6 +102,7 @@ def test_what_is_inside(trained):
         "scores.json",
         "fold_0/weights.safetensors",
         "fold_0/plausibility.json",
+        "fold_0/training_facts.json",
     }
     own = read_json(space / "preprocessed" / telltale.NAME / "fingerprint.json")
     assert own["cases"]
@@ -290,7 +291,7 @@ def test_refusals(trained, tmp_path):
         liftnet.export(path, workspace=space)
     assert path.read_bytes() == b"mine"
     liftnet.export(path, overwrite=True, workspace=space)
-    assert len(contents(path)) == 7
+    assert len(contents(path)) == 8
     with pytest.raises(LiftnetError, match="The output is a folder"):
         liftnet.export(tmp_path, workspace=space)
     with pytest.raises(LiftnetError, match="fold_3 is not trained"):

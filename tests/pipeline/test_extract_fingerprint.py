@@ -47,7 +47,7 @@ def test_a_case_is_measured_in_canonical_axes():
     assert found.std == pytest.approx(values.std(), rel=1e-4)
     assert found.median == pytest.approx(float(np.median(values)))
     assert (found.minimum, found.maximum) == (-4.0, voxels()[0].max())
-    assert whole.pair_quality.keys() == {"x-y"}
+    assert whole.pair_own.keys() == {"x-y"}
     turned = measure(
         turn(Volume(voxels(), GRID), AxisOrder((2, 0, 1), (True, False, True))), ("x", "y")
     )

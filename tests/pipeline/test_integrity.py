@@ -137,7 +137,7 @@ def test_good_case(tmp_path):
         "t2w": save(tmp_path / "a_0001.nii.gz", data(1)),
         "t1n": save(tmp_path / "a_0000.nii.gz", (data(2) * 100).astype(np.int16)),
     }
-    mask = save(tmp_path / "a.nii.gz", np.ones(SHAPE, np.uint8))
+    mask = save(tmp_path / "a.nii.gz", (np.indices(SHAPE).sum(0) % 3 > 0).astype(np.uint8))
     volume, dtypes, problems = inspect_case(Case("a", images, mask))
     assert problems == []
     assert dtypes == {"t2w": "float32", "t1n": "int16"}
@@ -172,7 +172,7 @@ def broken_images(folder: Path) -> dict[str, Path]:
 
 def test_every_image_problem_at_once(tmp_path):
     """Each kind of bad image gives one row; good images give none; there is no volume."""
-    mask = save(tmp_path / "mask.nii", np.ones((4, 4, 4), np.uint8))
+    mask = save(tmp_path / "mask.nii", np.eye(4, dtype=np.uint8)[None].repeat(4, 0))
     volume, _, problems = inspect_case(Case("a", broken_images(tmp_path), mask))
     assert volume is None
     assert {p.severity for p in problems} == {"error"}

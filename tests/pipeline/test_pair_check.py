@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from liftnet.core.fingerprint import CaseFingerprint, IntensityRange
+from liftnet.pipeline.copies import Copy
 from liftnet.pipeline.integrity import problem_table
 from liftnet.pipeline.pair_check import describe_shift, pair_problems, pair_shifts
 
@@ -14,13 +15,14 @@ RANGE = IntensityRange(1.0, 1.0, 0.0, 1.0, 2.0, 0.0, 3.0)
 
 def measured(
     shift: tuple[float, float, float] | None,
-    quality: float = 1.2,
+    own: float = 0.1,
     spacing: tuple[float, float, float] = (2.0, 2.0, 2.0),
 ) -> CaseFingerprint:
     """A case with one pair."""
     return CaseFingerprint(
-        (60, 80, 70), spacing, "SPL", (5, 5, 5), (55, 75, 65), 0.5, 0.5,
-        {"mr": RANGE, "ct": RANGE}, {"mr-ct": quality}, {} if shift is None else {"mr-ct": shift},
+        (60, 80, 70), spacing, "SPL", (5, 5, 5), (55, 75, 65), 0.5, True,
+        {"mr": RANGE, "ct": RANGE}, {} if shift is None else {"mr-ct": shift},
+        {"mr-ct": own},
     )  # fmt: skip
 
 
@@ -33,7 +35,7 @@ def test_the_row(monkeypatch):
     assert row.problem == "ct looks shifted against mr by 3.8 mm (S 0.1, P 3.8, L 0.5)"
     assert row.remedy == "Look at both; register ct to mr, or remove the case."
     assert "ct looks shifted against mr" in problem_table([row])
-    assert pair_problems({"a": measured((0.1, 3.8, 0.5))})[0].file == "-"
+    assert pair_problems({"a": measured((0.1, 3.8, 0.5))}, {})[0].file == "-"
 
 
 def test_words_of_a_shift():
@@ -57,24 +59,44 @@ def test_words_of_a_shift():
 )
 def test_limit(shift, spacing, listed):
     """1.5 mm, or three quarters of a voxel where voxels are above 2 mm, along each axis."""
-    assert bool(pair_problems({"a": measured(shift, spacing=spacing)})) == listed
+    assert bool(pair_problems({"a": measured(shift, spacing=spacing)}, {})) == listed
 
 
 def test_a_whole_cohort_and_a_single_case():
     """The same shift everywhere hides no case."""
     cases = {name: measured((0.0, 4.0, 0.0)) for name in "abcde"}
-    assert [row.case for row in pair_problems(cases)] == list("abcde")
+    assert [row.case for row in pair_problems(cases, {})] == list("abcde")
 
 
-def test_little_information():
-    """A pair far below the others is listed in the same rows; noise is not; one row per pair."""
-    cases = {name: measured((0, 0, 0), 1.2 + 0.002 * i) for i, name in enumerate("abcdef")}
-    assert pair_problems(cases) == []
-    (row,) = pair_problems({**cases, "x": measured((0, 0, 0), 1.05)})
+def test_information_that_is_shared():
+    """Far too little or too much is listed in the same rows; scanners may differ."""
+    cases = {name: measured((0, 0, 0), 0.1 + 0.01 * i) for i, name in enumerate("abcde")}
+    assert pair_problems(cases, {}) == []
+    assert pair_problems({**cases, "x": measured((0, 0, 0), 0.03)}, {}) == []
+    (row,) = pair_problems({**cases, "x": measured((0, 0, 0), 0.004)}, {})
     assert row.case == "x"
-    assert row.problem == "mr and ct share 1.050 of information, other cases 1.204"
-    (row,) = pair_problems({**cases, "x": measured((0, 0, 9), 1.05)})
-    assert "shifted" in row.problem and "; mr and ct share 1.050" in row.problem
+    words = "share no more than images of two patients (0.004, other cases 0.115)"
+    assert row.problem == f"mr and ct {words}"
+    assert row.remedy == "Look at both: are they registered, and of one subject?"
+    (row,) = pair_problems({**cases, "x": measured((0, 0, 9), 0.004)}, {})
+    assert "shifted" in row.problem and f"; mr and ct {words}" in row.problem
+    (row,) = pair_problems({**cases, "x": measured((0, 0, 0), 0.7)}, {})
+    assert row.problem == "mr and ct share as much as one image twice (0.700, other cases 0.125)"
+    copy = Copy(("x", "ct"), ("x", "mr"), "the same voxels as")
+    assert pair_problems({**cases, "x": measured((0, 0, 0), 0.7)}, {}, [copy]) == []
+    assert pair_problems({"a": measured((0, 0, 0)), "x": measured((0, 0, 0), 0.0)}, {}) == []
+
+
+def test_a_cohort_that_is_paired_at_random():
+    """Where most cases share nothing there is one row, and none for each case."""
+    shares = (0.001, -0.002, 0.003, 0.002, -0.004)
+    cases = {f"c{i}": measured((0, 0, 0), own) for i, own in enumerate(shares)}
+    (row,) = pair_problems(cases, {})
+    assert row.problem == (
+        "mr and ct share no more than images of two patients in most cases (median 0.001)"
+    )
+    always = {f"c{i}": measured((0, 0, 0), 0.7) for i in range(4)}  # one a function of the other
+    assert pair_problems(always, {}) == []
 
 
 def test_every_target_against_every_source():

@@ -75,7 +75,8 @@ def test_what_a_run_leaves_with_a_picture(workspace):
     """Plan, checkpoints, log and picture; a second call has nothing to do."""
     [folder] = train(workspace=workspace, device="cpu")
     stage = folder / STAGE
-    assert sorted(p.name for p in folder.iterdir()) == [STAGE, "plan.json", "plausibility.json"]
+    files = ["plan.json", "plausibility.json", "training_facts.json"]
+    assert sorted(p.name for p in folder.iterdir()) == [STAGE, *files]
     names = {p.name.removesuffix(".previous") for p in stage.iterdir()}
     assert names - {"events"} == {BEST, LATEST, "log.jsonl", "progress.png"}
     log = rows(stage)
@@ -276,30 +277,30 @@ def test_cases_without_the_target_are_left_out(workspace, capsys):
 def test_splits(count, folds):
     """Every case is validated on once and never trained on in that fold, but for a single one."""
     cases = [f"c{i:02d}" for i in range(count)]
-    splits = make_splits(cases)
+    splits = make_splits(cases, {})
     assert len(splits) == folds
     assert sorted(c for fold in splits for c in fold["validation"]) == cases
     for fold in splits:
         assert fold["train"]
         if count > 1:
             assert sorted(fold["train"] + fold["validation"]) == cases
-    assert make_splits(list(reversed(cases))) == splits
+    assert make_splits(list(reversed(cases)), {}) == splits
 
 
 def test_splits_file(tmp_path):
     """It is written once and then followed; what does not fit is refused."""
     path = tmp_path / "splits.json"
     cases = ("a", "b", "c")
-    splits = load_splits(path, cases)
-    assert load_splits(path, cases) == splits
+    splits = load_splits(path, cases, {})
+    assert load_splits(path, cases, {}) == splits
     assert pick_fold(splits, "1", cases) == (splits[1]["train"], splits[1]["validation"])
     assert pick_fold(splits, "all", cases) == (["a", "b", "c"], ["a", "b", "c"])
     with pytest.raises(PlanError, match=r"splits.json names cases that are not preprocessed: c"):
-        load_splits(path, ("a", "b"))
+        load_splits(path, ("a", "b"), {})
     for wrong in ({}, [{"train": ["a"]}], [{"train": [], "validation": ["a"]}], [3]):
         write_json(path, wrong)
         with pytest.raises(PlanError, match=r"Expected a list|needs cases|Expected an object"):
-            load_splits(path, cases)
+            load_splits(path, cases, {})
 
 
 def test_every_case_once_per_pass():

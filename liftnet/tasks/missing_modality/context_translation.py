@@ -22,6 +22,7 @@ from liftnet.ops.in_plane import fit_in_plane
 from liftnet.ops.precision import autocast
 from liftnet.tasks.base import Batch, Request, Stage, Validation, draw_seeds
 from liftnet.tasks.missing_modality.synthesis import synthesize
+from liftnet.tasks.slab_groups import by_count, mean_terms
 
 __all__ = [
     "SLICE_STAGE",
@@ -133,6 +134,12 @@ class ContextTranslation(Stage[SlabBatch]):
         self, network: nn.Module, batches: Sequence[SlabBatch], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """The three weighted terms of Eq. 9 on the decoded slabs, the mean over volumes."""
+        groups = by_count(batches)
+        terms = [self._group_loss(network, group) for group in groups]
+        return mean_terms(terms, list(map(len, groups)))
+
+    def _group_loss(self, network: nn.Module, batches: Sequence[SlabBatch]) -> dict[str, Tensor]:
+        """The terms of volumes whose slabs have equally many slices."""
         assert isinstance(network, VolumeTranslator)
         device = batches[0].volume.device
         conditions = torch.cat([batch.given for batch in batches])
@@ -236,6 +243,8 @@ def draw_hidden(plan: Plan, present: Sequence[str], rng: np.random.Generator) ->
 def slab_loss(predicted: Tensor, target: Tensor, weights: dict[str, float]) -> dict[str, Tensor]:
     """The weighted terms of LiFT Eq. 9 for slabs (B, C, n, H, W) in [0, 1], float32."""
     terms = {"l1": l1(predicted, target), "ms_ssim": ms_ssim_loss(predicted, target)}
-    if target.shape[2] > 1:  # a single slice has no neighbours
-        terms["delta_z"] = delta_z_l1(predicted, target)
+    single = (
+        target.shape[2] == 1
+    )  # has no neighbours; the term stays, for processes that share a step
+    terms["delta_z"] = predicted.new_zeros(()) if single else delta_z_l1(predicted, target)
     return {name: weights[name] * term for name, term in terms.items() if weights[name] > 0}

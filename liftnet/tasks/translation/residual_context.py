@@ -14,6 +14,7 @@ from liftnet.networks.residual_translator import ResidualTranslator
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.ops.precision import autocast
 from liftnet.tasks.base import Stage, Validation
+from liftnet.tasks.slab_groups import by_count, mean_terms
 from liftnet.tasks.translation.batches import (
     WindowBatch,
     augmented,
@@ -86,6 +87,12 @@ class ResidualContext(Stage[WindowBatch]):
         self, network: nn.Module, batches: Sequence[WindowBatch], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Charbonnier, residual magnitude and spatial-gradient L1 of the windows."""
+        groups = by_count(batches)
+        terms = [self._group_loss(network, group) for group in groups]
+        return mean_terms(terms, list(map(len, groups)))
+
+    def _group_loss(self, network: nn.Module, batches: Sequence[WindowBatch]) -> dict[str, Tensor]:
+        """The terms of volumes whose slabs have equally many slices."""
         assert isinstance(network, ResidualTranslator)
         device = batches[0].source.device
         volumes = [augmented(batch, self.plan) for batch in batches]

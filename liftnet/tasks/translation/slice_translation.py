@@ -13,6 +13,7 @@ from liftnet.data.store import Store, StoredCase
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.ops.precision import autocast
 from liftnet.tasks.base import Stage, Validation
+from liftnet.tasks.slab_groups import by_count, mean_terms
 from liftnet.tasks.translation.batches import WindowBatch, augmented, draw_windows
 from liftnet.tasks.translation.losses import slice_loss, voxel_weights
 from liftnet.tasks.translation.validation import has_source_and_target, validate
@@ -70,7 +71,13 @@ class SliceTranslation(Stage[WindowBatch]):
     def loss(
         self, network: nn.Module, batches: Sequence[WindowBatch], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """L1 and 1 - MS-SSIM, all items at once."""
+        """L1 and 1 - MS-SSIM, the mean over volumes."""
+        groups = by_count(batches)
+        terms = [self._group_loss(network, group) for group in groups]
+        return mean_terms(terms, list(map(len, groups)))
+
+    def _group_loss(self, network: nn.Module, batches: Sequence[WindowBatch]) -> dict[str, Tensor]:
+        """The terms of volumes whose slabs have equally many slices."""
         assert isinstance(network, VolumeTranslator)
         batch = joined(batches)
         source, target, mask = augmented(batch, self.plan)

@@ -1,0 +1,137 @@
+"""What is odd about a new case beside those of training: its headers, grid, images and mask."""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from liftnet.core.dataset import Case
+from liftnet.core.errors import DatasetError, PlanError
+from liftnet.core.geometry import Placement
+from liftnet.core.jsonable import read_json
+from liftnet.core.plan import Plan
+from liftnet.ops.given_mask import inside_of, mask_doubt
+from liftnet.ops.mask import foreground
+from liftnet.pipeline.header_check import header_faults
+from liftnet.pipeline.pair_check import odd_share
+from liftnet.pipeline.progress import say
+from liftnet.pipeline.training_facts import TrainingFacts, shared, turned_spacing
+
+__all__ = ["NAME_APART", "case_doubts", "check_mask", "odd_pairs", "report_warnings"]
+
+OTHER_SPACING = 2.0  # ours: augmentation scales by less, and details of half the size are others
+ROUNDING = 1.02  # as `same_spacing`
+THIN = 0.25  # ours: of the slices of the thinnest training case; fewer give little context
+LEAST_INSIDE = 0.1  # ours: of the subject; a mask that holds less is not of this body
+NAME_APART = (
+    "The number in a name is the channel. If these are several patients, name them apart: "
+    "patient-1_0000.nii.gz, patient-2_0000.nii.gz."
+)
+
+Facts = Sequence[TrainingFacts | None]
+
+
+def case_doubts(
+    case: Case, names: Sequence[str], plan: Plan, facts: Facts, placement: Placement
+) -> Iterator[str]:
+    """What is odd about the files and the grid of a case.
+
+    Args:
+        case: the case.
+        names: the channels that are used.
+        plan: the plan.
+        facts: of the folds; what is not known is not compared.
+        placement: how it was prepared.
+    """
+    for path in dict.fromkeys(case.images[name] for name in names):
+        yield from (text for text, _ in header_faults(path, placement.source))
+    known = [fold.spacing_mm for fold in facts if fold is not None]
+    if not known:
+        return
+    count, least = placement.turned_shape[0], min(f.slices[0] for f in facts if f is not None)
+    if count < THIN * least:
+        yield f"Slices: {count}, training cases have at least {least}"
+    own = turned_spacing(placement)
+    seen = [(min(f[a][0] for f in known), max(f[a][1] for f in known)) for a in range(3)]
+    if any(
+        mm * OTHER_SPACING * ROUNDING < low or mm > high * OTHER_SPACING * ROUNDING
+        for mm, (low, high) in zip(own, seen, strict=True)
+    ):
+        shown = " x ".join(f"{mm:.3g}" for mm in own)
+        spans = " x ".join(f"{a:.3g}" if a == b else f"{a:.3g}-{b:.3g}" for a, b in seen)
+        yield (
+            f"The spacing is {shown} mm ({plan.grid.slice_axis} slices first), that of training "
+            f"{spans}"
+        )
+
+
+def odd_pairs(
+    plan: Plan, facts: Facts, voxels: np.ndarray, names: Sequence[str]
+) -> tuple[list[str], int]:
+    """What is said of images that do not share what training's did, and how many pairs are known.
+
+    Args:
+        plan: the plan.
+        facts: of the folds.
+        voxels: (C, D, H, W) in network units.
+        names: the channel of each.
+    """
+    texts, known = [], 0
+    for pair, own in shared(plan, voxels, names).items():
+        training = [fold.pairs[pair] for fold in facts if fold is not None and pair in fold.pairs]
+        if training:
+            known += 1
+            if fault := odd_share(own, median(training), others="training cases"):
+                texts.append(f"{pair} {fault[0]}. {fault[1]}")
+    return texts, known
+
+
+def check_mask(
+    mask: np.ndarray, sources: np.ndarray, names: Sequence[str], plan: Plan, where: str
+) -> Iterator[str]:
+    """What is odd about the mask of a case.
+
+    Args:
+        mask: (D, H, W) as it is in the file.
+        sources: (C, D, H, W), the images beside it.
+        names: the channel of each.
+        plan: the plan.
+        where: the case, for messages.
+
+    Raises:
+        DatasetError: If it is empty.
+    """
+    if not mask.any():
+        raise DatasetError(
+            "The mask is empty: all voxels are 0",
+            where=where,
+            remedy="Correct it, or remove it: then the body is found in the sources.",
+        )
+    if (doubt := mask_doubt(mask)) is not None:
+        yield doubt[0]
+    ct = [plan.channel(name).modality == "CT" for name in names]
+    subject = foreground(sources, plan.grid.foreground, ct)
+    share = float(inside_of(mask)[subject].mean()) if subject.any() else 1.0
+    if share < LEAST_INSIDE:
+        percent = f"{100 * share:.0f} %"
+        yield f"The mask holds {percent} of the subject: is it of this case, and not inverted?"
+
+
+def report_warnings(output: Path, cases: Collection[str], model: str) -> None:
+    """Print what was odd about these cases, each kind once, from the JSON beside their images."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)  # kind -> case -> text
+    for path in sorted(output.glob("*.json")):
+        try:
+            facts = read_json(path)
+            if facts["model"] == model and facts["case"] in cases:
+                for text in facts["warnings"]:
+                    found[re.sub(r"[\d.]+", "#", text)].setdefault(facts["case"], text)
+        except (PlanError, KeyError, TypeError):  # of something else, or of an older version
+            continue
+    for texts in found.values():
+        first, text = next(iter(texts.items()))
+        more = f" (and {len(texts) - 1} more cases)" if len(texts) > 1 else ""
+        say(f"warning: {first}: {text}{more}")

@@ -1,0 +1,103 @@
+"""One thin case among whole ones: it has a slab of its own, and costs the others nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from liftnet.data.store import Store, write_case
+from liftnet.pipeline.plan import read_plan
+from liftnet.pipeline.train import train
+from liftnet.pipeline.training_feed import draw_step, slab_limits
+from liftnet.tasks import load_task
+
+
+def thin_case(workspace: Path, dataset: str, slices: int) -> tuple[Store, list[str]]:
+    """The store, in which the first case has lost all but some of its slices."""
+    store = Store(workspace / "preprocessed" / dataset / "default" / "cases")
+    names = list(store.identifiers())
+    case = store.describe(names[0])
+    voxels = np.array(store.voxels(names[0])[:, :slices])
+    mask = store.folder / f"{names[0]}.mask.npy"
+    inside = np.array(np.load(mask)[:slices]) if mask.is_file() else None
+    write_case(store.folder, voxels, replace(case, shape=voxels.shape[1:]), mask=inside)
+    return Store(store.folder), names
+
+
+@pytest.mark.parametrize(
+    ("depths", "decoded", "expected"),
+    [
+        ([30, 28, 31], 48, [28, 28, 28]),
+        ([30, 1, 28], 48, [28, 1, 28]),
+        ([155, 155, 20], 8, [20, 20, 20]),  # all have more than the slab
+        ([1, 1, 1], 4, [1, 1, 1]),
+        ([40, 19, 20], 40, [20, 19, 20]),
+    ],
+)
+def test_limits(depths, decoded, expected):
+    """Volumes of about one depth share the least of them; a much thinner one stands alone."""
+    assert list(slab_limits(dict(enumerate(depths)), decoded).values()) == expected
+
+
+def test_others_keep_their_slabs(workspace):
+    """Slabs of whole volumes are as thick as without the thin one."""
+    store, names = thin_case(workspace, "Dataset007_Phantom", 1)
+    plan = read_plan(store.folder.parent / "plan.json")
+    stage = load_task(plan.task).stages(plan, mapper=True)[-1]
+    drawn = [batch for step in range(6) for batch in draw_step(stage, store, names, step, seed=0)]
+    counts = {batch.case: set() for batch in drawn}
+    for batch in drawn:
+        counts[batch.case].add(batch.count)
+    assert counts.pop(names[0]) == {1}
+    assert set.union(*counts.values()) == {stage.schedule.decoded_slices}
+
+
+@pytest.fixture
+def places(request: pytest.FixtureRequest) -> Callable[[str], tuple[Path, str]]:
+    """A workspace and its dataset by the name of its fixture."""
+    names = {"workspace": "Dataset007_Phantom", "pairs": "Dataset009_Heads"}
+    return lambda name: (request.getfixturevalue(name), names[name])
+
+
+@pytest.mark.parametrize("name", ["workspace", "pairs"])
+def test_terms_are_the_mean_over_volumes(places, name):
+    """A step of two thick and a thin volume: what each gives alone, averaged; every stage."""
+    workspace, dataset = places(name)
+    store, names = thin_case(workspace, dataset, 1)
+    plan = read_plan(store.folder.parent / "plan.json")
+    compared = []
+    for stage in load_task(plan.task).stages(plan, mapper=True):
+        torch.manual_seed(0)
+        network = stage.build().eval()
+        batches = [
+            stage.draw(store, case, np.random.default_rng([3, i]), thinnest=limit)
+            for i, (case, limit) in enumerate([(names[0], 1), (names[1], 3), (names[0], 1)])
+        ]
+        batches = [batch.to(torch.device("cpu")) for batch in batches]
+        if len({batch.count for batch in batches}) == 1:  # a stage of single slices
+            continue
+        compared.append(stage.name)
+        generator = torch.Generator()
+        with torch.no_grad():
+            together = stage.loss(network, batches, generator)
+            thin = stage.loss(network, [batches[0], batches[2]], generator)
+            thick = stage.loss(network, batches[1:2], generator)
+        assert together.keys() == thin.keys() == thick.keys()
+        for term, value in together.items():
+            expected = (2 * thin[term] + thick[term]) / 3
+            torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-6)
+        if "delta_z" in together:
+            assert thin["delta_z"] == 0 and together["delta_z"] > 0
+    assert compared
+
+
+@pytest.mark.parametrize("name", ["workspace", "pairs"])
+def test_training_goes_through(places, name):
+    """A dataset with a single slice among volumes trains to its end."""
+    workspace, dataset = places(name)
+    thin_case(workspace, dataset, 1)
+    (folder,) = train(workspace=workspace, fold=("all",), device="cpu")
+    assert list(folder.glob("*/checkpoint_latest.safetensors"))
