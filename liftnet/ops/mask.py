@@ -14,6 +14,7 @@ __all__ = [
     "foreground",
     "has_zero_background",
     "largest_component",
+    "lattice",
     "otsu_threshold",
 ]
 
@@ -21,7 +22,7 @@ CLOSED_GAP = 2  # ours: voxels; gaps up to twice this are closed
 MAX_OTSU_VOXELS = 200_000  # ours: a threshold from a sample of this size is exact to a bin
 FLOOR = 0.01  # ours: of the bright end; what interpolation leaves of a background lies below
 SMALLEST_RANGE = float(np.finfo(np.float32).tiny)
-COARSE_SIDE = 48  # ours: voxels per axis at most; enough to tell air from subject
+COARSE_SIDE = 48  # ours: voxels per axis at most; enough to tell air from subject, or for a mean
 AROUND = 3  # ours: coarse voxels about Otsu's subject that may still be the subject's
 MIN_FAR = 0.01  # ours: of the grid; with less air than this there is nothing to judge
 AIR = 0.15  # ours: of the bright end; air is darker, the noise of MR reaches 0.1 in it
@@ -69,6 +70,12 @@ def has_zero_background(voxels: np.ndarray) -> bool:
     return _background(voxels)[0] <= MAX_NOISE
 
 
+def lattice(voxels: np.ndarray) -> np.ndarray:
+    """Every n-th voxel along each axis of (C, D, H, W): a view of at most 48 voxels a side."""
+    steps = [-(-size // COARSE_SIDE) for size in voxels.shape[1:]]
+    return voxels[(slice(None), *(slice(None, None, step) for step in steps))]
+
+
 def _above_zero(voxels: np.ndarray) -> np.ndarray:
     """The subject in MR (C, D, H, W) whose background should be zero."""
     share, ends = _background(voxels)
@@ -86,8 +93,7 @@ def _background(voxels: np.ndarray) -> tuple[float, list[float]]:
 
     Both are 0 where there is no such place, or it is too bright to be air.
     """
-    steps = [-(-size // COARSE_SIDE) for size in voxels.shape[1:]]
-    few = voxels[(slice(None), *(slice(None, None, step) for step in steps))]
+    few = lattice(voxels)
     found = ndimage.binary_fill_holes(_closed(foreground(few, "otsu")))
     far = ~ndimage.binary_dilation(found, iterations=AROUND)
     none = 0.0, [0.0] * len(voxels)

@@ -40,16 +40,16 @@ def intensity_range(
 
     Source: LiFT Sec. 5.2, cWDM bratsloader.py (percentiles 0.1 and 99.9); Sec. 5.3 (z-score, HU).
     Differs: negatives count as zero in percentiles, so that ringing does not lift the background.
-        A z-score is that of the image up to its bright end: a few hot voxels do not decide.
+        A z-score over the foreground is that of the image up to its bright end: a few hot voxels
+        do not decide.
     """
     if isinstance(normalization, ClipAndScale):
         return _fixed_range(normalization)
     values = image.reshape(-1)
     if isinstance(normalization, ZScore):
-        values = np.minimum(values, np.float32(bright_end(image)))
         if normalization.region == "foreground":
             assert foreground is not None
-            values = values[foreground.reshape(-1)]
+            values = np.minimum(image[foreground], np.float32(bright_end(image)))
         if values.size == 0:
             return 0.0, 1.0
         mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))

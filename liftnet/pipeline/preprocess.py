@@ -30,6 +30,7 @@ from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.subject import (
     above_background,
     find_subject,
+    measured_ranges,
     without_background,
 )
 
@@ -90,12 +91,12 @@ def prepare(
     start, stop = _box(turned.geometry, plan, subject, inside)
     target = _target_shape(turned.geometry.spacing_mm, start, stop, turned.geometry.shape, plan)
     placement = Placement(volume.geometry, axes, start, stop, target)
-    ranges, prepared = {}, []
+    ranges = measured_ranges(turned.voxels, names, plan, subject)
+    prepared = []
     for name, measured in zip(names, turned.voxels, strict=True):
         image = without_background(measured, subject, plan, name)
         normalization = plan.channel(name).normalization
-        low, high = normalize.intensity_range(image, normalization, subject)
-        ranges[name] = (low, high)
+        low, high = ranges[name]
         limits = normalize.limits(normalization)
         clipped = np.clip(image[placement.box], *normalize.source_limits(image, normalization))
         cropped = normalize.apply(clipped, low, high, limits)

@@ -5,15 +5,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from liftnet.core.errors import DatasetError
-from liftnet.core.plan import Plan
+from liftnet.core.plan import Plan, ZScore
 from liftnet.ops import normalize
 from liftnet.ops.given_mask import inside_of
 from liftnet.ops.intensities import check_intensities
-from liftnet.ops.mask import body, foreground, has_zero_background
+from liftnet.ops.mask import body, foreground, has_zero_background, lattice
 
 __all__ = [
     "above_background",
     "find_subject",
+    "measured_ranges",
     "refuse_wrong_image",
     "refuse_wrong_intensities",
     "without_background",
@@ -80,6 +81,36 @@ def find_subject(
                 remedy="Look at the images of this case.",
             )
     return subject, inside, strange
+
+
+def measured_ranges(
+    voxels: np.ndarray, names: Sequence[str], plan: Plan, subject: np.ndarray | None
+) -> dict[str, tuple[float, float]]:
+    """Channel -> the intensities that become 0 and 1.
+
+    A z-score over the foreground is one over Otsu's body in the sources, whose edge neither
+    interpolation nor ripples move. A lattice of voxels is enough for a mean.
+
+    Args:
+        voxels: (C, D, H, W) in the plan's order of axes.
+        names: the channel of each of its C images.
+        plan: the plan.
+        subject: (D, H, W), the foreground.
+    """
+    rules = {name: plan.channel(name).normalization for name in names}
+    few = lattice(voxels)
+    inside = None
+    if any(isinstance(rule, ZScore) and rule.region == "foreground" for rule in rules.values()):
+        guides = [name for name in names if name in plan.guides]
+        ct = [plan.channel(name).modality == "CT" for name in guides]
+        inside = body(few[[name in guides for name in names]], "otsu", ct)
+    ranges = {}
+    for index, (name, rule) in enumerate(rules.items()):
+        if isinstance(rule, ZScore) and rule.region == "foreground":
+            ranges[name] = normalize.intensity_range(few[index], rule, inside)
+        else:
+            ranges[name] = normalize.intensity_range(voxels[index], rule, subject)
+    return ranges
 
 
 def without_background(

@@ -16,7 +16,7 @@ from liftnet.core.plan import ClipAndScale, PercentileScale, Plan, ZScore
 from liftnet.data.store import Store
 from liftnet.ops import normalize
 from liftnet.ops.intensities import bright_end
-from liftnet.ops.mask import body, foreground
+from liftnet.ops.mask import body
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.preprocess import prepare, preprocess, restore
 
@@ -328,7 +328,7 @@ def test_a_target_decides_nothing(plan, rule, changes):
         np.testing.assert_array_equal(prepared.mask, first.mask)
         assert prepared.placement == first.placement
         assert prepared.ranges["a"] == first.ranges["a"]
-    subject = foreground(voxels[:1], rule)
+    subject = body(voxels[:1], "otsu")
     values = np.minimum(voxels[0], bright_end(voxels[0]))[subject].astype(np.float64)
     low, high = first.ranges["a"]
     assert (low, high - low) == pytest.approx((values.mean(), values.std()), rel=1e-5)

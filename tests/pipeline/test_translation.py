@@ -208,7 +208,7 @@ def test_a_box(trained):
     inside = image > -1000
     where = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {a}))) for a in range(3)]
     assert [int(w[-1] - w[0]) + 1 for w in where] == [9, 20, 16]
-    assert inside.sum() > 0.9 * 9 * 20 * 16
+    assert inside.sum() > 0.8 * 9 * 20 * 16
     head = np.argwhere(make_pair(4, (12, 34, 29))[2])
     middle = (head.min(0) + head.max(0)) / 2
     for found, expected in zip(where, middle, strict=True):
@@ -221,7 +221,7 @@ def test_a_box(trained):
     output, failures = run(space, "masked", plan_name="boxed", masks=masks)
     assert failures == []
     made = read_image(output / "t1_0000.nii.gz")[0]
-    assert (made[:9, :20, 13:] > -1000).mean() > 0.9  # t1 by its mask; t2 by its own body
+    assert (made[:9, :20, 13:] > -1000).mean() > 0.8  # t1 by its mask; t2 by its own body
     assert (made[9:] == -1000).all() and (made[:, 20:] == -1000).all()
     assert (made[:, :, :13] == -1000).all()
 
