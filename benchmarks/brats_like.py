@@ -44,11 +44,11 @@ def make_plan(
     start = tuple(round(a * n) for (a, _), n in zip(shares, size, strict=True))
     stop = tuple(round(b * n) for (_, b), n in zip(shares, size, strict=True))
     case = CaseFingerprint(
-        size, (1.0, 1.0, 1.0), "SPL", start, stop, 0.18, 0.82, dict.fromkeys(names, typical), {}
+        size, (1.0, 1.0, 1.0), "SPL", start, stop, 0.18, True, dict.fromkeys(names, typical)
     )  # type: ignore[arg-type]
     description = DatasetDescription("B", task, channels, targets)
     dataset = Dataset(Path("Dataset001_B"), description, ())
-    measured = summarize(dataset, {"a": case})
+    measured = summarize(dataset, {"a": case}, {"a": "a"}, [])
     budget = Budget(gpu_memory, bytes_per_number, steps)
     return plan_feeding(load_task(task).plan(dataset, measured, budget, "b"), measured)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from liftnet.ops.intensities import bright_end, clip_extremes
+from liftnet.ops.intensities import bright_end, clip_extremes, otsu_threshold
 
 __all__ = [
     "body",
@@ -15,13 +15,10 @@ __all__ = [
     "has_zero_background",
     "largest_component",
     "lattice",
-    "otsu_threshold",
 ]
 
 CLOSED_GAP = 2  # ours: voxels; gaps up to twice this are closed
-MAX_OTSU_VOXELS = 200_000  # ours: a threshold from a sample of this size is exact to a bin
 FLOOR = 0.01  # ours: of the bright end; what interpolation leaves of a background lies below
-SMALLEST_RANGE = float(np.finfo(np.float32).tiny)
 COARSE_SIDE = 48  # ours: voxels per axis at most; enough to tell air from subject, or for a mean
 AROUND = 3  # ours: coarse voxels about Otsu's subject that may still be the subject's
 MIN_FAR = 0.01  # ours: of the grid; with less air than this there is nothing to judge
@@ -147,19 +144,6 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     sizes = np.bincount(labels.reshape(-1))
     sizes[0] = 0
     return np.asarray(labels == sizes.argmax())
-
-
-def otsu_threshold(image: np.ndarray) -> float:
-    """The threshold that separates two classes of grey values best; the largest of a constant.
-
-    Source: Otsu 1979, of every n-th voxel of a large image.
-    """
-    from skimage.filters import threshold_otsu
-
-    values = image.reshape(-1)[:: max(1, image.size // MAX_OTSU_VOXELS)]
-    if not float(np.ptp(values)) > SMALLEST_RANGE:  # which a histogram cannot divide
-        return float(values.max())
-    return float(threshold_otsu(values))
 
 
 def bounding_box(mask: np.ndarray) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

@@ -12,8 +12,8 @@ from scipy import ndimage
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Shape, Triple
 from liftnet.metrics.memorization import HU_LIMITS
-from liftnet.ops.intensities import clip_extremes
-from liftnet.ops.mask import bounding_box, largest_component, otsu_threshold
+from liftnet.ops.intensities import clip_extremes, otsu_threshold
+from liftnet.ops.mask import bounding_box, largest_component
 from liftnet.pipeline.cohort_setting import CohortFiles
 from liftnet.pipeline.cohort_volumes import Volumes, store_cohort
 from liftnet.pipeline.parallel import in_parallel, threads_shared_by

@@ -8,7 +8,8 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label
 from skimage.morphology import closing, diamond, octahedron
 
-from liftnet.ops import mask
+from liftnet.ops import intensities
+from liftnet.ops.intensities import otsu_threshold
 from liftnet.ops.mask import (
     body,
     bounding_box,
@@ -16,7 +17,6 @@ from liftnet.ops.mask import (
     foreground,
     has_zero_background,
     largest_component,
-    otsu_threshold,
 )
 
 
@@ -38,7 +38,7 @@ def test_otsu_equals_skimage(seed):
 def test_otsu_of_a_large_image_is_sampled(monkeypatch):
     """From every n-th voxel the threshold stays between the classes."""
     image = two_classes()
-    monkeypatch.setattr(mask, "MAX_OTSU_VOXELS", 300)
+    monkeypatch.setattr(intensities, "SAMPLE", 300)
     assert abs(otsu_threshold(image) - threshold_otsu(image)) < 0.1 * np.ptp(image)
 
 
