@@ -15,7 +15,7 @@ from liftnet.augment import apply, ranges, spatial
 from liftnet.augment.apply import augment
 from liftnet.core.plan import AugmentationSpec
 
-ITEMS, SIZE = 500, (2, 13, 18)  # D, H, W
+ITEMS, SIZE = 120, (2, 13, 18)  # D, H, W
 SEEDS = torch.arange(ITEMS) + 7
 GEOMETRY = ("flip", "rotation", "scale", "shear", "elastic")
 CHANGES = ("gamma", "contrast", "brightness", "bias_field", "blur", "low_resolution", "noise")
