@@ -46,6 +46,8 @@ def prepare_case(
         request = load_synthesis(plan.task).request(plan, present, wanted)
         request = servable(model.facts, request, asked=wanted is not None)
     except LiftnetError as error:
+        if alone:  # two patients look like one case that lacks nothing
+            _refuse_several_patients(case, present, model)
         error.where = where
         raise
     _, ending = split_ending(case.images[request.sources[0]])

@@ -99,6 +99,10 @@ def test_sources_of_two_patients(trained, capsys):
     assert "patient-1_0000.nii.gz" in failure.error.remedy
     (failure,) = run(trained, folder, target=["b"])  # b itself is not used, and is compared
     assert "do not seem to be of one patient" in failure.error.problem
+    third = of_another(trained, "p5_0000", "p3_0002")
+    write_image(folder / "p5_0002.nii.gz", third, info.geometry, dtype="int16")
+    (failure,) = run(trained, folder)  # three patients look like a case that lacks nothing
+    assert "The images a, b, c do not seem to be of one patient" in failure.error.problem
     write_image(
         path, wrong[:, :-1], replace(info.geometry, shape=wrong[:, :-1].shape), dtype="int16"
     )
