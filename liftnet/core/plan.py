@@ -67,11 +67,11 @@ class ClipAndScale:
 
 @dataclass(frozen=True)
 class ZScore:
-    """MR: subtract the image's own mean, divide by its standard deviation; nothing is clipped.
+    """MR: subtract the image's own mean, divide by its standard deviation; only hot voxels end.
 
-    `region` says over which voxels: those of the foreground that the plan's grid defines
+    `region` says over which voxels: those of the body that Otsu's threshold finds in the sources
     ("foreground", independent of the field of view) or all ("grid", LiFT's letter). The typical
-    values are the medians over the training cases, in file units.
+    values are medians of foregrounds over the training cases, in file units.
     """
 
     region: Literal["foreground", "grid"]

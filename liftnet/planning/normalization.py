@@ -19,11 +19,11 @@ def fixed_range(name: str, reasons: dict[str, str], *, limits: tuple[float, floa
 
 
 def z_score(name: str, fingerprint: Fingerprint, reasons: dict[str, str]) -> ZScore:
-    """MR: zero mean and unit spread over the foreground."""
+    """MR: zero mean and unit spread over the body that Otsu's threshold finds."""
     statistics = _statistics(name, fingerprint)
     reasons[f"channels.{name}.normalization"] = (
-        "z-score (LiFT Sec. 5.3), over the foreground instead of the volume, so that it does not "
-        "depend on the field of view (ours)"
+        "z-score (LiFT Sec. 5.3), over the body (Otsu) instead of the volume, so that it depends "
+        "neither on the field of view nor on an edge that interpolation has blurred (ours)"
     )
     return ZScore("foreground", statistics.mean, statistics.std)
 
