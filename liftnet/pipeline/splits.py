@@ -7,7 +7,7 @@ import numpy as np
 
 from liftnet.core.errors import PlanError
 from liftnet.core.jsonable import from_json, read_json, write_json
-from liftnet.core.names import like
+from liftnet.core.names import one_form
 from liftnet.pipeline.progress import say
 
 __all__ = ["NUM_FOLDS", "load_splits", "make_splits", "pick_fold"]
@@ -70,8 +70,9 @@ def load_splits(
                 where=str(path),
                 remedy="Correct it, or delete splits.json to have it made again.",
             )
-    splits = [
-        {part: list(like(dict.fromkeys(names), cases)) for part, names in fold.items()}
+    own = {one_form(case): case for case in cases}
+    splits = [  # a case that is listed twice stays twice
+        {part: [own.get(one_form(name), name) for name in names] for part, names in fold.items()}
         for fold in splits
     ]
     left_out = set(cases) - {c for fold in splits for group in fold.values() for c in group}

@@ -165,3 +165,13 @@ def test_wrong_images_in_a_case_are_named(workspace):
     assert "p2: c is a mirrored copy of a" in found
     assert any(line.startswith("p3: a and b share no more than images of two") for line in found)
     assert not any(line.startswith(("p4", "p6")) for line in found)
+
+
+def test_a_case_that_is_listed_twice_stays_twice(tmp_path):
+    """Own splits count as they are written; only the form of letters follows the cases."""
+    path = tmp_path / "splits.json"
+    composed, apart = "M\u00fcller", "Mu\u0308ller"
+    fold = {"train": ["a", composed, "a"], "validation": ["b"]}
+    write_json(path, [fold])
+    (found,) = load_splits(path, ["a", "b", apart], {})
+    assert found == {"train": ["a", apart, "a"], "validation": ["b"]}
