@@ -15,12 +15,13 @@ from liftnet.metrics.similarity import mae, me, ncc, psnr
 from liftnet.metrics.synthrad import masked_ms_ssim, masked_ssim
 from liftnet.metrics.units import refuse_wrong_intensities
 from liftnet.ops.depth import delta_z
+from liftnet.ops.intensities import CT_LIMITS
 from liftnet.ops.mask import bounding_box, box_about
 from liftnet.ops.ssim import SMALLEST_WINDOW, WINDOW_SIZE, fit_window, ssim_map
 
 __all__ = ["PROTOCOLS", "as_compared", "score_case"]
 
-LIMITS_HU = (-1000.0, 2000.0)  # LiFT App. B.5, Sec. 5.3
+LIMITS_HU = CT_LIMITS  # LiFT App. B.5
 BOX_VOXELS, BOX_SPACING_MM = 128, 1.0  # LiFT Sec. 5.3; SynthRAD2023's brains have this spacing
 BOX_MM = BOX_VOXELS * BOX_SPACING_MM
 SYNTHRAD_LIMITS_HU = MappingProxyType(

@@ -14,6 +14,7 @@ from liftnet.metrics.sharpness import left_out, measure_sharpness
 from liftnet.metrics.similarity import mae, psnr, rmse, ssim_3d
 from liftnet.metrics.units import refuse_wrong_intensities
 from liftnet.ops import normalize
+from liftnet.ops.intensities import SMALLEST_RANGE
 from liftnet.ops.ssim import SMALLEST_WINDOW, WINDOW_SIZE, Border, fit_window
 
 __all__ = ["PROTOCOLS", "RECIPES", "Recipe", "as_compared", "score_case"]
@@ -22,7 +23,6 @@ PAPER_QUANTILES = (0.001, 0.999)  # LiFT Sec. 5.2, cWDM bratsloader.py
 BRASYN_QUANTILES = (0.005, 0.995)  # BraSyn challenge, ssim.py
 CWDM_SIDE = 240  # cWDM bratsloader.py: in-plane voxels of a BraTS volume ...
 CWDM_MARGIN = 8  # ... of which it cuts off 8 per side
-SMALLEST_RANGE = float(np.finfo(np.float32).tiny)  # what float32 can still scale to 1
 RANGE_TOLERANCE = 1e-3  # ours: rounding and interpolation of an image in [0, 1]
 
 

@@ -4,13 +4,13 @@ import numpy as np
 from scipy import ndimage
 
 from liftnet.core.errors import DatasetError
+from liftnet.ops.intensities import AIR_HU
 from liftnet.ops.mask import largest_component
 
 __all__ = ["AIR_HU", "DESCRIPTION", "NAMES", "find_regions"]
 
 SOFT_HU = (-100.0, 200.0)  # LiFT App. B.5
 BONE_HU = 300.0  # LiFT App. B.5: above
-AIR_HU = -500.0  # LiFT App. B.5: air below, body above
 BOUNDARY_VOXELS = 2  # LiFT App. B.5
 NAMES = ("body", "soft", "bone", "air", "boundary")
 DESCRIPTION = (

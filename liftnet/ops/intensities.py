@@ -10,7 +10,9 @@ from typing import Literal
 import numpy as np
 
 __all__ = [
+    "AIR_HU",
     "CT_LIMITS",
+    "SMALLEST_RANGE",
     "Finding",
     "bright_end",
     "check_intensities",
@@ -21,7 +23,7 @@ __all__ = [
 ]
 
 SAMPLE = 200_000  # ours: voxels; percentiles are then exact to 0.03 %, a threshold to a bin
-SMALLEST_RANGE = float(np.finfo(np.float32).tiny)
+SMALLEST_RANGE = float(np.finfo(np.float32).tiny)  # what float32 can still scale to 1
 BRIGHT_END = 0.995  # ours: hot voxels may be up to 0.5 % of the grid
 CT_LIMITS = (-1000.0, 2000.0)  # LiFT Sec. 5.3; below lies only what was not scanned
 
@@ -34,7 +36,7 @@ WRAPPED = -(2**14)  # ours: 16-bit numbers that lost their first bit reach far b
 HOT = 8.0  # ours: times the bright end; vessels of real MR reach 4.5
 
 # CT.
-AIR_HU = -500.0  # LiFT App. B.5: air below
+AIR_HU = -500.0  # LiFT App. B.5: air below, body above
 UNIT_WIDTH = 20.0  # ours: of a CT scaled to [-1, 1], [0, 10] or to attenuations
 BYTE = 255.0
 BRAIN_HU = 80.0  # ours: a brain cut out of a CT has less, grey levels of any window have more
