@@ -1,7 +1,9 @@
-"""Self-configuring 3D medical image synthesis. Each command is a function of the same name here."""
+"""Self-configuring 3D medical image synthesis. Each command is a function of the same name here.
 
-from importlib import import_module
-from typing import Any
+What a function refuses it raises as a LiftnetError, which has `problem`, `where` and `remedy`.
+"""
+
+from importlib import import_module as _import_module
 
 from liftnet.version import __version__
 
@@ -25,17 +27,20 @@ _FUNCTIONS = (
     "train",
 )
 
-__all__ = ["__version__", *_FUNCTIONS]  # noqa: PLE0604 (a tuple of texts)
+_ERRORS = ("CheckpointError", "DatasetError", "GeometryError", "LiftnetError", "PlanError")
+
+__all__ = ["__version__", *_FUNCTIONS, *_ERRORS]  # noqa: PLE0604 (a tuple of texts)
 
 
-def __getattr__(name: str) -> Any:
-    """A public function, imported when it is first used: importing liftnet imports no torch."""
-    if name not in _FUNCTIONS:
+def __getattr__(name: str) -> object:
+    """A public function or error, imported when it is first used: importing liftnet is quick."""
+    if name not in _FUNCTIONS and name not in _ERRORS:
         raise AttributeError(f"module 'liftnet' has no attribute '{name}'")
-    function = getattr(import_module(f"liftnet.pipeline.{name}"), name)
-    globals()[name] = function
-    return function
+    module = "core.errors" if name in _ERRORS else f"pipeline.{name}"
+    found: object = getattr(_import_module(f"liftnet.{module}"), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_FUNCTIONS})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

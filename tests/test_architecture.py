@@ -73,7 +73,7 @@ def walk(node: ast.AST, deep: bool = False) -> Iterator[tuple[ast.AST, bool]]:
 
 def import_problems(tree: ast.AST, place: Path) -> Iterator[tuple[int, str]]:
     """(line, problem) of every import that a file at `place` must not have."""
-    own = place.parts[0] if len(place.parts) > 1 else ""
+    own = place.parts[0] if len(place.parts) > 1 else {"__main__.py": "cli"}.get(place.name, "")
     for target, line, deep in imports(tree, place):
         first, *rest = target.split(".")
         if first in FORBIDDEN_IMPORTS:

@@ -1,10 +1,11 @@
-"""`liftnet`: the list of commands."""
+"""`liftnet` and `python -m liftnet`: the list of commands, and a way to call them."""
 
 import os
 import sys
 from difflib import get_close_matches
-from importlib.metadata import entry_points
+from importlib import import_module
 
+from liftnet.cli.streams import open_streams
 from liftnet.version import __version__
 
 __all__ = ["COMMANDS", "function_name", "liftnet"]
@@ -41,22 +42,34 @@ def function_name(command: str) -> str:
 
 
 def liftnet() -> None:
-    """Print the commands in the order in which they are used, or the version."""
+    """Print the commands in the order in which they are used, or the version; or run one.
+
+    `liftnet train -d 1` and `python -m liftnet train -d 1` are `liftnet_train -d 1`.
+    """
+    open_streams()
     words = sys.argv[1:]
     if words and words[0] not in ("-h", "--help", "--version"):
-        verbs = [name.removeprefix("liftnet_") for name in COMMANDS]
-        near = get_close_matches(words[0].replace("-", "_"), verbs, n=1)
-        print(f"error: liftnet itself takes no commands, got {words[0]}", file=sys.stderr)
-        remedy = f"Call liftnet_{near[0]}." if near else "Call liftnet alone, which lists all."
-        print(f"  do:    {remedy}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(_run(words[0], words[1:]))
     text = f"liftnet {__version__}"
     if words[:1] != ["--version"]:
-        installed = {point.name for point in entry_points(group="console_scripts")}
-        lines = [f"  {name:<30}{COMMANDS[name]}" for name in COMMANDS if name in installed]
+        lines = [f"  {name:<30}{COMMANDS[name]}" for name in COMMANDS]
         text += ": self-configuring 3D medical image synthesis\n\n" + "\n".join(lines)
         text += "\n\nEach command explains itself with --help."
     try:
         print(text, flush=True)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(verb: str, words: list[str]) -> int:
+    """Run a command that is named without its prefix; 2 if there is none, else it ends itself."""
+    verbs = [name.removeprefix("liftnet_") for name in COMMANDS]
+    asked = verb.replace("-", "_").removeprefix("liftnet_")
+    if asked in verbs:
+        command = f"liftnet_{asked}"
+        sys.argv = [command, *words]
+        import_module(f"liftnet.cli.{function_name(command)}").main()
+    near = get_close_matches(asked, verbs, n=1)
+    remedy = f"Call liftnet_{near[0]}." if near else "Call liftnet alone, which lists all."
+    print(f"error: There is no command {verb}\n  do:    {remedy}", file=sys.stderr)
+    return 2

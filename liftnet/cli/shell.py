@@ -1,16 +1,19 @@
 """What every command shares: how it is parsed, and how it ends."""
 
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from liftnet.cli.streams import open_streams
 from liftnet.core.errors import LiftnetError
 from liftnet.core.names import RENAME, is_text
+from liftnet.pipeline.progress import results_only
+from liftnet.version import __version__
 
 __all__ = [
     "DatasetOption",
@@ -22,6 +25,9 @@ __all__ = [
     "run",
     "spread_values",
 ]
+
+# What the parser says of a wrong call: click's UsageError, which newer typers carry inside them.
+WrongCall: type[Any] = typer.BadParameter.__bases__[0]
 
 WIDTH = 110  # ours: of the help, where the terminal is as wide
 
@@ -45,6 +51,9 @@ WorkspaceOption = Annotated[
         "--workspace", metavar="DIR", help="Default: LIFTNET_WORKSPACE or ./liftnet_workspace."
     ),
 ]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", help="Print results, warnings and errors only.")
+]
 
 
 def run(
@@ -57,9 +66,8 @@ def run(
         lists: options that take several values (`-f 0 1 2`).
         name: of the command after `liftnet_`; by default that of the function.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # names of files may hold what it cannot print
-            stream.reconfigure(errors="backslashreplace")
+    open_streams()
+    program = f"liftnet_{name or command.__name__}"
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     settings = {
         "help_option_names": ["-h", "--help"],
@@ -67,18 +75,37 @@ def run(
         "max_content_width": WIDTH,
     }
     app.command(context_settings=settings)(_guard(command))
-    app(args=spread_values(sys.argv[1:], lists), prog_name=f"liftnet_{name or command.__name__}")
+    words = spread_values(sys.argv[1:], lists)
+    try:
+        code = typer.main.get_command(app).main(words, program, standalone_mode=False)
+    except WrongCall as wrong:
+        from liftnet.cli.wrong_call import explained_call
+
+        explained = explained_call(wrong, program, words)
+        if explained is None:
+            wrong.show()
+        else:
+            print(f"error: {explained}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(code or 0)
 
 
 def _guard(command: Callable[..., Any]) -> Callable[..., None]:
-    """The command with its errors printed; inside typer, which swallows an interrupt's message."""
+    """The command with its errors printed; inside typer, which swallows an interrupt's message.
+
+    It has two options more than the command itself, which all have: --quiet and --version.
+    """
+    signature = inspect.signature(command)
+    labels = {name: _label(parameter) for name, parameter in signature.parameters.items()}
 
     @wraps(command)
-    def guarded(*args: Any, **options: Any) -> None:
+    def guarded(*args: Any, quiet: bool, version: bool, **options: Any) -> None:
         try:
             _check_names(sys.argv[1:])
-            command(*args, **options)
+            with results_only(quiet):
+                command(*args, **options)
         except LiftnetError as error:
+            error.where = labels.get(error.where or "", error.where)
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
         except KeyboardInterrupt as stopped:
@@ -100,7 +127,35 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
             print(f"error: {memory_problem()}", file=sys.stderr)
             sys.exit(1)
 
+    shared = {"quiet": QuietOption, "version": VersionOption}
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for name, kind in shared.items()
+    ]
+    own = [*signature.parameters.values(), *more]
+    guarded.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
+    guarded.__annotations__ = {**command.__annotations__, **shared}
     return guarded
+
+
+def _label(parameter: inspect.Parameter) -> str:
+    """How a parameter is written on the command line."""
+    for facts in getattr(parameter.annotation, "__metadata__", ()):
+        words = getattr(facts, "param_decls", None) or (facts.metavar,)
+        return next((word for word in (facts.default, *words) if isinstance(word, str)), "")
+    return parameter.name
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"liftnet {__version__}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version."),
+]
 
 
 def _spelling(option: str) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.jsonable import did_you_mean, from_json, read_json
-from liftnet.core.names import check_name, one_form
+from liftnet.core.names import check_channel_name, check_name, one_form
 
 __all__ = [
     "FILE_ENDINGS",
@@ -128,10 +128,11 @@ def _check_description(description: DatasetDescription, path: Path) -> None:
                 remedy="Number them 0, 1, 2, ... as in the file names CASE_0000, CASE_0001.",
             )
     names = [channel.name for channel in channel_list(description)]
-    bad = [name for name in names if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", name)]
-    if bad or len(set(names)) != len(names):
+    for name in names:
+        check_channel_name(name, where=str(path))
+    if len(set(names)) != len(names):
         raise DatasetError(
-            f"Channel names must differ and hold letters, digits and '-' only: {', '.join(names)}",
+            f"Channel names must differ: {', '.join(names)}",
             where=str(path),
             remedy="Rename the channels.",
         )

@@ -1,4 +1,4 @@
-"""Names of files that every step can read, write, print and pass on."""
+"""Names that every step can read, write, print and pass on: of files, folders and channels."""
 
 import re
 import unicodedata
@@ -6,13 +6,32 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from liftnet.core.errors import DatasetError
+from liftnet.core.errors import DatasetError, LiftnetError
 
-__all__ = ["RENAME", "check_name", "is_text", "like", "one_form", "without_folders"]
+__all__ = [
+    "CHANNEL_WORDS",
+    "RENAME",
+    "check_channel_name",
+    "check_folder_name",
+    "check_name",
+    "check_text",
+    "is_channel_name",
+    "is_dataset_name",
+    "is_folder_name",
+    "is_text",
+    "like",
+    "one_form",
+    "without_folders",
+]
 
 Value = TypeVar("Value")
 
 RENAME = "Rename it; `convmv -f latin1 -t utf8 -r --notest FOLDER` does so below a folder."
+MAX_NAME_BYTES = 100  # ours: names of dataset and plan together fit into the 255 of file systems
+MAX_CHANNEL = 40  # ours: longest name of a contrast; it is the head of a column, too
+SHOWN = 60  # ours: characters of a name that is refused
+# Names of channels that mean something else: the summary over all, and the mask of a case.
+CHANNEL_WORDS = ("average", "mask")
 ABSOLUTE = re.compile(  # its last part is group 1
     r"(?<![\w./\\-])(?:[A-Za-z]:)?[/\\](?:[^\s/\\,;:'\"]+[/\\])*([^\s/\\,;:'\"]+)[/\\]?"
 )
@@ -40,6 +59,103 @@ def check_name(path: Path) -> None:
     """
     if not is_text(str(path)):
         raise DatasetError("The name is not UTF-8 text", where=str(path), remedy=RENAME)
+
+
+def is_folder_name(name: str) -> bool:
+    r"""Whether a name can be that of one folder on every system.
+
+    >>> is_folder_name("grob 2.5 mm, Köln"), is_folder_name("a/b"), is_folder_name("..")
+    (True, False, False)
+    """
+    return (
+        name.isprintable()
+        and 0 < len(name.encode(errors="replace")) <= MAX_NAME_BYTES
+        and not re.search(r'[/\\<>:"|?*]|^[. ]|[. ]$', name)
+    )
+
+
+def is_dataset_name(name: str) -> bool:
+    """Whether a name is that of a dataset, with a number from 1 to 999.
+
+    >>> is_dataset_name("Dataset012_Brains"), is_dataset_name("Dataset000_Brains")
+    (True, False)
+    """
+    return is_folder_name(name) and bool(re.fullmatch(r"Dataset(?!000)[0-9]{3}_.+", name))
+
+
+def is_channel_name(name: str) -> bool:
+    """Whether a name can be that of a channel: short, plain, no number, and no word of liftnet's.
+
+    >>> [is_channel_name(name) for name in ("t1-mprage", "a/b", "Average", "0001", "")]
+    [True, False, False, False, False]
+    """
+    return (
+        len(name) <= MAX_CHANNEL
+        and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", name) is not None
+        and not re.fullmatch("[0-9]+", name)
+        and name.lower() not in CHANNEL_WORDS
+    )
+
+
+def check_folder_name(name: str, what: str, *, where: str | None = None) -> None:
+    """Refuse a name that would lead to another folder, or could not be that of one everywhere.
+
+    Args:
+        name: as it was given.
+        what: "plan", "dataset" or "method".
+        where: the option or file that it comes from.
+
+    Raises:
+        LiftnetError: If it is not the name of one folder; of a dataset, with its number.
+    """
+    if is_dataset_name(name) if what == "dataset" else is_folder_name(name):
+        return
+    raise LiftnetError(
+        f"{_shown(name)} cannot be the name of a {what}",
+        where=where,
+        remedy="Use a number from 1 to 999, or a name as Dataset012_Brains."
+        if what == "dataset"
+        else "Use letters, digits, '-' and '_': a folder has this name.",
+    )
+
+
+def check_channel_name(name: str, *, where: str) -> None:
+    """Refuse what cannot be the name of a channel: it is in names of files, tables and options.
+
+    Raises:
+        DatasetError: If it cannot.
+    """
+    if is_channel_name(name):
+        return
+    raise DatasetError(
+        f"{_shown(name)} cannot be the name of a channel",
+        where=where,
+        remedy=f"Use letters, digits and '-', {MAX_CHANNEL} characters at most, not digits alone; "
+        f"{' and '.join(repr(word) for word in CHANNEL_WORDS)} mean something else.",
+    )
+
+
+def _shown(name: str) -> str:
+    """A name in quotes, for one line: what cannot be printed as its number, and not too long."""
+    shown = name if name.isprintable() else ascii(name)[1:-1]
+    return f"'{shown if len(shown) <= SHOWN else shown[:SHOWN] + '...'}'"
+
+
+def check_text(text: str, where: str) -> None:
+    """Refuse an empty text; as a path it would be the current folder.
+
+    Raises:
+        LiftnetError: If nothing but blanks is there, or a null, which ends a path for the system.
+    """
+    if not text.strip():
+        raise LiftnetError(
+            "The text is empty",
+            where=where,
+            remedy="Give one, or leave the option out; a variable of the shell that is not set "
+            "gives an empty text. The current folder is '.'.",
+        )
+    if "\0" in text:
+        raise LiftnetError("The text holds a null character", where=where, remedy="Remove it.")
 
 
 def one_form(name: str) -> str:

@@ -2,12 +2,16 @@
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from liftnet.core.errors import DatasetError
+from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.names import check_folder_name, check_text
 
 __all__ = ["Workspace", "find_workspace"]
+
+FINGERPRINT, SPLITS = "fingerprint.json", "splits.json"
 
 
 @dataclass(frozen=True)
@@ -66,23 +70,62 @@ class Workspace:
 
     def plan_file(self, dataset_name: str, plan_name: str) -> Path:
         """plan.json of a dataset; each plan name has its own file and store."""
-        return self.preprocessed / dataset_name / plan_name / "plan.json"
+        return _plan_folder(self.preprocessed, dataset_name, plan_name) / "plan.json"
 
     def store(self, dataset_name: str, plan_name: str) -> Path:
         """The folder of preprocessed cases."""
-        return self.preprocessed / dataset_name / plan_name / "cases"
+        return _plan_folder(self.preprocessed, dataset_name, plan_name) / "cases"
 
     def fingerprint_file(self, dataset_name: str) -> Path:
         """fingerprint.json of a dataset."""
-        return self.preprocessed / dataset_name / "fingerprint.json"
+        return _dataset_folder(self.preprocessed, dataset_name) / FINGERPRINT
 
     def splits_file(self, dataset_name: str) -> Path:
         """splits.json of a dataset."""
-        return self.preprocessed / dataset_name / "splits.json"
+        return _dataset_folder(self.preprocessed, dataset_name) / SPLITS
 
     def run_folder(self, dataset_name: str, plan_name: str) -> Path:
         """The folder of everything trained under one plan."""
-        return self.results / dataset_name / plan_name
+        return _plan_folder(self.results, dataset_name, plan_name)
+
+    def command(self, name: str, dataset_name: str, plan_name: str = "default") -> str:
+        """A command line that does something for a dataset of this workspace.
+
+        >>> space = find_workspace()
+        >>> space.command("liftnet_train", "Dataset012_Brains", "soft")
+        'liftnet_train -d 12 -p soft'
+        """
+        words = [name, "-d", str(int(dataset_name[7:10]))]
+        words += ["-p", plan_name] if plan_name != "default" else []
+        root = self.raw.parent
+        if self != find_workspace() and self == Workspace(*_parts(root)):
+            words += ["--workspace", str(root)]
+        return shlex.join(words)
+
+
+def _dataset_folder(root: Path, dataset_name: str) -> Path:
+    """The folder of a dataset in a part of the workspace.
+
+    Raises:
+        LiftnetError: If the name is not that of a dataset, but leads elsewhere.
+    """
+    check_folder_name(dataset_name, "dataset")
+    return root / dataset_name
+
+
+def _plan_folder(root: Path, dataset_name: str, plan_name: str) -> Path:
+    """The folder of a plan, beside the files of its dataset.
+
+    Raises:
+        LiftnetError: If a name is not that of a folder, or is that of one of these files.
+    """
+    if plan_name in (FINGERPRINT, SPLITS):
+        raise LiftnetError(
+            f"'{plan_name}' is a file of the dataset, and cannot be the name of a plan",
+            remedy="Name another with -p.",
+        )
+    check_folder_name(plan_name, "plan", where="-p")
+    return _dataset_folder(root, dataset_name) / plan_name
 
 
 def _parts(root: Path) -> tuple[Path, Path, Path]:
@@ -94,7 +137,12 @@ def find_workspace(workspace: Path | str | None = None) -> Workspace:
 
     The variables liftnet_raw, liftnet_preprocessed and liftnet_results place a part elsewhere;
     a workspace that is named outright wins over all of them.
+
+    Raises:
+        LiftnetError: If an empty text is named.
     """
+    if workspace is not None:
+        check_text(str(workspace), "--workspace")
     root = Path(workspace or os.environ.get("LIFTNET_WORKSPACE") or "liftnet_workspace")
     parts = []
     for part in ("raw", "preprocessed", "results"):

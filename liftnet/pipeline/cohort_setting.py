@@ -108,16 +108,15 @@ def find_setting(
     modality = next((fact.modality for fact in facts), None)
     plan, model, reason = None, None, "protocol wdm takes features of MedicalNet only"
     if protocol == "wdm":
-        path = space.plan_file(name, chosen)
-        plan = read_plan(path) if name and path.is_file() else None
+        plan = _plan_there(space, name, chosen)
     else:
-        run = space.run_folder(name, chosen)
-        folder, reason = _find_fold(run, task, fold)
+        folder, reason = _find_fold(_run(space, name, chosen, generated), task, fold)
         if folder is None:
             plan = load_plan(space, name, chosen)
         elif network:
             # One network, not several: features of different encoders do not compare.
             number = folder.name.removeprefix("fold_")
+            run = space.run_folder(name, chosen)
             model = load_model(run, task, [number], mapper=True, checkpoint="best", device=device)
             plan = model.plan
         else:
@@ -149,6 +148,21 @@ def find_setting(
         target=target,
         digits=f"{plan.file_number(target):04d}" if plan else "",
     )
+
+
+def _run(space: Workspace, name: str, plan_name: str, generated: Path) -> Path:
+    """The folder of everything trained under the plan.
+
+    Raises:
+        DatasetError: If nothing says of which dataset the volumes are.
+    """
+    if not name:
+        raise DatasetError(
+            "Which dataset the volumes are of is not known",
+            where=str(generated),
+            remedy="Name it with -d.",
+        )
+    return space.run_folder(name, plan_name)
 
 
 def _find_fold(run: Path, task: str, fold: int | str | None) -> tuple[Path | None, str]:
@@ -223,11 +237,17 @@ def _facts(folder: Path) -> list[Facts]:
 
 def _task_of(space: Workspace, name: str, plan_name: str) -> str:
     """The task of a dataset: of its plan, else of its dataset.json; "" if it has neither."""
-    path = space.plan_file(name, plan_name)
-    if path.is_file():
-        return read_plan(path).task
+    plan = _plan_there(space, name, plan_name)
+    if plan is not None:
+        return plan.task
     raw = space.raw / name
     return load_description(raw).task if (raw / "dataset.json").is_file() else ""
+
+
+def _plan_there(space: Workspace, name: str, plan_name: str) -> Plan | None:
+    """A plan of the workspace, if the name of the dataset is known and there is one."""
+    path = space.plan_file(name, plan_name) if name else None
+    return read_plan(path) if path is not None and path.is_file() else None
 
 
 def _generates(name: str) -> bool:

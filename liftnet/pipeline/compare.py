@@ -1,13 +1,15 @@
 """Methods beside each other: the scores of each on the same images, and paired differences."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from liftnet.core.arguments import checked
 from liftnet.core.comparison import COMPARISON_VERSION, Method, MethodComparison
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
 from liftnet.core.jsonable import write_json, write_text
+from liftnet.core.names import check_folder_name
 from liftnet.core.scores import Scores, read_scores
 from liftnet.pipeline.compare_checks import (
     refuse_different,
@@ -34,7 +36,15 @@ from liftnet.version import __version__
 
 __all__ = ["compare"]
 
+# Names of methods that mean something else: heads of comparison.csv, files beside the scores made
+# of a method, and the image that all are compared with.
+METHOD_WORDS = (
+    *("case", "contrast", "metric", "better"),
+    *("comparison.csv", "comparison.json", "reference"),
+)
 
+
+@checked
 def compare(
     folders: Sequence[Path | str],
     output: Path | str,
@@ -152,6 +162,7 @@ def _find_scores(
     Raises:
         LiftnetError: If scores do not fit and cannot be made, or would be written over.
     """
+    _refuse_ignored(reference, {"-s": options["sources"], "-m": options["masks"]})
     if reference is not None and not reference.is_dir():
         raise DatasetError(
             "The folder of references does not exist", where=str(reference), remedy="Check -r."
@@ -199,6 +210,22 @@ def _find_scores(
     return scores
 
 
+def _refuse_ignored(reference: Path | None, options: Mapping[str, object]) -> None:
+    """Refuse what only an evaluation uses, where none is made.
+
+    Raises:
+        LiftnetError: If there are no references, and such an option is given.
+    """
+    given = [option for option, value in options.items() if value is not None]
+    if reference is None and given:
+        raise LiftnetError(
+            f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} for evaluating, which "
+            "needs references",
+            where=given[0],
+            remedy=f"Name their folder with -r, or leave out {' and '.join(given)}.",
+        )
+
+
 def _names(places: Sequence[Path], names: Sequence[str] | None) -> list[str]:
     """One name per folder: those given, or the ends of the paths, as long as they must be.
 
@@ -212,21 +239,26 @@ def _names(places: Sequence[Path], names: Sequence[str] | None) -> list[str]:
             remedy="Name the baseline first, then the others: -i BASELINE OTHER.",
         )
     if names is None:
-        parts = [place.absolute().parts for place in places]
+        parts = [(p.resolve() if ".." in p.parts else p.absolute()).parts for p in places]
         ends = ["_".join(own[-k:]) for k in (1, 2, 3) for own in parts]
         count = len(places)
         tries = [ends[start : start + count] for start in range(0, len(ends), count)]
-        return next((own for own in tries if len(set(own)) == count), _numbered(tries[0]))
-    good = all(
-        name.strip() and name not in (".", "..") and not set(name) & {*"/\\"} for name in names
-    )
-    if len(names) != len(places) or len(set(names)) != len(names) or not good:
+        names = next((own for own in tries if _are_good(own)), _numbered(tries[0]))
+    for name in names:
+        check_folder_name(name, "method", where="--names")
+    if len(names) != len(places) or not _are_good(names):
         raise LiftnetError(
             f"{len(places)} folders need as many different names, got {', '.join(names)}",
             where="--names",
-            remedy="Give one name per folder, without '/': scores that are made lie under it.",
+            remedy="Give one name per folder; results have other uses for "
+            f"{', '.join(METHOD_WORDS)}.",
         )
     return list(names)
+
+
+def _are_good(names: Sequence[str]) -> bool:
+    """Whether names differ, and none means something else in the results."""
+    return len(set(names)) == len(names) and not set(names) & set(METHOD_WORDS)
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

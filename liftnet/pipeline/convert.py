@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from liftnet.core.arguments import checked
 from liftnet.core.errors import DatasetError
 from liftnet.core.jsonable import did_you_mean, read_json, write_json, write_text
 from liftnet.core.workspace import Workspace, find_workspace
@@ -26,6 +27,7 @@ LAYOUTS = ("brats", "folders", "synthrad2023", "synthrad2025")
 CT_NAMES = ("ct", "cbct")  # channels of these names are in Hounsfield units, at least nearly
 
 
+@checked
 def convert(
     layout: str,
     sources: Sequence[str | Path],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from liftnet.core.arguments import checked
 from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.geometry import Geometry
 from liftnet.core.jsonable import read_json, write_json
@@ -54,6 +55,7 @@ class Size:
     steps: int = 1200
 
 
+@checked
 def demo(
     output_folder: Path | str = DEFAULT_FOLDER,
     *,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from liftnet.core.arguments import checked
 from liftnet.core.names import without_folders
 from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.doctor_machine import (
@@ -28,6 +29,7 @@ OFFLINE = (
 )
 
 
+@checked
 def doctor(
     *,
     test: bool = True,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from liftnet.core.arguments import checked
 from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import LiftnetError
 from liftnet.core.files import written_whole
@@ -41,6 +42,7 @@ WEIGHTS = {
 }
 
 
+@checked
 def download(
     name: str, *, output: Path | str | None = None, workspace: Path | str | None = None
 ) -> Path:

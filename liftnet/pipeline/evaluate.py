@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from liftnet.core.arguments import checked
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.scores import CohortScores, Scores
 from liftnet.pipeline.cohort_setting import find_generation
@@ -32,6 +33,7 @@ __all__ = ["beside", "evaluate", "evaluate_pairs"]
 DEFAULT_PROTOCOL = "liftnet"  # ours: the paper's range and grid, without the target's zeros
 
 
+@checked
 def evaluate(
     predicted_folder: Path | str,
     reference_folder: Path | str,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from liftnet.core.errors import CheckpointError, LiftnetError
+from liftnet.core.errors import CheckpointError
 from liftnet.core.jsonable import write_json
 from liftnet.core.scores import COHORT_SCORES_VERSION, CohortRow, CohortScores
 from liftnet.networks.medicalnet import MedicalNet, load_medicalnet
@@ -83,8 +83,6 @@ def evaluate_cohort(
     start = time.perf_counter()
     generated, target = Path(generated_folder), Path(output or generated_folder)
     pairs = DEFAULT_PAIRS if pairs is None else pairs
-    if pairs < 1:
-        raise LiftnetError(f"--pairs is {pairs}", where="--pairs", remedy="Use 1 or more.")
     folders = {"generated": generated, "real": Path(real_folder)}
     if training_folder is not None:
         folders["training"] = Path(training_folder)

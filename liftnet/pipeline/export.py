@@ -2,18 +2,18 @@
 
 import hashlib
 import json
-import re
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
+from liftnet.core.arguments import checked
 from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import LiftnetError
 from liftnet.core.files import remove_drafts, written_whole
 from liftnet.core.jsonable import from_json, read_json, to_json
-from liftnet.core.plan import Plan
+from liftnet.core.names import check_folder_name
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.pipeline.export_card import model_card
 from liftnet.pipeline.export_contents import (
@@ -40,7 +40,6 @@ from liftnet.pipeline.model_file import (
     WEIGHTS,
     FileEntry,
     Manifest,
-    is_folder_name,
 )
 from liftnet.pipeline.model_zip import MAX_EXPANDED
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
@@ -54,6 +53,7 @@ __all__ = ["export"]
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold: no date of export
 
 
+@checked
 def export(
     output_file: Path | str,
     dataset: int | str | None = None,
@@ -103,7 +103,8 @@ def export(
     task = load_plan(space, name, plan_name).task
     folds = sorted({str(one) for one in fold}) if fold else None  # as prediction finds them
     model = load_model(run, task, folds, mapper=mapper, checkpoint=checkpoint, device="cpu")
-    _check_names(model.plan)
+    check_folder_name(model.plan.dataset, "dataset", where="plan.json")
+    check_folder_name(model.plan.name, "plan", where="plan.json")
     before = _imported(run)
     texts = {
         "data": _one_line(data) or (before.data if before else ""),
@@ -163,17 +164,6 @@ def _check_output(path: Path, overwrite: bool) -> None:
             where=str(path),
             remedy="Name another, or replace it with --overwrite.",
         )
-
-
-def _check_names(plan: Plan) -> None:
-    """Refuse names that could not be those of folders where the model is imported."""
-    for name in (plan.dataset, plan.name):
-        if not is_folder_name(name) or not re.search("[A-Za-z0-9]", name):
-            raise LiftnetError(
-                f"'{name}' cannot be the name of a folder on every system",
-                where="plan.json",
-                remedy="Use letters, digits, '-' and '_'.",
-            )
 
 
 def _one_line(text: str) -> str:

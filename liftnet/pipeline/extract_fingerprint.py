@@ -9,6 +9,7 @@ from statistics import median
 
 import numpy as np
 
+from liftnet.core.arguments import checked
 from liftnet.core.dataset import (
     Case,
     Dataset,
@@ -56,6 +57,7 @@ MIN_BACKGROUND = 0.05  # ours: with less of it, zero is no background value
 MAX_SAMPLES = 100_000  # ours: the mean and median of an image are exact to 1 % from this many
 
 
+@checked
 def extract_fingerprint(
     dataset: int | str | None = None,
     *,

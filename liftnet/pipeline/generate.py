@@ -1,6 +1,5 @@
 """Step 5 of a task that makes volumes from random numbers: generate as many as wanted."""
 
-import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from liftnet.core.arguments import checked
 from liftnet.core.errors import LiftnetError
 from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image
@@ -44,6 +44,7 @@ __all__ = ["generate"]
 SHOWN = 8  # ours: three planes of each fit on a screen
 
 
+@checked
 def generate(
     num_volumes: int,
     output_folder: Path | str,
@@ -97,7 +98,8 @@ def generate(
     Raises:
         LiftnetError: If the call makes no sense, or a volume cannot be made or written.
     """
-    _check(num_volumes, seed, first, temperature, sigma_z, interpolate)
+    if interpolate is not None:
+        _check_way(num_volumes, first, interpolate)
     part = part_of(num_parts, part_id)
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
@@ -138,28 +140,9 @@ def generate(
     return [sample_path(sample, model.plan, output) for sample in mine]
 
 
-def _check(
-    num_volumes: int,
-    seed: int,
-    first: int,
-    temperature: float | None,
-    sigma_z: float | None,
-    interpolate: tuple[int, int] | None,
-) -> None:
-    """Refuse a call that makes no sense, before anything is loaded."""
-    for option, value, least in (
-        ("-n", num_volumes, 1),
-        ("--seed", seed, 0),
-        ("--first", first, 0),
-    ):
-        if value < least:
-            raise LiftnetError(f"{option} is {value}", where=option, remedy=f"Use {least} or more.")
-    for option, amount in (("--temperature", temperature), ("--sigma-z", sigma_z)):
-        if amount is not None and not 0 <= amount < math.inf:
-            raise LiftnetError(f"{option} is {amount}", where=option, remedy="Use 0 or more.")
-    if interpolate is None:
-        return
-    if min(interpolate) < 0 or interpolate[0] == interpolate[1]:
+def _check_way(num_volumes: int, first: int, interpolate: tuple[int, int]) -> None:
+    """Refuse a way that is none, before anything is loaded."""
+    if interpolate[0] == interpolate[1]:
         raise LiftnetError(
             f"There is no way from volume {interpolate[0]} to volume {interpolate[1]}",
             where="--interpolate",

@@ -7,16 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from liftnet.core.arguments import checked
 from liftnet.core.dataset import load_description
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.jsonable import from_json, read_json, write_json
+from liftnet.core.names import check_folder_name
 from liftnet.core.plan import Plan
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.pipeline.import_fetch import check_digest, local_file
 from liftnet.pipeline.import_place import place_model
 from liftnet.pipeline.model import load_model
 from liftnet.pipeline.model_check import Unpacked, read_model_file
-from liftnet.pipeline.model_file import CARD, IMPORTED, is_folder_name
+from liftnet.pipeline.model_file import CARD, IMPORTED
 from liftnet.pipeline.model_zip import refused
 from liftnet.pipeline.plausibility import FILE as NUMBERS_FILE
 from liftnet.pipeline.plausibility import TrainingNumbers
@@ -29,6 +31,7 @@ from liftnet.tasks.base import SynthesisTask
 __all__ = ["import_model"]
 
 
+@checked
 def import_model(
     input_file: Path | str,
     dataset: int | str | None = None,
@@ -79,19 +82,10 @@ def _renamed(plan: Plan, dataset: int | str | None, plan_name: str | None) -> Pl
     if dataset is not None:
         text = str(dataset)
         name = f"Dataset{int(text):03d}_{name.partition('_')[2]}" if text.isdecimal() else text
-    names = {"-d": name, "-p": plan.name if plan_name is None else plan_name}
-    for option, one in names.items():
-        if not is_folder_name(one) or not (
-            option == "-p" or re.fullmatch(r"Dataset[0-9]{3}_.+", one)
-        ):
-            raise LiftnetError(
-                f"'{one}' cannot be the name of a {'dataset' if option == '-d' else 'plan'}",
-                where=option,
-                remedy="Use a number below 1000, or a name as Dataset012_Brains."
-                if option == "-d"
-                else "Use letters, digits, '-' and '_'.",
-            )
-    return replace(plan, dataset=names["-d"], name=names["-p"])
+    plan_name = plan.name if plan_name is None else plan_name
+    check_folder_name(name, "dataset", where="-d")
+    check_folder_name(plan_name, "plan", where="-p")
+    return replace(plan, dataset=name, name=plan_name)
 
 
 def _check_dataset(space: Workspace, plan: Plan) -> None:

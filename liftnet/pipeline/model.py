@@ -53,7 +53,7 @@ def load_model(
     if not fold:
         folders = trained_folds(run, task, mapper=mapper, checkpoint=checkpoint)
     else:
-        folders = [fold_folder(run, task, str(f), mapper=mapper) for f in fold]
+        folders = [fold_folder(run, task, f, mapper=mapper) for f in dict.fromkeys(map(str, fold))]
     file = _file_name(checkpoint)
     judged = isinstance(load_task(task), SynthesisTask)
     networks: list[nn.Module] = []

@@ -11,9 +11,10 @@ from struct import error as StructError
 from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from liftnet.core.errors import PlanError
+from liftnet.core.errors import LiftnetError, PlanError
 from liftnet.core.fingerprint import ChannelStatistics
 from liftnet.core.jsonable import from_json
+from liftnet.core.names import check_folder_name
 from liftnet.core.strict_json import parse_json
 from liftnet.pipeline.model_zip import (
     MAX_EXPANDED,
@@ -41,7 +42,6 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "check_text",
-    "is_folder_name",
     "parse_file",
     "unpack_model",
 ]
@@ -60,7 +60,6 @@ TRAINING_FACTS = "training_facts.json"  # likewise
 IMPORTED = "model_card"  # the folder of a run in which an imported model's papers lie
 NEEDED = (CARD, PLAN, DATASET)
 OPTIONAL = (FINGERPRINT, SCORES, COHORT_SCORES)
-MAX_NAME = 100  # ours: characters of a dataset's or plan's name
 CHUNK = 2**20  # ours: bytes read at a time
 
 
@@ -176,15 +175,6 @@ def check_text(content: bytes, name: str, path: Path) -> None:
         raise refused(f"{name} holds control characters", path)
 
 
-def is_folder_name(name: str) -> bool:
-    """Whether a name can be that of one folder on every system."""
-    return (
-        0 < len(name) <= MAX_NAME
-        and name.isprintable()
-        and not re.search(r'[/\\<>:"|?*]|^[. ]|[. ]$', name)
-    )
-
-
 def _read_manifest(archive: ZipFile, entries: dict[str, ZipInfo], path: Path) -> Manifest:
     """The manifest, if it can be read and its version is known."""
     if MANIFEST not in entries:
@@ -213,10 +203,10 @@ def _read_manifest(archive: ZipFile, entries: dict[str, ZipInfo], path: Path) ->
 def _check_listing(entries: dict[str, ZipInfo], manifest: Manifest, path: Path) -> None:
     """Refuse a zip that does not hold what the manifest says, or whose manifest says too much."""
     for what, name in (("dataset", manifest.dataset), ("plan", manifest.plan)):
-        if not is_folder_name(name):
-            raise refused(f"{shown(name)} cannot be the name of a {what}", path)
-    if not re.fullmatch(r"Dataset[0-9]{3}_.+", manifest.dataset):
-        raise refused(f"{shown(manifest.dataset)} is not a name as Dataset001_Brains", path)
+        try:
+            check_folder_name(name, what)
+        except LiftnetError as error:
+            raise refused(error.problem, path) from None
     if not manifest.folds or not all(re.fullmatch(r"[0-9]{1,4}|all", f) for f in manifest.folds):
         raise refused(f"{MANIFEST} names folds {shown(', '.join(manifest.folds))}", path)
     listed = [entry.name for entry in manifest.files]

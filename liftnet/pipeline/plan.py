@@ -1,12 +1,12 @@
 """Step 2: let the task decide everything, and write plan.json."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from liftnet.core.arguments import checked
 from liftnet.core.dataset import load_dataset
 from liftnet.core.errors import PlanError
 from liftnet.core.files import remove_drafts
@@ -36,6 +36,7 @@ DEFAULT_GIB = 8.0  # nnU-Net's default target
 FIXED = ("version", "task", "dataset", "name")
 
 
+@checked
 def plan(
     dataset: int | str | None = None,
     *,
@@ -65,8 +66,6 @@ def plan(
     raw = load_dataset(space.raw / name)
     path = space.fingerprint_file(name)
     fingerprint = read_fingerprint(path)
-    if steps is not None and steps < 1:
-        raise PlanError(f"--steps is {steps}", remedy="Give a positive number.")
     task = load_task(raw.description.task)
     if features is not None and isinstance(task, SynthesisTask):
         raise PlanError(
@@ -113,8 +112,6 @@ def find_budget(gpu_memory: float | None, steps: int | None) -> Budget:
     if gpu_memory is None:
         total = torch.cuda.get_device_properties(0).total_memory / 2**30 if has_gpu else DEFAULT_GIB
         gpu_memory = float(int(total))
-    if not (gpu_memory > 0 and math.isfinite(gpu_memory)):
-        raise PlanError(f"--gpu-memory is {gpu_memory}", remedy="Give GiB, such as 8.")
     native = not has_gpu or supports_bfloat16(torch.device("cuda"))
     return Budget(gpu_memory, 2 if native else 4, steps)
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from liftnet.core.arguments import checked
 from liftnet.pipeline.extract_fingerprint import extract_fingerprint
 from liftnet.pipeline.plan import DEFAULT_PLAN, plan
 from liftnet.pipeline.preprocess import preprocess
@@ -9,6 +10,7 @@ from liftnet.pipeline.preprocess import preprocess
 __all__ = ["plan_and_preprocess"]
 
 
+@checked
 def plan_and_preprocess(
     dataset: int | str | None = None,
     *,

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from liftnet.core.arguments import checked
 from liftnet.core.dataset import Case
 from liftnet.core.errors import LiftnetError
 from liftnet.core.plan import Inference
@@ -52,6 +53,7 @@ class Failure:
     error: LiftnetError
 
 
+@checked
 def predict(
     input_folder: Path | str,
     output_folder: Path | str,

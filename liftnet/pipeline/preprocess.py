@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from liftnet.core.arguments import checked
 from liftnet.core.dataset import Case, load_dataset
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Geometry, Placement, Shape, Volume, axis_order, same_spacing, turn
@@ -185,6 +186,7 @@ def restore(voxels: np.ndarray, placement: Placement, *, outside: float) -> np.n
     return placement.to_source(whole)
 
 
+@checked
 def preprocess(
     dataset: int | str | None = None,
     *,

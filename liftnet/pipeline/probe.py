@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from liftnet.core.arguments import checked
 from liftnet.core.geometry import SLICE_AXES
 from liftnet.core.jsonable import write_json
 from liftnet.core.probe import (
@@ -38,6 +39,7 @@ __all__ = ["probe"]
 SHOWN_PAIRS = 4  # ours: rows of a picture
 
 
+@checked
 def probe(
     predicted_folder: Path | str,
     training_folder: Path | str,

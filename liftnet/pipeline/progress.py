@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["keep_quiet", "progress", "say"]
+__all__ = ["keep_quiet", "mention", "progress", "results_only", "say"]
 
 LINE_SECONDS = 30.0  # ours: in a log file, one line per half minute
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+_brief: ContextVar[bool] = ContextVar("brief", default=False)
 
 
 @contextmanager
@@ -22,10 +23,26 @@ def keep_quiet(quiet: bool = True) -> Iterator[None]:
         _quiet.reset(token)
 
 
+@contextmanager
+def results_only(wanted: bool = True) -> Iterator[None]:
+    """A context in which only results and warnings are printed, if wanted."""
+    token = _brief.set(wanted or _brief.get())
+    try:
+        yield
+    finally:
+        _brief.reset(token)
+
+
 def say(text: str) -> None:
-    """Print one line of result."""
+    """Print one line of result, or a warning."""
     if not _quiet.get():
         print(text, flush=True)
+
+
+def mention(text: str) -> None:
+    """Print one line that is neither a result nor a warning: left out where only these count."""
+    if not _brief.get():
+        say(text)
 
 
 @contextmanager
@@ -33,7 +50,7 @@ def progress(
     label: str, total: int, *, done: int = 0, unit: str = "case"
 ) -> Iterator[Callable[..., None]]:
     """A progress bar; yields `advance(count=1, note="")`."""
-    if _quiet.get():
+    if _quiet.get() or _brief.get() or sys.stderr is None:  # None: closed, and in Python
         yield lambda count=1, note="": None
         return
     view = _terminal_bar if sys.stderr.isatty() else _lines

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from liftnet.core.arguments import checked
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.metrics.meaning import short_name
 from liftnet.pipeline.progress import progress, say
@@ -40,6 +41,7 @@ PICTURE_WORDS = (
 )
 
 
+@checked
 def report(
     input_folder: Path | str,
     output: Path | str | None = None,
@@ -75,12 +77,6 @@ def report(
         LiftnetError: If there is nothing to report on, or an option does not fit.
     """
     start = time.perf_counter()
-    if num_cases < 0 or max_mb <= 0:
-        raise LiftnetError(
-            f"Expected at least 0 cases and a size above 0, got {num_cases} and {max_mb:g}",
-            where="--num-cases" if num_cases < 0 else "--max-mb",
-            remedy="Correct the option.",
-        )
     if cohort := find_cohort_file(Path(input_folder)):
         return report_cohort(
             cohort,

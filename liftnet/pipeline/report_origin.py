@@ -152,13 +152,13 @@ def _plan(
     entries = [entry for own in facts.values() for entry in own]
     plans = sorted({(str(e.get("dataset", "")), str(e.get("plan", ""))) for e in entries})
     for dataset, name in plans:
-        path = find_workspace(workspace).plan_file(dataset, name)
-        if not (dataset and name and path.is_file()):
-            continue
         try:
-            plan = read_plan(path)
+            path = find_workspace(workspace).plan_file(dataset, name)
+            plan = read_plan(path) if path.is_file() else None
         except LiftnetError:
-            continue  # of another version: the names above say which it was
+            continue  # none, or of another version: the names above say which it was
+        if plan is None:
+            continue
         grid = plan.grid
         spacing = " x ".join(f"{value:.3g}" for value in grid.spacing_mm)
         in_plane = " x ".join(map(str, grid.in_plane))

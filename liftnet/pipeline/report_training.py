@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from liftnet.core.errors import PlanError
+from liftnet.core.errors import LiftnetError
 from liftnet.core.jsonable import read_json
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.data.store import Store
@@ -55,9 +55,9 @@ def training_cases(space: Workspace, dataset: str, plan: str, fold: str) -> set[
     """The training cases of a fold, as far as the workspace knows them."""
     if not dataset or not plan:
         return set()
-    if fold == "all":
-        return set(Store(space.store(dataset, plan)).identifiers())
     try:
+        if fold == "all":
+            return set(Store(space.store(dataset, plan)).identifiers())
         return set(read_json(space.splits_file(dataset))[int(fold)]["train"])
-    except (PlanError, ValueError, IndexError, KeyError, TypeError):
+    except (LiftnetError, ValueError, IndexError, KeyError, TypeError):
         return set()

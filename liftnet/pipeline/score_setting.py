@@ -15,6 +15,7 @@ from liftnet.core.dataset import (
 )
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
 from liftnet.core.jsonable import from_json, read_json
+from liftnet.core.names import CHANNEL_WORDS, check_channel_name, check_folder_name
 from liftnet.core.plan import Plan
 from liftnet.core.scores import Protocol
 from liftnet.core.workspace import find_workspace
@@ -131,15 +132,16 @@ def read_facts(image: Path) -> Facts | None:
         modality = from_json(known, data.get("modality"), where="modality")
     except PlanError as error:
         raise PlanError(error.problem, where=f"{path}: {error.where}", remedy=wrong) from None
-    folders = [named["dataset"], named["plan"]]
-    if not low < high or any(set(name) & set("/\\") or name in (".", "..") for name in folders):
-        raise PlanError(
-            "The intensity range is damaged"
-            if not low < high
-            else "A name of a dataset or plan leads to another folder",
-            where=f"{path}: {'intensity' if not low < high else 'dataset, plan'}",
-            remedy=wrong,
-        )
+    if not low < high:
+        raise PlanError("The intensity range is damaged", where=f"{path}: intensity", remedy=wrong)
+    try:
+        for what in ("dataset", "plan"):
+            if named[what]:
+                check_folder_name(named[what], what)
+        if named["target"] in CHANNEL_WORDS:
+            check_channel_name(named["target"], where="target")
+    except LiftnetError as error:
+        raise PlanError(error.problem, where=str(path), remedy=wrong) from None
     return Facts(sources=tuple(sources), written_range=(low, high), modality=modality, **named)
 
 
@@ -231,10 +233,10 @@ def find_known(
     name = space.dataset_name(dataset) if dataset is not None else _only(f.dataset for f in listed)
     task = _only(fact.task for fact in listed)
     slice_axis, own_numbers = DEFAULT_SLICE_AXIS, has_own_numbers(reference)
-    path = space.plan_file(name, _only(fact.plan for fact in listed) or DEFAULT_PLAN)
+    plan_name = _only(fact.plan for fact in listed) or DEFAULT_PLAN
     description = _describe(space.raw / name if name else None, reference, dataset is not None)
     found, plan = None, None
-    if name and path.is_file():
+    if name and (path := space.plan_file(name, plan_name)).is_file():
         plan = read_plan(path)
         task, slice_axis, found = plan.task, plan.grid.slice_axis, _planned(plan)
     elif description is not None:

@@ -1,12 +1,11 @@
 """The layout with one folder per contrast, in which the files of a case have the same name."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
-from liftnet.core.names import one_form
+from liftnet.core.names import check_channel_name, one_form
 from liftnet.pipeline.source_layouts import (
     Cases,
     Found,
@@ -100,11 +99,11 @@ def _named_folders(pairs: Sequence[str]) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     for pair in pairs:
         channel, mark, folder = pair.partition("=")
-        if not mark or not folder or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", channel):
+        if not mark or not folder or not channel:
             raise DatasetError(
-                f"'{pair}' is not a contrast and a folder",
-                remedy="Write it as t1n=DIR; the name may hold letters, digits and '-'.",
+                f"'{pair}' is not a contrast and a folder", remedy="Write it as t1n=DIR."
             )
+        check_channel_name(channel, where=pair)
         if channel in folders:
             raise DatasetError(
                 f"Two folders for {channel}: {folders[channel]} and {folder}",

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from liftnet.core.arguments import checked
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.plan import Schedule
 from liftnet.core.workspace import Workspace, find_workspace
@@ -61,6 +62,7 @@ __all__ = ["train", "train_stage"]
 LOG_STEPS = 10  # ours: rows of log.jsonl are means over this many steps
 
 
+@checked
 def train(
     dataset: int | str | None = None,
     *,

@@ -1,0 +1,5 @@
+"""`python -m liftnet`, the same as `liftnet`."""
+
+from liftnet.cli.main import liftnet
+
+liftnet()
