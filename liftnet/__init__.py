@@ -3,7 +3,8 @@
 What a function refuses it raises as a LiftnetError, which has `problem`, `where` and `remedy`.
 """
 
-from importlib import import_module as _import_module
+from importlib import import_module
+from typing import Any
 
 from liftnet.version import __version__
 
@@ -32,12 +33,12 @@ _ERRORS = ("CheckpointError", "DatasetError", "GeometryError", "LiftnetError", "
 __all__ = ["__version__", *_FUNCTIONS, *_ERRORS]  # noqa: PLE0604 (a tuple of texts)
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     """A public function or error, imported when it is first used: importing liftnet is quick."""
     if name not in _FUNCTIONS and name not in _ERRORS:
         raise AttributeError(f"module 'liftnet' has no attribute '{name}'")
     module = "core.errors" if name in _ERRORS else f"pipeline.{name}"
-    found: object = getattr(_import_module(f"liftnet.{module}"), name)
+    found = getattr(import_module(f"liftnet.{module}"), name)
     globals()[name] = found
     return found
 

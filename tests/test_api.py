@@ -4,6 +4,7 @@ import configparser
 import inspect
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 import liftnet
 from liftnet.cli.main import COMMANDS, function_name
+from liftnet.core import errors
 
 NAMES = sorted(map(function_name, COMMANDS))
 COMMAND_OF = {function_name(command): command for command in COMMANDS}
@@ -69,9 +71,10 @@ def test_command_and_function_take_the_same(name):
 
 
 def test_public_names():
-    """`liftnet` offers each command as a function, and nothing else."""
-    assert set(liftnet.__all__) == {"__version__", *NAMES}
-    assert set(NAMES) <= set(dir(liftnet))
+    """`liftnet` offers each command as a function, and the errors; nothing else."""
+    assert set(liftnet.__all__) == {"__version__", *NAMES, *errors.__all__}
+    assert {n for n in dir(liftnet) if not n.startswith("__")} == {*NAMES, *errors.__all__}
+    assert all(issubclass(getattr(liftnet, n), liftnet.LiftnetError) for n in errors.__all__)
     with pytest.raises(AttributeError, match="'liftnet' has no attribute 'trian'"):
         _ = liftnet.trian
 
@@ -126,19 +129,33 @@ def test_umbrella_lists_the_commands():
     ("words", "code", "printed"),
     [
         (["--version"], 0, f"liftnet {liftnet.__version__}\n"),
-        (["train", "-d", "1"], 2, "  do:    Call liftnet_train.\n"),
+        (["train", "--version"], 0, f"liftnet {liftnet.__version__}\n"),
+        (["liftnet_import", "--version"], 0, f"liftnet {liftnet.__version__}\n"),
+        (["train", "2", "0"], 2, "  do:    Write liftnet_train -d 2 -f 0.\n"),
         (["plan-and-preproces"], 2, "  do:    Call liftnet_plan_and_preprocess.\n"),
         (["zzz"], 2, "  do:    Call liftnet alone, which lists all.\n"),
     ],
 )
 def test_umbrella_with_words(words, code, printed):
-    """Its version, and which command somebody meant who writes a blank for the underscore."""
-    call = "from liftnet.cli.main import liftnet; liftnet()"
-    done = subprocess.run(
-        [sys.executable, "-c", call, *words], capture_output=True, text=True, check=False
-    )
+    """Its version, a command that it runs, and which one somebody meant who misspells it."""
+    call = [sys.executable, "-m", "liftnet"]
+    done = subprocess.run([*call, *words], capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert (done.stderr if code else done.stdout).endswith(printed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_docstrings_name_parameters_and_errors(name):
+    """The docstring of a function has an entry for each parameter, and says what it raises."""
+    function = getattr(liftnet, name)
+    text = inspect.getdoc(function)
+    part = re.search(r"^Args:\n((?:    .*\n?)+)", text, flags=re.MULTILINE)[1]
+    assert re.findall(r"^    (\w+): ", part, flags=re.MULTILINE) == list(
+        inspect.signature(function).parameters
+    )
+    raised = re.search(r"^Raises:\n((?:    .*\n?)+)", text, flags=re.MULTILINE)[1]
+    kinds = re.findall(r"^    (\w+): ", raised, flags=re.MULTILINE)
+    assert kinds and set(kinds) <= set(errors.__all__)
 
 
 def test_umbrella_into_a_closed_pipe():

@@ -1,6 +1,5 @@
 """`liftnet_plan`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +17,7 @@ StepsOption = Annotated[
     ),
 ]
 FeaturesOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--features",
         metavar="FILE",

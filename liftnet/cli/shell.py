@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -105,8 +105,7 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
             with results_only(quiet):
                 command(*args, **options)
         except LiftnetError as error:
-            error.where = labels.get(error.where or "", error.where)
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {_for_options(error, labels)}", file=sys.stderr)
             sys.exit(1)
         except KeyboardInterrupt as stopped:
             print(str(stopped) or "Interrupted; the same command continues.", file=sys.stderr)
@@ -136,6 +135,15 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
     guarded.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
     guarded.__annotations__ = {**command.__annotations__, **shared}
     return guarded
+
+
+def _for_options(error: LiftnetError, labels: Mapping[str, str]) -> LiftnetError:
+    """An error about a parameter of a function as one about the option that has set it."""
+    name = error.where or ""
+    if name in labels:
+        error.where = labels[name]
+        error.problem = error.problem.replace(f"{name} ", f"{labels[name]} ", 1)
+    return error
 
 
 def _label(parameter: inspect.Parameter) -> str:

@@ -1,7 +1,6 @@
 """What every public function refuses at once: empty texts, names of no plan, impossible numbers."""
 
 import inspect
-import math
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -24,7 +23,8 @@ class Limits(NamedTuple):
     open: bool = False  # whether the least itself is too little
 
     def __str__(self) -> str:
-        return f"{'more than ' if self.open else ''}{self.least:.15g} to {self.most:.15g}"
+        least = f"more than {self.least:g}, at most" if self.open else f"{self.least:g} to"
+        return f"{least} {self.most:.15g}"
 
     def hold(self, value: float) -> bool:
         """Whether a number lies within; NaN never does."""
@@ -82,7 +82,5 @@ def _check(name: str, value: object) -> None:
     limits = LIMITS.get(name)
     if limits is None or not isinstance(value, int | float) or limits.hold(value):
         return
-    shown = value if math.isfinite(value) and abs(value) < 1e15 else f"{value:.3g}"
-    raise LiftnetError(
-        f"The number is {shown}, which makes no sense", where=name, remedy=f"Use {limits}."
-    )
+    shown = f"{value:g}" if isinstance(value, float) or abs(value) > 1e15 else str(value)
+    raise LiftnetError(f"{name} is {shown}", where=name, remedy=f"Use {limits}.")

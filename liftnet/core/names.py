@@ -149,13 +149,13 @@ def check_text(text: str, where: str) -> None:
     """
     if not text.strip():
         raise LiftnetError(
-            "The text is empty",
+            f"{where} is empty",
             where=where,
-            remedy="Give one, or leave the option out; a variable of the shell that is not set "
-            "gives an empty text. The current folder is '.'.",
+            remedy="Give it a value, or leave it out: a variable of the shell that is not set "
+            "gives an empty one. The current folder is '.'.",
         )
     if "\0" in text:
-        raise LiftnetError("The text holds a null character", where=where, remedy="Remove it.")
+        raise LiftnetError(f"{where} holds a null character", where=where, remedy="Remove it.")
 
 
 def one_form(name: str) -> str:

@@ -86,6 +86,13 @@ class Store:
             changed = 0  # missing: reading says so
         return _described(path, changed)
 
+    def knows(self, identifier: str) -> bool:
+        """Whether this is a stored case, and not a file of that name that somebody put there."""
+        try:
+            return self.describe(identifier).identifier == identifier
+        except (PlanError, CheckpointError):
+            return False
+
     def voxels(self, identifier: str) -> np.ndarray:
         """The voxels (C, D, H, W), memory-mapped: only what is indexed is read.
 

@@ -15,7 +15,7 @@ from liftnet.pipeline.inputs import part_of
 from liftnet.pipeline.lock import hold, part_name
 from liftnet.pipeline.origin import origin_since
 from liftnet.pipeline.parallel import worker_count
-from liftnet.pipeline.progress import say
+from liftnet.pipeline.progress import mention
 from liftnet.pipeline.score_parts import evaluate_part
 from liftnet.pipeline.score_setting import Setting, by_channel, find_setting, has_own_numbers
 from liftnet.pipeline.score_table import report
@@ -26,7 +26,12 @@ from liftnet.pipeline.score_whole import (
     require_scores,
     write_scores,
 )
-from liftnet.pipeline.scoring import find_files, score_all
+from liftnet.pipeline.scoring import (
+    find_files,
+    refuse_same_files,
+    refuse_same_folder,
+    score_all,
+)
 
 __all__ = ["beside", "evaluate", "evaluate_pairs"]
 
@@ -184,7 +189,9 @@ def evaluate_pairs(
     apart = beside(reference, "images") if has_own_numbers(reference) else None
     source = (apart or reference) if sources is None else Path(sources)
     mask = beside(reference, "masks") if masks is None else Path(masks)
+    refuse_same_folder(predicted, {"-r": reference})
     files, alone, broken = find_files(predicted, reference, source, mask)
+    refuse_same_files(files)
     facts = by_channel((pair.channel, pair.facts) for case in files for pair in case.pairs)
     setting = find_setting(
         facts, protocol, reference=reference, dataset=dataset, workspace=workspace
@@ -196,7 +203,8 @@ def evaluate_pairs(
             remedy="Name the folder of masks CASE.nii.gz with --masks, or use --protocol liftnet, "
             "which needs none.",
         )
-    say(f"Protocol {setting.protocol.name}: {setting.protocol.description}")
+    _refuse_unused(setting, facts, {"-s": sources, "-m": masks})
+    mention(f"Protocol {setting.protocol.name}: {setting.protocol.description}")
     whole = Evaluation(
         setting=setting,
         files=tuple(files),
@@ -219,6 +227,28 @@ def evaluate_pairs(
         write_scores(whole.output, scores)
     report(scores, whole.output / "scores.json")
     return scores
+
+
+def _refuse_unused(
+    setting: Setting, digits: Iterable[str], given: Mapping[str, Path | str | None]
+) -> None:
+    """Refuse folders that the protocol does not look into.
+
+    Raises:
+        LiftnetError: If one is given.
+    """
+    own = setting.protocol
+    only_mr = {setting.modalities.get(channel) for channel in digits} == {"MR"}
+    masks = "masks of MR" if own.needs_mask and only_mr else "masks"
+    used = {"-s": (own.needs_source, "sources"), "-m": (own.needs_mask and not only_mr, masks)}
+    for option, folder in given.items():
+        needed, what = used[option]
+        if folder is not None and not needed:
+            raise LiftnetError(
+                f"{option} would do nothing: protocol {own.name} looks at no {what}",
+                where=f"{option} {folder}",
+                remedy=f"Leave out {option}, or name another --protocol.",
+            )
 
 
 def _only_ct(setting: Setting, digits: Iterable[str]) -> bool:

@@ -32,6 +32,7 @@ from liftnet.pipeline.parallel import threads_shared_by, worker_count
 from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.runs import find_device
 from liftnet.pipeline.score_whole import remove_half_scored
+from liftnet.pipeline.scoring import refuse_same_folder
 from liftnet.tasks import load_generation
 from liftnet.version import __version__
 
@@ -86,6 +87,8 @@ def evaluate_cohort(
     folders = {"generated": generated, "real": Path(real_folder)}
     if training_folder is not None:
         folders["training"] = Path(training_folder)
+    others = {"-r": folders["real"], "--training": folders.get("training")}
+    refuse_same_folder(generated, others)
     setting = find_setting(
         generated,
         task,

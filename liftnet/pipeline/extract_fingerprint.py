@@ -121,15 +121,20 @@ def extract_fingerprint(
     return fingerprint
 
 
-def read_fingerprint(path: Path) -> Fingerprint:
+def read_fingerprint(
+    path: Path, absent: str = "Measure the dataset with liftnet_extract_fingerprint."
+) -> Fingerprint:
     """A fingerprint file, checked.
+
+    Args:
+        path: of the file.
+        absent: what to do where there is none.
 
     Raises:
         PlanError: If it is missing, damaged or of another version.
     """
     if not path.is_file():
-        remedy = "Measure the dataset with liftnet_extract_fingerprint."
-        raise PlanError("The dataset has no fingerprint", where=str(path), remedy=remedy)
+        raise PlanError("The dataset has no fingerprint", where=str(path), remedy=absent)
     remedy = "Measure the dataset again with liftnet_extract_fingerprint."
     data = read_versioned(path, FINGERPRINT_VERSION, what="The fingerprint has", remedy=remedy)
     return from_json(Fingerprint, data, where=path.name)

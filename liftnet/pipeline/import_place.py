@@ -10,7 +10,7 @@ from liftnet.core.jsonable import read_json, to_json, write_json
 from liftnet.core.plan import Plan
 from liftnet.core.workspace import Workspace
 from liftnet.pipeline.failures import explained
-from liftnet.pipeline.lock import LOCK, hold
+from liftnet.pipeline.lock import hold, refuse_busy
 from liftnet.pipeline.progress import say
 
 __all__ = ["place_model"]
@@ -79,9 +79,7 @@ def _refuse_overwriting(target: Path, plan_file: Path, plan: Plan, *, overwrite:
 
     The plan alone, if it is the same, was left by an import that was killed.
     """
-    for lock in sorted(target.rglob(f"{LOCK}*")):
-        with hold(lock.parent, "liftnet_import"):  # refused where a run works
-            continue
+    refuse_busy(target)
     same = False
     if plan_file.is_file():
         with suppress(PlanError):

@@ -23,7 +23,7 @@ from liftnet.pipeline.origin import shown_command
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["LOCK", "hold", "part_name"]
+__all__ = ["LOCK", "hold", "part_name", "refuse_busy"]
 
 LOCK = ".lock"
 REFUSED = (errno.EACCES, errno.EAGAIN)  # flock(2), fcntl(2): somebody else has it
@@ -62,6 +62,20 @@ def hold(folder: Path, what: str, *, part: str = "") -> Iterator[None]:
         own.unlink(missing_ok=True)  # still locked: who waits for it sees that it is gone
         os.close(descriptor)
         _remove_empty(new)
+
+
+def refuse_busy(folder: Path) -> None:
+    """Refuse to go on while a run holds a folder, or one below it.
+
+    Who changes what another kind of run reads takes its own lock first, and then looks for those
+    of the readers; readers do the same. So at least one of two that start together sees the other.
+
+    Raises:
+        LiftnetError: If a run works there.
+    """
+    for lock in sorted(folder.rglob(f"{LOCK}*")):
+        if not _is_free(lock):
+            raise _taken(lock)
 
 
 def part_name(num_parts: int, part_id: int) -> str:

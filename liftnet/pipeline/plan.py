@@ -22,7 +22,7 @@ from liftnet.core.plan import PLAN_VERSION, Plan
 from liftnet.core.strict_json import parse_json
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.pipeline.extract_fingerprint import read_fingerprint
-from liftnet.pipeline.lock import hold
+from liftnet.pipeline.lock import hold, refuse_busy
 from liftnet.pipeline.progress import say
 from liftnet.planning.feeding import BY_HAND, plan_feeding
 from liftnet.planning.grid import GridChoice, refuse_other_foreground
@@ -63,9 +63,14 @@ def plan(
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
     say(f"{name}: {space.describe()}")
+    run = space.run_folder(name, plan_name)
+    refuse_busy(run)
     raw = load_dataset(space.raw / name)
-    path = space.fingerprint_file(name)
-    fingerprint = read_fingerprint(path)
+    fingerprint = read_fingerprint(
+        space.fingerprint_file(name),
+        f"Run {space.command('liftnet_plan_and_preprocess', name, plan_name)}, with the same "
+        "options: it measures the dataset first.",
+    )
     task = load_task(raw.description.task)
     if features is not None and isinstance(task, SynthesisTask):
         raise PlanError(
@@ -88,6 +93,7 @@ def plan(
     from_json(Plan, parse_json(json.dumps(to_json(decided))), where="the plan")  # readable
     target = space.plan_file(name, plan_name)
     with hold(target.parent, "liftnet_plan"):
+        refuse_busy(run)
         remove_drafts(target)
         write_json(target, decided)
     if explain_plan:
@@ -186,7 +192,9 @@ def load_plan(space: Workspace, dataset_name: str, plan_name: str) -> Plan:
         raise PlanError(
             f"No plan '{plan_name}' for {dataset_name}",
             where=str(path),
-            remedy=f"Plans there are: {', '.join(known)}." if known else "Run liftnet_plan first.",
+            remedy=f"Plans there are: {', '.join(known)}."
+            if known
+            else f"Run {space.command('liftnet_plan_and_preprocess', dataset_name, plan_name)}",
         )
     return read_plan(path)
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from liftnet.core.arguments import checked
+from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.extract_fingerprint import extract_fingerprint
+from liftnet.pipeline.lock import refuse_busy
 from liftnet.pipeline.plan import DEFAULT_PLAN, plan
 from liftnet.pipeline.preprocess import preprocess
 
@@ -26,7 +28,31 @@ def plan_and_preprocess(
     clean: bool = False,
     workspace: Path | str | None = None,
 ) -> Path:
-    """Measure, plan and preprocess a raw dataset; returns the folder of stored cases."""
+    """Measure, plan and preprocess a raw dataset: three steps in one.
+
+    Args:
+        dataset: id or name; may be left out where the workspace holds one dataset.
+        gpu_memory: GiB that training may use; by default that of the GPU present, else 8.
+        steps: length of training; by default the task's own.
+        features: a file of weights of a feature network trained elsewhere, for generation.
+        plan_name: several plans of one dataset live side by side.
+        settings: `key=value` pairs that override decisions, such as `losses.delta_z=1`.
+        explain_plan: print each decision with its reason.
+        num_processes: files worked on at the same time.
+        check: False skips the checks of names; images are always checked.
+        strict: refuse a dataset with images that look misregistered.
+        clean: do every case anew.
+        workspace: the workspace folder.
+
+    Returns:
+        The folder of stored cases.
+
+    Raises:
+        LiftnetError: If the dataset has problems, a setting does not fit, or a training that uses
+            the plan is going on.
+    """
+    space = find_workspace(workspace)
+    refuse_busy(space.run_folder(space.dataset_name(dataset), plan_name))  # before it is measured
     extract_fingerprint(
         dataset, num_processes=num_processes, check=check, strict=strict, workspace=workspace
     )

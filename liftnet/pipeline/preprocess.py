@@ -23,7 +23,7 @@ from liftnet.ops.mask import bounding_box, box_about
 from liftnet.ops.resample import resample
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.inputs import part_of
-from liftnet.pipeline.lock import hold, part_name
+from liftnet.pipeline.lock import hold, part_name, refuse_busy
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.preprocess_parts import remove_strangers
@@ -236,6 +236,7 @@ def preprocess(
             raise
 
     with hold(store.folder.parent, "liftnet_preprocess", part=part_name(num_parts, part_id)):
+        refuse_busy(space.run_folder(name, plan_name))
         known = {case.identifier for case in raw.cases}
         remove_strangers(store.folder, known, own, clean=clean)
         workers = worker_count(num_processes)

@@ -1,7 +1,7 @@
 """One case of an evaluation: its files found, read on one grid, and given to the task."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ __all__ = [
     "open_case",
     "read_on",
     "read_turned",
+    "refuse_same_files",
+    "refuse_same_folder",
     "score_all",
     "target_name",
 ]
@@ -57,6 +59,43 @@ class CaseFiles:
     references: dict[str, Path]
     sources: dict[str, Path]
     mask: Path | None = None
+
+
+def refuse_same_folder(predicted: Path, others: Mapping[str, Path | None]) -> None:
+    """Refuse to compare images with themselves; the scores would be perfect, and say nothing.
+
+    Args:
+        predicted: the folder of predicted images or generated volumes.
+        others: option -> the folder that it names, through a link or by another path, too.
+
+    Raises:
+        DatasetError: If one of them is the folder of predicted images.
+    """
+    for option, folder in others.items():
+        if folder is not None and folder.resolve() == predicted.resolve():
+            raise DatasetError(
+                f"-i and {option} are the same folder: images would be compared with themselves",
+                where=f"{predicted}, {folder}",
+                remedy=f"Name the folder of the real images with {option}.",
+            )
+
+
+def refuse_same_files(files: Sequence[CaseFiles]) -> None:
+    """Refuse predicted images that are links to their references.
+
+    Raises:
+        DatasetError: If there is one.
+    """
+    for case in files:
+        for pair in case.pairs:
+            reference = case.references[pair.channel]
+            there = pair.predicted.exists() and reference.exists()  # else scoring tells of it
+            if there and pair.predicted.samefile(reference):
+                raise DatasetError(
+                    "A predicted image is its reference: both names lead to one file",
+                    where=f"{pair.predicted}, {reference}",
+                    remedy="Remove the link from one of the folders.",
+                )
 
 
 def find_images(folder: Path, what: str) -> tuple[dict[str, dict[str, Path]], list[Path]]:

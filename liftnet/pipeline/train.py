@@ -29,7 +29,7 @@ from liftnet.ops.processes import (
     wait_for_all,
 )
 from liftnet.pipeline.events import EVENTS, open_events, write_row
-from liftnet.pipeline.lock import hold
+from liftnet.pipeline.lock import hold, refuse_busy
 from liftnet.pipeline.patients import known_patients
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import note_known
@@ -94,6 +94,12 @@ def train(
     Returns:
         The folder of each fold.
     """
+    if continue_training and restart:
+        raise LiftnetError(
+            "To continue a run and to throw it away are two things",
+            where="--c, --restart",
+            remedy="Leave out one of them: --restart deletes what was trained.",
+        )
     with together(), keep_quiet(not is_first()), ExitStack() as locks:
         return _train_folds(
             locks,
@@ -133,7 +139,7 @@ def _train_folds(
         raise DatasetError(
             "There is no preprocessed case",
             where=str(store.folder),
-            remedy="Run liftnet_preprocess first.",
+            remedy=f"Run {space.command('liftnet_preprocess', name, plan_name)}",
         )
     if device.type == "cpu":
         keep_freed_memory()
@@ -148,6 +154,7 @@ def _train_folds(
         if is_first():
             locks.close()  # of the fold before
             locks.enter_context(hold(folder, "liftnet_train"))
+            refuse_busy(store.folder.parent)  # the plan or the cases are being made
         stages = task.stages(plan, mapper=mapper)
         begin = begin_from(pretrained, plan, stages, folder, restart=restart)
         wait_for_all()  # every process has seen what there is

@@ -59,11 +59,16 @@ def test_errors(workspace, monkeypatch, capsys, command, arguments, problem):
 def test_steps_in_the_wrong_order(workspace, monkeypatch, capsys):
     """Without a fingerprint there is no plan, without preprocessed cases no training."""
     shutil.rmtree(workspace / "preprocessed")
-    assert call(monkeypatch, plan, "--workspace", workspace) == 1
-    assert "error: The dataset has no fingerprint" in capsys.readouterr().err
+    monkeypatch.setenv("LIFTNET_WORKSPACE", str(workspace))
+    assert call(monkeypatch, plan, "-p", "soft") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: The dataset has no fingerprint")
+    assert "do:    Run liftnet_plan_and_preprocess -d 7 -p soft, with the same" in printed
+    monkeypatch.delenv("LIFTNET_WORKSPACE")
     assert call(monkeypatch, extract_fingerprint, "--workspace", workspace, "-np", 1) == 0
     assert call(monkeypatch, preprocess, "--workspace", workspace) == 1
-    assert "do:    Run liftnet_plan first." in capsys.readouterr().err
+    wanted = f"do:    Run liftnet_plan_and_preprocess -d 7 --workspace {workspace}\n"
+    assert capsys.readouterr().err.endswith(wanted)
     options = ("--steps", 5, "--gpu-memory", 0.03, "--set", "seed=2", "inference.passes=two")
     assert call(monkeypatch, plan, "--workspace", workspace, *options, "--explain") == 0
     printed = capsys.readouterr().out

@@ -16,6 +16,7 @@ from liftnet.core.dataset import (
     require_channel,
 )
 from liftnet.core.errors import DatasetError
+from liftnet.core.scores import AVERAGE
 
 DESCRIPTION = {
     "name": "Heads",
@@ -81,7 +82,15 @@ def test_channels_sort_by_number(tmp_path):
     [
         ({"file_ending": ".png"}, r"File ending '\.png' is not supported"),
         ({"channels": {"1": {"name": "t1n"}}}, "The keys of 'channels' are 1"),
-        ({"channels": {"0": {"name": "a_b"}}}, "Channel names must differ"),
+        ({"channels": {"0": {"name": "a_b"}}}, "'a_b' cannot be the name of a channel"),
+        ({"channels": {"0": {"name": "a/b"}}}, "'a/b' cannot be the name of a channel"),
+        ({"channels": {"0": {"name": "<b>"}}}, "'<b>' cannot be the name of a channel"),
+        ({"channels": {"0": {"name": "a\n"}}}, r"'a\\n' cannot be the name of a channel"),
+        ({"channels": {"0": {"name": "a" * 300}}}, r"'a{60}\.\.\.' cannot be the name"),
+        ({"channels": {"0": {"name": ""}}}, "'' cannot be the name of a channel"),
+        ({"channels": {"0": {"name": "0001"}}}, "'0001' cannot be the name of a channel"),
+        ({"targets": {"0": {"name": "Mask"}}}, "'Mask' cannot be the name of a channel"),
+        ({"channels": {"0": {"name": AVERAGE}}}, "'average' cannot be the name of a channel"),
         ({"targets": {"0": {"name": "t1n"}}}, "Channel names must differ"),
         ({"channels": {"0": {"name": "a", "modality": "PET"}}}, "Expected one of 'MR', 'CT'"),
         ({"chanels": {}}, "Unknown key 'chanels'"),

@@ -153,7 +153,8 @@ def test_resume(workspace, capsys):
     (store / "p2.npy").write_bytes(b"cut off")
     (store / ".p3.npy.123.tmp").write_bytes(b"half-written")
     (store / "gone.npy").write_bytes(b"of a case that is no more")
-    (store / "gone.json").write_text("{}")
+    described = (store / "p4.json").read_text().replace('"p4"', '"gone"')
+    (store / "gone.json").write_text(described)
     preprocess(workspace=workspace, num_processes=1)
     assert snapshot(store) == before
     changed = {name.split(".")[0] for name, when in times(store).items() if when != made[name]}

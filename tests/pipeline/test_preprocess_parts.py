@@ -68,13 +68,18 @@ def test_a_part_run_twice_does_nothing(workspace, whole, capsys):
 
 
 def test_a_part_leaves_alone_what_another_is_writing(workspace, whole, monkeypatch):
-    """Half-written files of its own cases and strangers go; those of others stay, also clean."""
+    """Half-written files of its own cases and cases that are gone go; all others stay."""
     run(workspace, 1, 2)
     folder = workspace / CASES
     others = {".p2.npy.7.tmp", ".p4.mask.npy.7.tmp", ".p6.json.7.tmp", ".nfs0001"}
-    own = {".p1.npy.7.tmp", ".p3.mask.npy.7.tmp", ".p5.json.7.tmp", ".gone.npy.7.tmp", "gone.npy"}
+    others |= {"notes.txt", "mine.npy", "mine.json", "p1.txt"}  # somebody has put these there
+    own = {".p1.npy.7.tmp", ".p3.mask.npy.7.tmp", ".p5.json.7.tmp", ".gone.npy.7.tmp"}
     for name in others | own:
         (folder / name).write_bytes(b"half-written")
+    described = (folder / "p2.json").read_text()
+    (folder / "gone.json").write_text(described.replace('"p2"', '"gone"'))
+    (folder / "gone.npy").write_bytes((folder / "p2.npy").read_bytes())
+    own |= {"gone.json", "gone.npy"}
     before = times(workspace)
     run(workspace, 0, 2, clean=True)
     after = times(workspace)
@@ -88,7 +93,7 @@ def test_a_part_leaves_alone_what_another_is_writing(workspace, whole, monkeypat
 
 def test_a_file_that_another_part_deletes_first_is_no_error(tmp_path, monkeypatch):
     """Two parts that clear the folder at once do not stumble over each other."""
-    for name in ("gone.npy", ".gone.json.5.tmp", "kept.npy"):
+    for name in (".gone.npy.4.tmp", ".gone.json.5.tmp", "kept.npy"):
         (tmp_path / name).write_bytes(b"x")
     listed = list(tmp_path.iterdir())
     monkeypatch.setattr(Path, "iterdir", lambda self: iter(listed))
