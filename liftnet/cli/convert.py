@@ -63,6 +63,7 @@ def convert(
 ) -> None:
     """Bring BraTS, SynthRAD or plain folders into the raw format of liftnet_raw_layout.md."""
     from liftnet.pipeline import convert as step
+    from liftnet.pipeline.progress import mention, say
 
     folder = step.convert(
         layout,
@@ -76,13 +77,13 @@ def convert(
         copy=copy,
         workspace=workspace,
     )
-    print(f"Made {folder}")
+    say(f"Made {folder}")
     for line in (folder / step.NOTES_FILE).read_text(encoding="utf-8").splitlines():
-        print("  " + textwrap.shorten(line, NOTE_WIDTH, placeholder=f" ... ({step.NOTES_FILE})"))
+        mention("  " + textwrap.shorten(line, NOTE_WIDTH, placeholder=f" ... ({step.NOTES_FILE})"))
     following = ["liftnet_plan_and_preprocess", "-d", str(dataset)]
     following += ["--workspace", workspace] if workspace else []
-    print("Fill in licence and reference in its dataset.json. Then:")
-    print("  " + shlex.join(following))
+    mention("Fill in licence and reference in its dataset.json. Then:")
+    mention("  " + shlex.join(following))
 
 
 def main() -> None:

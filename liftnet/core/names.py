@@ -84,15 +84,14 @@ def is_dataset_name(name: str) -> bool:
 
 
 def is_channel_name(name: str) -> bool:
-    """Whether a name can be that of a channel: short, plain, no number, and no word of liftnet's.
+    """Whether a name can be that of a channel: short, plain, and no word of liftnet's.
 
-    >>> [is_channel_name(name) for name in ("t1-mprage", "a/b", "Average", "0001", "")]
-    [True, False, False, False, False]
+    >>> [is_channel_name(name) for name in ("t1-mprage", "a/b", "Average", "")]
+    [True, False, False, False]
     """
     return (
         len(name) <= MAX_CHANNEL
         and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", name) is not None
-        and not re.fullmatch("[0-9]+", name)
         and name.lower() not in CHANNEL_WORDS
     )
 
@@ -130,7 +129,7 @@ def check_channel_name(name: str, *, where: str) -> None:
     raise DatasetError(
         f"{_shown(name)} cannot be the name of a channel",
         where=where,
-        remedy=f"Use letters, digits and '-', {MAX_CHANNEL} characters at most, not digits alone; "
+        remedy=f"Use letters, digits and '-', {MAX_CHANNEL} characters at most; "
         f"{' and '.join(repr(word) for word in CHANNEL_WORDS)} mean something else.",
     )
 

@@ -29,7 +29,7 @@ from liftnet.pipeline.compare_reuse import Asked, earlier_scores, newer_file, st
 from liftnet.pipeline.compare_table import as_csv, conclude, report
 from liftnet.pipeline.evaluate import DEFAULT_PROTOCOL, evaluate_pairs
 from liftnet.pipeline.origin import origin_since
-from liftnet.pipeline.progress import say
+from liftnet.pipeline.progress import mention, say
 from liftnet.pipeline.score_table import metric_names
 from liftnet.pipeline.scoring import find_images
 from liftnet.version import __version__
@@ -198,12 +198,12 @@ def _find_scores(
         )
         earlier, reason = earlier_scores(path, predicted, asked)
         if earlier is not None:
-            say(f"{name}: the scores made of it earlier are used: {path}")
+            mention(f"{name}: the scores made of it earlier are used: {path}")
             scores[name] = earlier
             continue
         if stale is not None:
             reason = reason or f"{stale.name} is newer than its scores"
-        say(f"Evaluate {name}: {predicted}" + (f" (again: {reason})" if reason else ""))
+        mention(f"Evaluate {name}: {predicted}" + (f" (again: {reason})" if reason else ""))
         scores[name] = evaluate_pairs(
             predicted, reference, protocol=wanted, output=methods[name], **options
         )

@@ -16,7 +16,7 @@ from liftnet.core.comparison import (
 )
 from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary
 from liftnet.metrics.paired import LEVEL_OF_SIGNIFICANCE, better_sign, differ, direction, is_shown
-from liftnet.pipeline.progress import say
+from liftnet.pipeline.progress import mention, say
 from liftnet.pipeline.score_table import TABLE_WIDTH, digits_of
 from liftnet.pipeline.text_table import aligned, say_wrapped
 
@@ -62,7 +62,7 @@ def report(comparison: MethodComparison, path: Path) -> None:
     """Print convention, tables, what was left out, warnings and conclusions."""
     width = shutil.get_terminal_size((TABLE_WIDTH, 24)).columns
     protocol = comparison.protocol
-    say_wrapped(f"Protocol {protocol.name}: {protocol.description}", width)
+    say_wrapped(f"Protocol {protocol.name}: {protocol.description}", width, mention)
     names = ", ".join(method.name for method in comparison.methods[1:])
     head = f"{names} against {comparison.baseline} on {len(comparison.cases)} cases"
     if any(metric.startswith("delta_z") for metric in comparison.main_metrics):
@@ -73,7 +73,7 @@ def report(comparison: MethodComparison, path: Path) -> None:
             say("")
             say(table(block, width))
     say("")
-    say_wrapped(LEGEND, width)
+    say_wrapped(LEGEND, width, mention)
     for entry in comparison.left_out[:SHOWN_LEFT_OUT]:
         say(f"left out: {_left_out(entry)}")
     if len(comparison.left_out) > SHOWN_LEFT_OUT:

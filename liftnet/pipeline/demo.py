@@ -21,7 +21,7 @@ from liftnet.pipeline.compare import compare
 from liftnet.pipeline.evaluate import evaluate_pairs
 from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
 from liftnet.pipeline.predict import predict
-from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.progress import mention, progress, say
 from liftnet.pipeline.regression import predict_by_regression
 from liftnet.pipeline.report import report
 from liftnet.pipeline.text_table import aligned
@@ -83,14 +83,14 @@ def demo(
     on = ["-device", device] if device else []
     dial = ["--gpu-memory", f"{size.gpu_memory:g}", "--steps", f"{size.steps}"]
     dial += ["--set", *SETTINGS]
-    say(
+    mention(
         f"{size.training_cases} simulated heads to train on, {size.test_cases} to test on, four MR "
         f"contrasts each, in {root}/\nThe line after $ is the command that does the step."
     )
 
     _announce(1, "Make the dataset (for your own images: liftnet_convert)")
     make_dataset(raw, references, size)
-    say(f"Every test head lacks one contrast, which lies in {references}/")
+    mention(f"Every test head lacks one contrast, which lies in {references}/")
 
     _announce(
         2,
@@ -107,7 +107,7 @@ def demo(
     except CheckpointError as error:
         remedy = f"Remove {root}, or name another folder with -o."
         raise LiftnetError(error.problem, where=error.where, remedy=remedy) from None
-    say(f"Curves and a first picture: {next(fold.glob('*/progress.png'), fold)}")
+    mention(f"Curves and a first picture: {next(fold.glob('*/progress.png'), fold)}")
 
     command = ["liftnet_predict", "-i", str(raw / "imagesTs"), "-o", str(predicted), *where]
     _announce(4, "Synthesize what the test heads lack", [*command, "--continue-prediction", *on])
@@ -140,18 +140,18 @@ def demo(
     with redirect_stdout(StringIO()):  # what it prints is on the page
         compare([baseline, predicted], compared, names=names[1:], workspace=workspace)
     sources = str(raw / "imagesTs")
-    say(f"$ {shlex.join(['liftnet_report', '-i', str(compared), '-s', sources, *where])}")
+    mention(f"$ {shlex.join(['liftnet_report', '-i', str(compared), '-s', sources, *where])}")
     page = report(compared, sources=sources, workspace=workspace)
     say(f"\nOpen {page} in a browser; it needs no network.")
-    say("Your own images: liftnet_raw_layout.md, and the same commands.")
+    mention("Your own images: liftnet_raw_layout.md, and the same commands.")
     return ours, trivial
 
 
 def _announce(number: int, what: str, command: Sequence[str] = ()) -> None:
     """Print the heading of a step, and its command."""
-    say(f"\n[{number}/{TOTAL_STEPS}] {what}")
+    mention(f"\n[{number}/{TOTAL_STEPS}] {what}")
     if command:
-        say(f"$ {shlex.join(command)}")
+        mention(f"$ {shlex.join(command)}")
 
 
 def make_dataset(raw: Path, references: Path, size: Size) -> None:

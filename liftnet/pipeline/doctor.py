@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from liftnet.core.arguments import checked
+from liftnet.core.errors import LiftnetError
 from liftnet.core.names import without_folders
 from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.doctor_machine import (
@@ -19,6 +20,7 @@ from liftnet.pipeline.doctor_machine import (
 from liftnet.pipeline.doctor_programs import Finding, check_programs
 from liftnet.pipeline.doctor_trial import self_test
 from liftnet.pipeline.doctor_workspace import check_workspace
+from liftnet.pipeline.progress import mention, say
 
 __all__ = ["doctor"]
 
@@ -46,7 +48,19 @@ def doctor(
         paths: show whole paths in JSON; else their last part, since others may name people.
         device: "cuda", "cpu" or "mps" for the test; by default the best there is.
         workspace: the workspace folder.
+
+    Returns:
+        Whether there is no problem.
+
+    Raises:
+        LiftnetError: If there is no such device, or an option has no use.
     """
+    if paths and not as_json:
+        raise LiftnetError(
+            "--paths is for --json; lines for people have whole paths",
+            where="--paths",
+            remedy="Leave it out, or add --json.",
+        )
     start = time.perf_counter()
     findings: list[Finding] = []
 
@@ -81,9 +95,9 @@ def doctor(
         shown = str if paths else without_folders
         rows = [{k: shown(v) for k, v in found._asdict().items() if v} for found in findings]
         facts = {"version": DOCTOR_VERSION, "ok": not problems, "seconds": seconds}
-        print(json.dumps({**facts, "findings": rows}, indent=1))
+        say(json.dumps({**facts, "findings": rows}, indent=1))
     else:
-        print(
+        say(
             f"\n{_count(problems, 'problem')}, {_count(warnings, 'warning')}, in {seconds} s"
             + ("" if not problems else ": " + ", ".join(found.area for found in problems))
         )
@@ -99,9 +113,10 @@ def _temporary() -> Path:
 
 
 def _print(found: Finding) -> None:
-    print(f"{found.level:<8} {found.area}: {found.text}")
+    tell = mention if found.level == "ok" else say
+    tell(f"{found.level:<8} {found.area}: {found.text}")
     if found.remedy:
-        print(f"{'':<8}   do: {found.remedy}")
+        tell(f"{'':<8}   do: {found.remedy}")
 
 
 def _count(some: list[Finding], word: str) -> str:

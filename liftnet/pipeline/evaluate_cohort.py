@@ -29,7 +29,7 @@ from liftnet.pipeline.cohort_volumes import Volumes, network_limits, read_cohort
 from liftnet.pipeline.lock import hold
 from liftnet.pipeline.origin import origin_since
 from liftnet.pipeline.parallel import threads_shared_by, worker_count
-from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.progress import mention, progress, say
 from liftnet.pipeline.runs import find_device
 from liftnet.pipeline.score_whole import remove_half_scored
 from liftnet.pipeline.scoring import refuse_same_folder
@@ -104,7 +104,7 @@ def evaluate_cohort(
     missing = setting.no_model if setting.protocol.name != "wdm" else ""
     if setting.protocol.name == "wdm" and medicalnet is None:
         missing = "protocol wdm takes those of MedicalNet, whose weights --medicalnet names"
-    say(f"Protocol {setting.protocol.name}: {setting.protocol.description}")
+    mention(f"Protocol {setting.protocol.name}: {setting.protocol.description}")
     workers = worker_count(num_processes)
     with (
         hold(target, "liftnet_evaluate"),
@@ -153,7 +153,7 @@ def evaluate_cohort(
     write_json(target / "cohort_scores.json", scores)
     say(cohort_table(scores))
     for line in explanation(scores):
-        say(line)
+        mention(line)
     say(f"Scores of {len(cohorts.generated)} volumes: {target / 'cohort_scores.json'}")
     return scores
 

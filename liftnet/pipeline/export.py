@@ -43,7 +43,7 @@ from liftnet.pipeline.model_file import (
 )
 from liftnet.pipeline.model_zip import MAX_EXPANDED
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
-from liftnet.pipeline.progress import say
+from liftnet.pipeline.progress import mention, say
 from liftnet.pipeline.runs import BEST, LATEST
 from liftnet.tasks import load_task
 from liftnet.version import __version__
@@ -98,7 +98,7 @@ def export(
     _check_output(path, overwrite)
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
-    say(f"{name}: {space.describe()}")
+    mention(f"{name}: {space.describe()}")
     run = space.run_folder(name, plan_name)
     task = load_plan(space, name, plan_name).task
     folds = sorted({str(one) for one in fold}) if fold else None  # as prediction finds them
@@ -218,14 +218,14 @@ def _report(
         CARD: "the model card: read it before you pass the file on",
         FINGERPRINT: "measurements of the whole dataset, none of a single case",
     }
-    say(f"What leaves in {path}:")
+    mention(f"What leaves in {path}:")
     with ZipFile(path) as archive:
         for info in archive.infolist():
             note = what.get(info.filename.rpartition("/")[2], "")
-            say(f"  {info.file_size:>12,} bytes  {info.filename:<28}{note}".rstrip())
+            mention(f"  {info.file_size:>12,} bytes  {info.filename:<28}{note}".rstrip())
     plan = model.plan
-    say(f"Names in it: {', '.join([plan.dataset, plan.name, *plan.channel_names])}.")
-    say(
+    mention(f"Names in it: {', '.join([plan.dataset, plan.name, *plan.channel_names])}.")
+    mention(
         "Not in it: images, names of cases, paths, headers of image files, the optimizer, "
         "licence and reference of dataset.json."
     )

@@ -46,7 +46,7 @@ from liftnet.pipeline.lock import hold
 from liftnet.pipeline.pair_check import pair_problems, pair_shifts
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.patients import describe_overlap, describe_patients, patients_of
-from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.progress import mention, progress, say
 from liftnet.tasks import load_task
 
 __all__ = ["FINGERPRINT_VERSION", "extract_fingerprint", "measure", "read_fingerprint"]
@@ -81,7 +81,7 @@ def extract_fingerprint(
     keep_freed_memory()
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
-    say(f"{name}: {space.describe()}")
+    mention(f"{name}: {space.describe()}")
     raw = load_dataset(space.raw / name)
     least = load_task(raw.description.task).least_images
     path = space.fingerprint_file(name)
@@ -114,7 +114,7 @@ def extract_fingerprint(
             tests, _ = find_cases(raw.folder / "imagesTs", raw.description.channels)
         overlap = describe_overlap(patients, tests, raw.description.patients)
         for text in filter(None, (describe_patients(patients), overlap)):
-            say(text)
+            mention(text)
         fingerprint = summarize(raw, cases, patients, suspicious)
         write_json(path, fingerprint)
     say(f"Fingerprint of {len(cases)} cases: {path}")

@@ -19,7 +19,7 @@ from liftnet.pipeline.model import Model, load_model, trained_folds
 from liftnet.pipeline.outputs import remove_half_written
 from liftnet.pipeline.parallel import worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
-from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.progress import mention, progress, say
 from liftnet.pipeline.samples import (
     Sample,
     is_written,
@@ -103,13 +103,13 @@ def generate(
     part = part_of(num_parts, part_id)
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
-    say(f"{name}: {space.describe()}")
+    mention(f"{name}: {space.describe()}")
     run, task = space.run_folder(name, plan_name), load_plan(space, name, plan_name).task
     load_generation(task)  # refuses one that needs images
     if fold is None:
         folder = trained_folds(run, task, mapper=True, checkpoint=checkpoint)[0]
         fold = folder.name.removeprefix("fold_")
-        say(f"Generating with {folder.name}, the first that is trained (-f takes another)")
+        mention(f"Generating with {folder.name}, the first that is trained (-f takes another)")
     model = load_model(run, task, [fold], mapper=True, checkpoint=checkpoint, device=device)
     if temperature is None:
         temperature = model.plan.inference.temperature

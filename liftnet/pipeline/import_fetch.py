@@ -13,7 +13,7 @@ from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import LiftnetError
 from liftnet.pipeline.download import fetch
 from liftnet.pipeline.model_zip import MAX_EXPANDED
-from liftnet.pipeline.progress import say
+from liftnet.pipeline.progress import mention
 
 __all__ = ["check_digest", "is_url", "local_file"]
 
@@ -100,7 +100,7 @@ def _fetch(url: str, path: Path) -> None:
         opener=urllib.request.build_opener(_SafeRedirects),
         check_size=partial(_refuse_large, url=url),
     )
-    say(f"Fetched {count:,} bytes from {_without_secrets(url)}")
+    mention(f"Fetched {count:,} bytes from {_without_secrets(url)}")
 
 
 def _refuse_large(size: int, url: str) -> None:

@@ -22,7 +22,7 @@ from liftnet.pipeline.model_file import CARD, IMPORTED
 from liftnet.pipeline.model_zip import refused
 from liftnet.pipeline.plausibility import FILE as NUMBERS_FILE
 from liftnet.pipeline.plausibility import TrainingNumbers
-from liftnet.pipeline.progress import keep_quiet, say
+from liftnet.pipeline.progress import keep_quiet, mention, say
 from liftnet.pipeline.runs import BEST, fold_folder, plan_digest
 from liftnet.pipeline.training_facts import FACTS, TrainingFacts
 from liftnet.tasks import load_task
@@ -194,9 +194,9 @@ def _report(unpacked: Unpacked, plan: Plan, target: Path, digest: str, *, checke
         ("licence", manifest.licence),
         ("intended use", manifest.intended_use),
     ):
-        say(f"{what}: {text or 'not stated'}")
-    say(f"Read the model card: {target / IMPORTED / CARD}")
+        mention(f"{what}: {text or 'not stated'}")
+    mention(f"Read the model card: {target / IMPORTED / CARD}")
     source = "-i new_cases" if isinstance(load_task(plan.task), SynthesisTask) else "-n 10"
     variant = "" if manifest.mapper else " --no-mapper"
     number = int(plan.dataset[7:10])
-    say(f"Use it: liftnet_predict -d {number} -p {plan.name}{variant} {source} -o predicted")
+    mention(f"Use it: liftnet_predict -d {number} -p {plan.name}{variant} {source} -o predicted")

@@ -23,7 +23,7 @@ from liftnet.core.strict_json import parse_json
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.pipeline.extract_fingerprint import read_fingerprint
 from liftnet.pipeline.lock import hold, refuse_busy
-from liftnet.pipeline.progress import say
+from liftnet.pipeline.progress import mention, say
 from liftnet.planning.feeding import BY_HAND, plan_feeding
 from liftnet.planning.grid import GridChoice, refuse_other_foreground
 from liftnet.tasks import load_task
@@ -59,10 +59,18 @@ def plan(
         settings: `key=value` pairs that override decisions, such as `losses.delta_z=1`.
         explain_plan: print each decision with its reason.
         workspace: the workspace folder.
+
+    Returns:
+        The plan.
+
+    Raises:
+        PlanError: If there is no fingerprint, or a setting does not fit.
+        DatasetError: If there is no such dataset.
+        LiftnetError: If a training that uses the plan is going on.
     """
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
-    say(f"{name}: {space.describe()}")
+    mention(f"{name}: {space.describe()}")
     run = space.run_folder(name, plan_name)
     refuse_busy(run)
     raw = load_dataset(space.raw / name)

@@ -28,7 +28,7 @@ from liftnet.pipeline.parallel import worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import report_flags
 from liftnet.pipeline.predict_case import prepare_case
-from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.progress import mention, progress, say
 from liftnet.pipeline.training_facts import say_unlearned, shares
 from liftnet.pipeline.trajectories import (
     Trajectory,
@@ -98,11 +98,16 @@ def predict(
 
     Returns:
         The cases that failed; the others are done all the same.
+
+    Raises:
+        CheckpointError: If nothing is trained that could predict.
+        DatasetError: If the input folder holds no case.
+        LiftnetError: If the call makes no sense, or another run works in the output folder.
     """
     keep_freed_memory()
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
-    say(f"{name}: {space.describe()}")
+    mention(f"{name}: {space.describe()}")
     source, output = Path(input_folder), Path(output_folder)
     refuse_one_folder(source, output)
     check_trajectory(save_trajectory, mapper=mapper)

@@ -27,7 +27,7 @@ from liftnet.pipeline.lock import hold, part_name, refuse_busy
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.preprocess_parts import remove_strangers
-from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.progress import mention, progress, say
 from liftnet.pipeline.subject import (
     above_background,
     find_subject,
@@ -210,12 +210,17 @@ def preprocess(
 
     Returns:
         The folder of stored cases.
+
+    Raises:
+        DatasetError: If a case cannot be used.
+        PlanError: If there is no such plan.
+        LiftnetError: If another run works there, or a training that uses the cases is going on.
     """
     keep_freed_memory()
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
     part = part_of(num_parts, part_id)
-    say(f"{name}: {space.describe()}")
+    mention(f"{name}: {space.describe()}")
     plan = load_plan(space, name, plan_name)
     raw = load_dataset(space.raw / name)
     cases = raw.cases[part]

@@ -17,7 +17,7 @@ from liftnet.ops.processes import is_first
 from liftnet.pipeline.checkpoint import has_checkpoint, load_checkpoint, weights_digest
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.pretrained_match import TensorMatch, differences, fit, match_tensors
-from liftnet.pipeline.progress import say
+from liftnet.pipeline.progress import mention, say
 from liftnet.pipeline.runs import BEST, LATEST
 from liftnet.pipeline.text_table import first_names
 from liftnet.tasks import load_task
@@ -230,12 +230,12 @@ def _examine(
     if not is_first():
         return
     write_json(folder / PRETRAINED, facts)
-    say(f"Begins with {pretrained.name}: {pretrained.plan.dataset}, {pretrained.fold}")
+    mention(f"Begins with {pretrained.name}: {pretrained.plan.dataset}, {pretrained.fold}")
     for name, some in matches.items():
         for line in _in_words(name, some):
-            say(line)
+            mention(line)
     if unused:
-        say(
+        mention(
             f"  of the file, {len(unused)} tensors are not used: {first_names(unused, SHOWN_NAMES)}"
         )
     for line in notes:

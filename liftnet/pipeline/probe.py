@@ -30,7 +30,7 @@ from liftnet.pipeline.probe_setting import (
     measurable,
 )
 from liftnet.pipeline.probe_table import report
-from liftnet.pipeline.progress import say
+from liftnet.pipeline.progress import mention
 from liftnet.version import __version__
 from liftnet.visual.figures import MontageRow, montage
 
@@ -125,7 +125,7 @@ def _probe_channel(
     if not measurable(groups):
         return too_few(groups, channel)
     if len(setting.channels) > 1:
-        say(f"Channel {channel.name}")
+        mention(f"Channel {channel.name}")
     with tempfile.TemporaryDirectory(prefix="liftnet_probe_") as scratch:
         placed = place(groups, channel, setting, Path(scratch), workers)
         name = _picture(channel, setting)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from liftnet.core.probe import COPIES, NO_COPY, Probe, ProbeChannel, ProbeDistances
 from liftnet.metrics.memorization import ENOUGH
-from liftnet.pipeline.progress import say
+from liftnet.pipeline.progress import mention, say
 from liftnet.pipeline.score_table import TABLE_WIDTH
 from liftnet.pipeline.text_table import aligned, say_wrapped
 
@@ -21,7 +21,7 @@ def report(probe: Probe, path: Path) -> None:
     width = shutil.get_terminal_size((TABLE_WIDTH, 24)).columns
     several = len(probe.channels) > 1
     for text in dict.fromkeys(_distance(own) for own in probe.channels):
-        say_wrapped(text, width)
+        say_wrapped(text, width, mention)
     for channel in probe.channels:
         say("")
         say(
@@ -31,7 +31,7 @@ def report(probe: Probe, path: Path) -> None:
         if channel.distances is not None:
             say(probe_table(channel.distances))
         for line in probe_lines(channel, brief=several):
-            say_wrapped(line, width)
+            say_wrapped(line, width, mention)
     say("")
     pictures = [own.distances.picture for own in probe.channels if own.distances is not None]
     what = "closest pairs" if len(pictures) > 1 else "closest pair"

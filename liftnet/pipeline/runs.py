@@ -93,8 +93,15 @@ def prepare_run(folder: Path, plan: Plan, *, continue_training: bool, restart: b
     The run's folder is locked: what is half-written there is of no run that goes on.
 
     Raises:
-        CheckpointError: If the run was begun under another plan, or there is nothing to continue.
+        CheckpointError: If the run was begun under another plan, there is nothing to continue, or
+            both options are given.
     """
+    if continue_training and restart:
+        raise CheckpointError(
+            "--c and --restart contradict each other: to continue a run, and to throw it away",
+            where=str(folder),
+            remedy="Leave out one of them. Nothing was deleted.",
+        )
     path = folder / "plan.json"
     for pattern in (".*.tmp", ".tmp*"):  # the second are of safetensors
         for temporary in [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]:

@@ -14,7 +14,7 @@ import numpy as np
 from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary, ScoreFailure, Scores
 from liftnet.metrics import regions, statistics
 from liftnet.metrics.paired import direction
-from liftnet.pipeline.progress import say
+from liftnet.pipeline.progress import mention, say
 from liftnet.pipeline.text_table import aligned
 
 __all__ = [
@@ -162,11 +162,11 @@ def report(scores: Scores, path: Path) -> None:
         width = shutil.get_terminal_size((TABLE_WIDTH, 24)).columns
         say(table(scores.summary, width))
         for line in explanation(scores.cases, scores.slice_axis, width):
-            say(line)
+            mention(line)
     origins = Counter(row.notes.get("predicted_range", "").split(":")[0] for row in scores.cases)
     for origin, count in sorted(origins.items()):
         if origin:
-            say(f"range of the predicted images: {origin} ({count} of {len(scores.cases)})")
+            mention(f"range of the predicted images: {origin} ({count} of {len(scores.cases)})")
     for name in scores.without_reference:
         say(f"warning: {name} has no reference; not scored")
     report_failures(scores.failures)

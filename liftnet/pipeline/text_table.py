@@ -1,7 +1,7 @@
 """Text of tables and lists for the terminal."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from liftnet.pipeline.progress import say
 
@@ -36,7 +36,7 @@ def first_names(names: Sequence[str], shown: int) -> str:
     return ", ".join(names[:shown]) + more
 
 
-def say_wrapped(text: str, width: int) -> None:
-    """Print a text in lines of a width that break at spaces."""
+def say_wrapped(text: str, width: int, tell: Callable[[str], None] = say) -> None:
+    """Print a text in lines of a width that break at spaces, as a result or as `tell` does."""
     for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False):
-        say(line)
+        tell(line)

@@ -34,7 +34,7 @@ from liftnet.pipeline.patients import known_patients
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import note_known
 from liftnet.pipeline.pretrained import Fitting, begin_from
-from liftnet.pipeline.progress import keep_quiet, progress, say
+from liftnet.pipeline.progress import keep_quiet, mention, progress, say
 from liftnet.pipeline.runs import find_device, fold_folder, prepare_run, refuse_imported
 from liftnet.pipeline.splits import load_splits, pick_fold
 from liftnet.pipeline.training_facts import note_facts
@@ -93,13 +93,12 @@ def train(
 
     Returns:
         The folder of each fold.
+
+    Raises:
+        CheckpointError: If there is no run to continue, or it was begun under another plan.
+        DatasetError: If there is no case to train on.
+        LiftnetError: If the call makes no sense, or the plan or its cases are being made.
     """
-    if continue_training and restart:
-        raise LiftnetError(
-            "To continue a run and to throw it away are two things",
-            where="--c, --restart",
-            remedy="Leave out one of them: --restart deletes what was trained.",
-        )
     with together(), keep_quiet(not is_first()), ExitStack() as locks:
         return _train_folds(
             locks,
@@ -131,7 +130,7 @@ def _train_folds(
     compiled: bool | None,
 ) -> list[Path]:
     name = space.dataset_name(dataset)
-    say(f"{name}: {space.describe()}")
+    mention(f"{name}: {space.describe()}")
     refuse_imported(space.run_folder(name, plan_name))
     plan = load_plan(space, name, plan_name)
     store = Store(space.store(name, plan_name))
@@ -317,7 +316,7 @@ def _is_trained(run: Run, schedule: Schedule, folder: Path) -> bool:
         say(f"Already trained: {folder}")
         return True
     if run.step:
-        say(f"Continues at step {run.step} of {schedule.num_steps}: {folder}")
+        mention(f"Continues at step {run.step} of {schedule.num_steps}: {folder}")
     return False
 
 

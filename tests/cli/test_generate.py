@@ -89,7 +89,7 @@ def test_options_reach_the_volumes(trained, monkeypatch):
         (("-i", "x", "--sigma-z", 0), "--sigma-z cannot be used with -i", "-n"),
         (("-i", "x", "--interpolate", 0, 1), "--interpolate cannot be used with -i", "-n"),
         (("-n", 3, "-f", 0, 1), "with one fold, not with 2", "Name one"),
-        (("-n", 0), "-n is 0", "Use 1 or more"),
+        (("-n", 0), "-n is 0", "Use 1 to 1000000"),
         (("-i", "x"), "Task 'tiny' makes volumes from nothing", "with -n"),
     ],
 )

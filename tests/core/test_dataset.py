@@ -88,7 +88,6 @@ def test_channels_sort_by_number(tmp_path):
         ({"channels": {"0": {"name": "a\n"}}}, r"'a\\n' cannot be the name of a channel"),
         ({"channels": {"0": {"name": "a" * 300}}}, r"'a{60}\.\.\.' cannot be the name"),
         ({"channels": {"0": {"name": ""}}}, "'' cannot be the name of a channel"),
-        ({"channels": {"0": {"name": "0001"}}}, "'0001' cannot be the name of a channel"),
         ({"targets": {"0": {"name": "Mask"}}}, "'Mask' cannot be the name of a channel"),
         ({"channels": {"0": {"name": AVERAGE}}}, "'average' cannot be the name of a channel"),
         ({"targets": {"0": {"name": "t1n"}}}, "Channel names must differ"),

@@ -275,9 +275,14 @@ def test_wrong_calls_are_refused(tmp_path):
     copy = save(tmp_path / "copy", rows(1), predicted_folder=str(one))
     with pytest.raises(DatasetError, match="predicted folders of a and copy are the same"):
         compare([one, copy], out)
-    for names in (["x"], ["x", "x"], ["x", "y/z"], ["x", " "]):
+    for names in (["x"], ["x", "x"], ["x", "reference"], ["case", "x"]):
         with pytest.raises(LiftnetError, match="need as many different names"):
             compare([one, other], out, names=names)
+    for name in ("y/z", "..", "a\nb", "<b>", "n" * 300):
+        with pytest.raises(LiftnetError, match="cannot be the name of a method"):
+            compare([one, other], out, names=["x", name])
+    with pytest.raises(LiftnetError, match="-m is for evaluating, which needs references"):
+        compare([one, other], out, masks=tmp_path)
     with pytest.raises(LiftnetError, match="no metric 'pnsr'") as caught:
         compare([one, other], out, metrics=["pnsr"])
     assert caught.value.remedy == "Did you mean 'psnr'?"

@@ -63,7 +63,7 @@ def test_options_of_the_other_kind_are_refused(space):
     assert isinstance(scores, Scores)  # as before
     with pytest.raises(PlanError, match=r"Task tiny has no protocol 'cwdm'[^$]*liftnet, wdm"):
         score(space, protocol="cwdm")
-    with pytest.raises(LiftnetError, match="--pairs is 0"):
+    with pytest.raises(LiftnetError, match="pairs is 0"):
         score(space, pairs=0)
 
 
