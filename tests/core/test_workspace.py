@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from liftnet.core.errors import DatasetError
+from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.workspace import Workspace, find_workspace
 
 VARIABLES = ("LIFTNET_WORKSPACE", "liftnet_raw", "liftnet_preprocessed", "liftnet_results")
@@ -67,3 +67,43 @@ def test_paths(tmp_path):
     assert w.plan_file("Dataset001_A", "p") != w.plan_file("Dataset001_A", "q")
     assert w.fingerprint_file("Dataset001_A").parent == w.splits_file("Dataset001_A").parent
     assert w.run_folder("Dataset001_A", "p").is_relative_to(w.results)
+
+
+BAD = ("", ".", "..", "a/b", "/tmp/x", "a\\b", "a\x1bb", "a\n", " a", "a.", "<b>", "n" * 101)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_no_name_leads_elsewhere(tmp_path, name):
+    """A path is never built from what is not the name of one folder."""
+    w = find_workspace(tmp_path)
+    for build in (w.plan_file, w.store, w.run_folder):
+        with pytest.raises(LiftnetError, match="cannot be the name of a plan"):
+            build("Dataset001_A", name)
+        with pytest.raises(LiftnetError, match="cannot be the name of a dataset"):
+            build(name, "p")
+    for build in (w.fingerprint_file, w.splits_file):
+        with pytest.raises(LiftnetError, match="cannot be the name of a dataset"):
+            build(name)
+
+
+@pytest.mark.parametrize("name", ["default", "grob 2.5mm", "K\u00f6ln", "a-b_c", "0", "Ko\u0308ln"])
+def test_ordinary_names_work(tmp_path, name):
+    """Dots, blanks, umlauts in both forms and hyphens are nothing to refuse."""
+    w = find_workspace(tmp_path)
+    assert w.plan_file(f"Dataset001_{name}", name).parts[-3:-1] == (f"Dataset001_{name}", name)
+
+
+@pytest.mark.parametrize("name", ["fingerprint.json", "splits.json"])
+def test_a_plan_does_not_take_the_place_of_a_file(tmp_path, name):
+    """Plans lie beside these."""
+    with pytest.raises(LiftnetError, match="is a file of the dataset"):
+        find_workspace(tmp_path).plan_file("Dataset001_A", name)
+
+
+def test_commands_that_can_be_copied(tmp_path, monkeypatch):
+    """The number, the plan and the workspace are in them, as far as they are not the default."""
+    w = find_workspace(tmp_path / "my space")
+    told = w.command("liftnet_train", "Dataset012_A")
+    assert told == f"liftnet_train -d 12 --workspace '{tmp_path / 'my space'}'"
+    monkeypatch.setenv("LIFTNET_WORKSPACE", str(tmp_path / "my space"))
+    assert w.command("liftnet_train", "Dataset012_A", "b c") == "liftnet_train -d 12 -p 'b c'"

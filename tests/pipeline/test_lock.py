@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from liftnet.pipeline.evaluate import evaluate
 from liftnet.pipeline.extract_fingerprint import extract_fingerprint
 from liftnet.pipeline.lock import LOCK, hold, part_name
 from liftnet.pipeline.plan import plan
+from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
 from liftnet.pipeline.preprocess import preprocess
 from liftnet.pipeline.train import train
 
@@ -133,13 +135,14 @@ def test_every_step_holds_its_folder(workspace):
     raw = workspace / "raw"
     here = {"workspace": workspace}
     images = raw / DATASET / "imagesTr"
+    others = Path(shutil.copytree(images, workspace / "references"))
     fold = workspace / "results" / DATASET / "default" / "lift_c" / "fold_0"
     calls = [
         (fold, lambda: train(device="cpu", **here)),
         (prepared / "default", lambda: plan(gpu_memory=0.03, **here)),
         (prepared / "default", lambda: preprocess(**here)),
         (prepared, lambda: extract_fingerprint(**here)),
-        (workspace / "out", lambda: evaluate(images, images, output=workspace / "out", **here)),
+        (workspace / "out", lambda: evaluate(images, others, output=workspace / "out", **here)),
     ]
     before = {p: p.stat().st_mtime_ns for p in prepared.rglob("*") if p.is_file()}
     for folder, call in calls:
@@ -151,3 +154,57 @@ def test_every_step_holds_its_folder(workspace):
     with hold(raw, "liftnet_convert", part="Dataset011"), pytest.raises(LiftnetError) as caught:
         convert("folders", layout, 11, task="unconditional", **here)
     assert "Another run works here: liftnet_convert" in str(caught.value)
+
+
+def files_of(space: Path) -> dict[str, bytes]:
+    """Everything that planning and preprocessing have made, and what is trained."""
+    return {
+        str(path): path.read_bytes()
+        for part in ("preprocessed", "results")
+        for path in sorted((space / part).rglob("*"))
+        if path.is_file() and not path.name.startswith(LOCK)
+    }
+
+
+@pytest.mark.parametrize("variant", ["lift_c/fold_0", "no_mapper/fold_all"])
+def test_a_plan_in_use_stays_as_it_is(workspace, variant):
+    """While a fold is trained, its plan and cases are not made anew; another plan is."""
+    space, run = {"workspace": workspace}, workspace / "results" / DATASET / "default" / variant
+    before = files_of(workspace)
+    calls = [
+        lambda: plan(gpu_memory=0.03, steps=9, **space),
+        lambda: preprocess(clean=True, num_processes=1, **space),
+        lambda: preprocess(num_parts=2, part_id=1, clean=True, num_processes=1, **space),
+        lambda: plan_and_preprocess(gpu_memory=0.03, num_processes=1, clean=True, **space),
+    ]
+    with hold(run, "liftnet_train"):
+        for call in calls:
+            with pytest.raises(LiftnetError, match="Another run works here: liftnet_train, proc"):
+                call()
+        assert files_of(workspace) == before
+        plan(gpu_memory=0.03, steps=9, plan_name="other", **space)
+        preprocess(plan_name="other", num_processes=1, **space)
+    calls[0]()
+
+
+@pytest.mark.parametrize("part", ["", "part_0_of_2"])
+def test_no_training_of_cases_that_are_being_made(workspace, part):
+    """A training that starts while its cases are preprocessed is refused, and leaves nothing."""
+    with (
+        hold(workspace / "preprocessed" / DATASET / "default", "liftnet_preprocess", part=part),
+        pytest.raises(LiftnetError, match="Another run works here") as caught,
+    ):
+        train(workspace=workspace, device="cpu")
+    assert caught.value.where == str(workspace / "preprocessed" / DATASET / "default")
+    assert not (workspace / "results").exists()
+
+
+def test_to_continue_and_to_restart_contradict(workspace):
+    """Neither is done, and what was trained stays."""
+    folder = workspace / "results" / DATASET / "default" / "lift_c" / "fold_0" / "stage"
+    folder.mkdir(parents=True)
+    checkpoint = folder / "checkpoint_latest.safetensors"
+    checkpoint.write_bytes(b"weeks of work")
+    with pytest.raises(LiftnetError, match="--c and --restart contradict each other"):
+        train(workspace=workspace, device="cpu", continue_training=True, restart=True)
+    assert checkpoint.read_bytes() == b"weeks of work"
