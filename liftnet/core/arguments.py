@@ -24,7 +24,7 @@ class Limits(NamedTuple):
 
     def __str__(self) -> str:
         least = f"more than {self.least:g}, at most" if self.open else f"{self.least:g} to"
-        return f"{least} {self.most:.15g}"
+        return f"{least} {self.most}"
 
     def hold(self, value: float) -> bool:
         """Whether a number lies within; NaN never does."""

@@ -306,3 +306,42 @@ def test_a_case_that_fails_is_listed_and_the_rest_is_scored(folders, capsys, dam
     assert message in failure.problem
     assert "failed: b: " in capsys.readouterr().out
     assert len(read_scores(folders[0] / "scores.json").failures) == 1
+
+
+def test_images_are_not_compared_with_themselves(folders, tmp_path, monkeypatch):
+    """One folder under two names, or links to the references: said, and nothing is written."""
+    predicted, reference, workspace = folders
+    (tmp_path / "link").symlink_to(predicted)
+    monkeypatch.chdir(predicted)
+    for same in (predicted, Path(), tmp_path / "link", predicted / ".." / "predicted"):
+        with pytest.raises(DatasetError, match="-i and -r are the same folder"):
+            run((predicted, same, workspace))
+    links = tmp_path / "links"
+    links.mkdir()
+    for path in reference.iterdir():
+        (links / path.name).symlink_to(path)
+    with pytest.raises(DatasetError, match="A predicted image is its reference") as caught:
+        run((links, reference, workspace))
+    assert "links" in caught.value.where
+    assert not list(tmp_path.rglob("scores.*"))
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("masks", "-m would do nothing: protocol liftnet looks at no masks"),
+        ("sources", "-s would do nothing: protocol liftnet looks at no sources"),
+    ],
+)
+def test_a_folder_that_the_protocol_does_not_look_at(folders, option, problem):
+    """It is refused, and not ignored."""
+    with pytest.raises(LiftnetError, match=problem):
+        run(folders, **{option: folders[1]})
+
+
+def test_a_contrast_that_would_take_the_place_of_the_average(folders):
+    """The summary has one entry of that name, for the mean over contrasts."""
+    save_predicted(folders[0], "a_0003", noisy(head(0)), target="average")
+    scores = run(folders)
+    assert [row.case for row in scores.cases] == ["b", "c"]
+    assert "'average' cannot be the name of a channel" in scores.failures[0].problem

@@ -264,11 +264,12 @@ def test_numbers_and_names(good, tmp_path):
     assert liftnet.import_model(good, 1, workspace=space).parent.name == "Dataset001_Tiny"
     named = liftnet.import_model(good, "Dataset003_Other", plan_name="p", workspace=space)
     assert named == space / "results" / "Dataset003_Other" / "p"
-    for wrong in ("../x", "Dataset004_../x", "1000", "Other", "Dataset004_"):
+    for wrong in ("../x", "Dataset004_../x", "0", "1000", "Other", "Dataset004_"):
         with pytest.raises(LiftnetError, match="cannot be the name of a dataset"):
             liftnet.import_model(good, wrong, workspace=space)
-    with pytest.raises(LiftnetError, match="cannot be the name of a plan"):
-        liftnet.import_model(good, plan_name="a/b", workspace=space)
+    for wrong in ("a/b", "..", "p" * 300):
+        with pytest.raises(LiftnetError, match="cannot be the name of a plan"):
+            liftnet.import_model(good, plan_name=wrong, workspace=space)
 
 
 def test_a_dataset_with_other_channels(good, tmp_path):
