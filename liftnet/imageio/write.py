@@ -27,13 +27,22 @@ def write_image(path: Path, voxels: np.ndarray, geometry: Geometry, *, dtype: st
 
     Raises:
         ValueError: If the shape does not fit or the type cannot be written.
-        LiftnetError: If the file cannot be written (no space, no permission, a name in no UTF-8).
+        LiftnetError: If voxels are NaN or inf, or the file cannot be written (no space, no
+            permission, a name in no UTF-8).
     """
     import SimpleITK as sitk
 
     if tuple(voxels.shape) != geometry.shape:
         raise ValueError(f"expected voxels of shape {geometry.shape}, got {voxels.shape}")
     check_name(path)
+    finite = np.isfinite(voxels)
+    if not finite.all():
+        raise LiftnetError(
+            f"{finite.size - np.count_nonzero(finite)} voxels of the image to be written are NaN "
+            "or infinite",
+            where=str(path),
+            remedy="Nothing was written. Check the weights (-chk, -f) and the source images.",
+        )
     image = sitk.GetImageFromArray(_as_type(voxels, np.dtype(dtype)))
     image.SetSpacing([float(s) for s in reversed(geometry.spacing_mm)])
     image.SetOrigin([float(x) for x in geometry.origin_mm])
@@ -80,8 +89,6 @@ def _as_type(voxels: np.ndarray, kind: np.dtype) -> np.ndarray:
     if kind.kind in "iu":
         limits = np.iinfo(kind)
         exact = voxels.astype(np.float64)  # float32 cannot hold the limits of int32
-        if not np.isfinite(exact).all():
-            raise ValueError(f"expected finite voxels for {kind.name}, got NaN or inf")
         top = float(limits.max)
         top = top if int(top) <= limits.max else float(np.nextafter(top, 0))
         voxels = np.clip(np.rint(exact), float(limits.min), top)
