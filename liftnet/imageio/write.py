@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.files import flush_file, flush_folder
+from liftnet.core.files import flush_file, flush_folder, reserve
 from liftnet.core.geometry import Geometry
 from liftnet.core.names import check_name
 
@@ -51,6 +51,7 @@ def write_image(path: Path, voxels: np.ndarray, geometry: Geometry, *, dtype: st
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
+        reserve(temporary, path)
         sitk.WriteImage(
             image, str(temporary), useCompression=True, compressionLevel=COMPRESSION_LEVEL
         )
