@@ -4,11 +4,15 @@ import errno
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from liftnet.core.errors import DatasetError, LiftnetError
+
+if sys.platform != "win32":
+    import resource
 
 NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV)  # open(2): of links, pipes, ...
 
@@ -21,6 +25,7 @@ __all__ = [
     "open_own",
     "remove_drafts",
     "reserve",
+    "size_limit",
     "written_whole",
 ]
 
@@ -106,6 +111,14 @@ def _not_a_file(path: Path) -> LiftnetError:
     )
 
 
+def size_limit() -> int | None:
+    """The most bytes that this process may write into a file (ulimit -f); None: as many as fit."""
+    if sys.platform == "win32":
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
 def kind_of(path: Path) -> str:
     """What a path is that is no plain file, with its article."""
     mode = path.lstat().st_mode
@@ -128,6 +141,12 @@ def remove_drafts(final: Path) -> None:
 
 def missing_file(path: Path) -> DatasetError:
     """What to say of a file that is not there: an unmounted disk looks like a link to nowhere."""
+    if path.exists():
+        return DatasetError(
+            f"This is {kind_of(path.resolve())}, not a file",
+            where=str(path),
+            remedy="Put a plain file there, or leave it out.",
+        )
     if path.is_symlink():
         target = path.parent / path.readlink()
         return DatasetError(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.files import flush_file, flush_folder, reserve
+from liftnet.core.files import flush_file, flush_folder, reserve, size_limit
 from liftnet.core.geometry import Geometry
 from liftnet.core.names import check_name
 
@@ -29,6 +29,7 @@ def write_image(path: Path, voxels: np.ndarray, geometry: Geometry, *, dtype: st
         ValueError: If the shape does not fit or the type cannot be written.
         LiftnetError: If voxels are NaN or inf, or the file cannot be written (no space, no
             permission, a name in no UTF-8).
+        OSError: If files may not be as large (ulimit -f).
     """
     import SimpleITK as sitk
 
@@ -61,7 +62,10 @@ def write_image(path: Path, voxels: np.ndarray, geometry: Geometry, *, dtype: st
         temporary.replace(path)
         flush_folder(path.parent)
     except (OSError, RuntimeError):
+        limit, written = size_limit(), temporary.stat().st_size if temporary.exists() else 0
         temporary.unlink(missing_ok=True)
+        if limit is not None and written >= limit:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path)) from None
         free = shutil.disk_usage(path.parent).free / 2**30
         raise LiftnetError(
             f"The image could not be written; {free:.3f} GiB are free there",
