@@ -1,19 +1,31 @@
 """Files that are there whole or not at all, after a kill and after a power cut."""
 
+import errno
 import os
 import shutil
+import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from liftnet.core.errors import DatasetError
+from liftnet.core.errors import DatasetError, LiftnetError
+
+if sys.platform != "win32":
+    import resource
+
+NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV)  # open(2): of links, pipes, ...
 
 __all__ = [
     "flush_file",
     "flush_folder",
     "keep_as",
+    "kind_of",
     "missing_file",
+    "open_own",
     "remove_drafts",
+    "reserve",
+    "size_limit",
     "written_whole",
 ]
 
@@ -28,11 +40,13 @@ def written_whole(final: Path, *, durable: bool = True) -> Iterator[Path]:
             name: after a power cut a file of the name is then never empty.
 
     Raises:
+        LiftnetError: If a folder, a device or a pipe has the name.
         OSError: If it cannot be written; names the file, and nothing half-written is left.
     """
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     complete = False
     try:
+        reserve(temporary, final)
         yield temporary
         if durable:
             flush_file(temporary)
@@ -49,6 +63,76 @@ def written_whole(final: Path, *, durable: bool = True) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def reserve(path: Path, final: Path) -> None:
+    """Make an empty file, which is to be written and then to take the name of another.
+
+    What has its name goes first: a link there would lead the writer to somebody else's file.
+
+    Raises:
+        LiftnetError: If a folder, a device or a pipe has the other name.
+        OSError: If it cannot be made.
+    """
+    if final.exists() and not final.is_file():
+        raise LiftnetError(
+            f"No file can be written here: this is {kind_of(final.resolve())}",
+            where=str(final),
+            remedy="Name a file, or delete what is there.",
+        )
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+
+
+def open_own(path: Path, flags: int) -> int:
+    """A descriptor of a plain file of liftnet: neither of what a link names, nor of a pipe.
+
+    Raises:
+        LiftnetError: If something else is there.
+        OSError: If it cannot be opened.
+    """
+    for name in ("O_NOFOLLOW", "O_NONBLOCK"):  # not on every system
+        flags |= getattr(os, name, 0)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in NO_FILE and (path.is_symlink() or path.exists()):
+            raise _not_a_file(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_a_file(path)
+    return descriptor
+
+
+def _not_a_file(path: Path) -> LiftnetError:
+    return LiftnetError(
+        f"liftnet keeps a file of its own here, and found {kind_of(path)}",
+        where=str(path),
+        remedy="Look at it, and delete it if nobody needs it.",
+    )
+
+
+def size_limit() -> int | None:
+    """The most bytes that this process may write into a file (ulimit -f); None: as many as fit."""
+    if sys.platform == "win32":
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def kind_of(path: Path) -> str:
+    """What a path is that is no plain file, with its article."""
+    mode = path.lstat().st_mode
+    kinds = {
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe (FIFO)",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFBLK: "a device",
+        stat.S_IFCHR: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
+
+
 def remove_drafts(final: Path) -> None:
     """Delete what killed runs left half-written of a file that nobody else writes now."""
     for path in final.parent.glob(f".{final.name}.*.tmp"):
@@ -57,6 +141,12 @@ def remove_drafts(final: Path) -> None:
 
 def missing_file(path: Path) -> DatasetError:
     """What to say of a file that is not there: an unmounted disk looks like a link to nowhere."""
+    if path.exists():
+        return DatasetError(
+            f"This is {kind_of(path.resolve())}, not a file",
+            where=str(path),
+            remedy="Put a plain file there, or leave it out.",
+        )
     if path.is_symlink():
         target = path.parent / path.readlink()
         return DatasetError(

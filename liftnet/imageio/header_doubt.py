@@ -14,5 +14,5 @@ def header_doubt(path: Path) -> str | None:
     """How the header of a readable image contradicts itself, and what of it is used; or None."""
     name = path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
-        return form_contradiction(stored_bytes(path, HEADER_BYTES).tobytes(), path)
+        return form_contradiction(stored_bytes(path, HEADER_BYTES), path)
     return field_contradiction(path) if name.endswith(".mha") else spacing_contradiction(path)

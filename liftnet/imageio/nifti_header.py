@@ -122,8 +122,14 @@ def parse_header(start: bytes, path: Path) -> NiftiHeader:
             remedy=DAMAGED,
         )
     slope, intercept = float(header["slope"]), float(header["intercept"])
-    intercept = intercept if math.isfinite(intercept) else 0.0
-    scaled = math.isfinite(slope) and slope != 0 and (slope, intercept) != (1.0, 0.0)
+    scaled = slope != 0 and not math.isnan(slope)  # NaN: nibabel's mark that none is given
+    if scaled and not (math.isfinite(slope) and math.isfinite(intercept)):
+        raise DatasetError(
+            f"The header is damaged: slope {slope:g}, intercept {intercept:g}",
+            where=str(path),
+            remedy="Write the slope and the intercept into the header, or a slope of 0 for none.",
+        )
+    scaled = scaled and (slope, intercept) != (1.0, 0.0)
     dtype = _voxel_type(int(header["datatype"]), path).newbyteorder(order)
     shape = _shape([int(n) for n in header["dim"]], path)
     with np.errstate(all="ignore"):  # absurd numbers are refused below

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from liftnet.core.errors import DatasetError
+from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.core.geometry import Geometry
 from liftnet.imageio.limits import (
     CUT_OFF,
@@ -43,6 +43,7 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, str]:
     except RuntimeError:
         raise _damaged(path) from None
     _check_kind(reader, path, sitk)
+    _refuse_open_grid(path)
     d = reader.GetDirection()
     axes = [d[row * 3 + axis] for axis in range(3) for row in range(3)]
     geometry = grid(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), axes, path)
@@ -111,6 +112,19 @@ def _check_header(path: Path) -> None:
             where=str(path),
             remedy="Save header and voxels as one .nrrd file.",
         )
+
+
+def _refuse_open_grid(path: Path) -> None:
+    """Refuse a header that leaves open where an axis leads; ITK takes 1 mm along a world axis."""
+    text = _header(path)[0].decode("latin-1")
+    for key in ("space directions", "space origin", "spacings"):
+        found = re.search(rf"(?im)^{key}[ \t]*:=?[ \t]*(.*\b(?:none|nan)\b.*)$", text)
+        if found and not (key == "spacings" and re.search("(?im)^space directions", text)):
+            raise GeometryError(
+                f"The header leaves the grid open: {key}: {found[1].strip()[:80]}",
+                where=str(path),
+                remedy="Write the direction and the spacing of each axis into the header.",
+            )
 
 
 def _damaged(path: Path) -> DatasetError:

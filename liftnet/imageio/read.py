@@ -1,6 +1,7 @@
 """NIfTI, MHA and NRRD files -> arrays (D, H, W) and their geometry."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +15,7 @@ from liftnet.core.geometry import Geometry, Volume
 from liftnet.core.names import check_name
 from liftnet.imageio.limits import CUT_OFF, MAX_DEFLATE_RATIO, refuse_too_many, too_short
 from liftnet.imageio.mha import read_mha
-from liftnet.imageio.nifti_header import HEADER_BYTES, parse_header
+from liftnet.imageio.nifti_header import HEADER_BYTES, NiftiHeader, parse_header
 from liftnet.imageio.nrrd import read_nrrd
 
 __all__ = ["ImageInfo", "read_case", "read_image", "stored_bytes"]
@@ -22,6 +23,7 @@ __all__ = ["ImageInfo", "read_case", "read_image", "stored_bytes"]
 GZIP_MARK = b"\x1f\x8b"  # RFC 1952
 GZIP_WINDOW = 31  # zlib: largest window, gzip wrapping
 CHUNK_BYTES = 2**17  # ours: what is behind a member is copied once for each, so not too much
+PART_BYTES = 2**20  # ours: that are converted at once; a bomb needs no more
 MAX_MEMBERS = 100_000  # ours: of 64 KiB each in files by bgzip; more of them take minutes
 MAX_TRAILING = 2**26  # ours: bytes behind the voxels that are decompressed for the checksum
 
@@ -70,26 +72,38 @@ def read_image(path: Path) -> tuple[np.ndarray, ImageInfo]:
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, ImageInfo]:
-    header = parse_header(stored_bytes(path, HEADER_BYTES).tobytes(), path)
+    header = parse_header(stored_bytes(path, HEADER_BYTES), path)
     shape = header.geometry.shape
     refuse_too_many(shape, path)
     end = header.offset + math.prod(shape) * header.dtype.itemsize
-    if end <= path.stat().st_size * _most_expansion(path):  # before memory is taken for it
-        content = stored_bytes(path, end, checked=True)
-    else:
-        content = np.empty(0, np.uint8)
-    if len(content) < end:
+    if end > path.stat().st_size * _most_expansion(path):  # before memory is taken for it
         raise too_short(shape, end, path)
-    voxels = np.frombuffer(content.data, header.dtype, offset=header.offset)
     with np.errstate(over="ignore", invalid="ignore"):  # inf and NaN are for the checks to report
-        if header.scale:
-            slope, intercept = header.scale
-            voxels = voxels.astype(np.float64) * slope + intercept
-        array = voxels.astype(np.float32).reshape(shape)
+        array = _voxels(path, header, end)
     dtype = header.dtype.name
     if header.scale and header.dtype.kind in "iu":
         dtype = "float32"
     return array, ImageInfo(geometry=header.geometry, dtype=dtype, oriented=header.oriented)
+
+
+def _voxels(path: Path, header: NiftiHeader, end: int) -> np.ndarray:
+    """The voxels (D, H, W) as float32, converted piece by piece: nothing else of their size."""
+    shape, width = header.geometry.shape, header.dtype.itemsize
+    array = np.zeros(math.prod(shape), np.float32)  # takes memory only where it is written
+    skipped, filled, left = header.offset, 0, b""
+    for part in _parts(path, end, checked=True):
+        skipped, data = max(0, skipped - len(part)), left + part[skipped:]
+        piece = np.frombuffer(data, header.dtype, count=len(data) // width)
+        left = data[len(piece) * width :]
+        if header.scale:
+            slope, intercept = header.scale
+            piece = piece.astype(np.float64) * slope + intercept
+        if header.scale or piece.any():
+            array[filled : filled + len(piece)] = piece
+        filled += len(piece)
+    if filled < array.size:
+        raise too_short(shape, end, path)
+    return array.reshape(shape)
 
 
 def _most_expansion(path: Path) -> int:
@@ -98,24 +112,31 @@ def _most_expansion(path: Path) -> int:
         return MAX_DEFLATE_RATIO if file.read(2) == GZIP_MARK else 1
 
 
-def stored_bytes(path: Path, limit: int, *, checked: bool = False) -> np.ndarray:
-    """The first `limit` bytes of a file's content, or all there are; decompressed if it is gzip.
+def stored_bytes(path: Path, limit: int) -> bytes:
+    """The first `limit` bytes of a file's content, or all there are; decompressed if it is gzip."""
+    return b"".join(_parts(path, limit, checked=False))
+
+
+def _parts(path: Path, limit: int, *, checked: bool) -> Iterator[bytes]:
+    """The same in parts that are not large.
 
     `checked` compares the checksum of what is compressed too; the file is read to its end for it.
     """
     with path.open("rb") as file:
         start = file.read(len(GZIP_MARK))
         file.seek(0)
-        if start != GZIP_MARK:
-            return np.fromfile(file, np.uint8, count=limit)
-        return _unpacked(file, limit, path, checked=checked)
+        if start == GZIP_MARK:
+            yield from _unpacked(file, limit, path, checked=checked)
+            return
+        while part := file.read(min(PART_BYTES, limit)):
+            limit -= len(part)
+            yield part
 
 
-def _unpacked(file: BinaryIO, limit: int, path: Path, *, checked: bool) -> np.ndarray:
-    """The first `limit` bytes that a gzip file holds; it may have several members."""
+def _unpacked(file: BinaryIO, limit: int, path: Path, *, checked: bool) -> Iterator[bytes]:
+    """The first `limit` bytes that a gzip file holds, in parts; it may have several members."""
     from zlib_ng import zlib_ng  # three times as fast as zlib; not needed to train
 
-    content = np.empty(limit, np.uint8)  # takes memory only where it is written
     filled = members = 0
     data, member = b"", None
     try:
@@ -126,8 +147,8 @@ def _unpacked(file: BinaryIO, limit: int, path: Path, *, checked: bool) -> np.nd
                 if not data.startswith(GZIP_MARK) or members > MAX_MEMBERS:
                     break
                 member = zlib_ng.decompressobj(GZIP_WINDOW)
-            part = member.decompress(data, limit - filled)
-            content[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
+            part = member.decompress(data, min(PART_BYTES, limit - filled))
+            yield part
             filled += len(part)
             data = member.unconsumed_tail
             if member.eof:
@@ -136,11 +157,10 @@ def _unpacked(file: BinaryIO, limit: int, path: Path, *, checked: bool) -> np.nd
         while left > 0 and member is not None and not member.eof:
             if not (data := data or file.read(CHUNK_BYTES)):
                 raise _damaged(path)
-            left -= len(member.decompress(data, left))
+            left -= len(member.decompress(data, min(PART_BYTES, left)))
             data = member.unconsumed_tail
     except zlib_ng.error:  # type: ignore[misc]
         raise _damaged(path) from None
-    return content[:filled]
 
 
 def _damaged(path: Path) -> DatasetError:
@@ -176,4 +196,5 @@ def read_case(images: dict[str, Path], *, where: str) -> tuple[Volume, dict[str,
         dtypes[name] = info.dtype
     if first is None:
         raise DatasetError("The case has no image", where=where)
-    return Volume(np.stack(arrays), first[1]), dtypes
+    voxels = arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+    return Volume(voxels, first[1]), dtypes

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.files import flush_file, flush_folder
+from liftnet.core.files import flush_file, flush_folder, reserve, size_limit
 from liftnet.core.geometry import Geometry
 from liftnet.core.names import check_name
 
@@ -27,13 +27,23 @@ def write_image(path: Path, voxels: np.ndarray, geometry: Geometry, *, dtype: st
 
     Raises:
         ValueError: If the shape does not fit or the type cannot be written.
-        LiftnetError: If the file cannot be written (no space, no permission, a name in no UTF-8).
+        LiftnetError: If voxels are NaN or inf, or the file cannot be written (no space, no
+            permission, a name in no UTF-8).
+        OSError: If files may not be as large (ulimit -f).
     """
     import SimpleITK as sitk
 
     if tuple(voxels.shape) != geometry.shape:
         raise ValueError(f"expected voxels of shape {geometry.shape}, got {voxels.shape}")
     check_name(path)
+    finite = np.isfinite(voxels)
+    if not finite.all():
+        raise LiftnetError(
+            f"{finite.size - np.count_nonzero(finite)} voxels of the image to be written are NaN "
+            "or infinite",
+            where=str(path),
+            remedy="Nothing was written. Check the weights (-chk, -f) and the source images.",
+        )
     image = sitk.GetImageFromArray(_as_type(voxels, np.dtype(dtype)))
     image.SetSpacing([float(s) for s in reversed(geometry.spacing_mm)])
     image.SetOrigin([float(x) for x in geometry.origin_mm])
@@ -42,6 +52,7 @@ def write_image(path: Path, voxels: np.ndarray, geometry: Geometry, *, dtype: st
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
+        reserve(temporary, path)
         sitk.WriteImage(
             image, str(temporary), useCompression=True, compressionLevel=COMPRESSION_LEVEL
         )
@@ -51,7 +62,10 @@ def write_image(path: Path, voxels: np.ndarray, geometry: Geometry, *, dtype: st
         temporary.replace(path)
         flush_folder(path.parent)
     except (OSError, RuntimeError):
+        limit, written = size_limit(), temporary.stat().st_size if temporary.exists() else 0
         temporary.unlink(missing_ok=True)
+        if limit is not None and written >= limit:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path)) from None
         free = shutil.disk_usage(path.parent).free / 2**30
         raise LiftnetError(
             f"The image could not be written; {free:.3f} GiB are free there",
@@ -80,8 +94,6 @@ def _as_type(voxels: np.ndarray, kind: np.dtype) -> np.ndarray:
     if kind.kind in "iu":
         limits = np.iinfo(kind)
         exact = voxels.astype(np.float64)  # float32 cannot hold the limits of int32
-        if not np.isfinite(exact).all():
-            raise ValueError(f"expected finite voxels for {kind.name}, got NaN or inf")
         top = float(limits.max)
         top = top if int(top) <= limits.max else float(np.nextafter(top, 0))
         voxels = np.clip(np.rint(exact), float(limits.min), top)

@@ -24,6 +24,8 @@ __all__ = [
 
 SAMPLE = 200_000  # ours: voxels; percentiles are then exact to 0.03 %, a threshold to a bin
 SMALLEST_RANGE = float(np.finfo(np.float32).tiny)  # what float32 can still scale to 1
+BINS = 256  # Otsu 1979
+MAGNITUDES = (1e-15, 1e15)  # ours: between them float32 can square, sum and divide
 BRIGHT_END = 0.995  # ours: hot voxels may be up to 0.5 % of the grid
 CT_LIMITS = (-1000.0, 2000.0)  # LiFT Sec. 5.3; below lies only what was not scanned
 
@@ -69,14 +71,15 @@ def quantile(values: np.ndarray, q: float) -> float:
 def otsu_threshold(image: np.ndarray) -> float:
     """The threshold that separates two classes of grey values best; the largest of a constant.
 
-    Source: Otsu 1979, in 256 bins of every n-th voxel. Not scikit-image's, whose import takes
+    Source: Otsu 1979, in bins of every n-th voxel. Not scikit-image's, whose import takes
         half a second of every command.
     """
     values = image.reshape(-1)[:: max(1, image.size // SAMPLE)]
     low, high = float(values.min()), float(values.max())
-    if not high - low > SMALLEST_RANGE:  # which a histogram cannot divide
+    finest = float(np.spacing(np.float32(max(abs(low), abs(high)))))
+    if not high - low > max(SMALLEST_RANGE, BINS * finest):  # which a histogram cannot divide
         return high
-    counts, edges = np.histogram(values, bins=256, range=(low, high))
+    counts, edges = np.histogram(values, bins=BINS, range=(low, high))
     centres = (edges[:-1] + edges[1:]) / 2
     below, above = np.cumsum(counts)[:-1], np.cumsum(counts[::-1])[-2::-1]
     weighted = counts * centres
@@ -105,7 +108,19 @@ def negative_share(image: np.ndarray) -> float:
 
 def check_intensities(image: np.ndarray, *, ct: bool) -> list[Finding]:
     """What is wrong with the intensities of an MR or CT image (D, H, W), the worst first."""
-    return _check_ct(image) if ct else [*_check_sign(image), *_check_hot(image)]
+    if ct:
+        return _check_ct(image)
+    return _check_magnitude(image) or [*_check_sign(image), *_check_hot(image)]
+
+
+def _check_magnitude(image: np.ndarray) -> list[Finding]:
+    """Values that become inf, NaN or 0 on the way; a few hot voxels are clipped before."""
+    highest = float(image.max())
+    if (0 < highest < MAGNITUDES[0]) or bright_end(image) > MAGNITUDES[1]:
+        text = f"The values reach {highest:.3g}: float32 cannot calculate with such numbers"
+        remedy = "Multiply them by a constant: MR images reach 100 to 10000."
+        return [Finding(text, remedy, "error")]
+    return []
 
 
 def _check_sign(image: np.ndarray) -> list[Finding]:

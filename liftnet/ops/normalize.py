@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from liftnet.core.plan import ClipAndScale, Normalization, PercentileScale, Plan, ZScore
-from liftnet.ops.intensities import bright_end, quantile
+from liftnet.ops.intensities import SMALLEST_RANGE, bright_end, quantile
 
 __all__ = [
     "apply",
@@ -53,7 +53,7 @@ def intensity_range(
         if values.size == 0:
             return 0.0, 1.0
         mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
-        return mean, mean + (std if std > 0 else 1.0)
+        return mean, _above(mean, mean + std)
     if normalization.region == "foreground":
         values = values if foreground is None else values[foreground.reshape(-1)]
         values = values[values > 0]
@@ -61,7 +61,7 @@ def intensity_range(
         return 0.0, 1.0
     low, high = (quantile(values, q) for q in (normalization.lower, normalization.upper))
     low = max(low, 0.0) if normalization.lower > 0 else 0.0
-    return _zero_and_one(low, high if high > low else low + 1.0, normalization.limits)
+    return _zero_and_one(low, _above(low, high), normalization.limits)
 
 
 def apply(
@@ -139,6 +139,12 @@ def background_value(normalization: Normalization, low: float, high: float) -> f
     if isinstance(normalization, ZScore):
         return -low / (high - low)
     return limits(normalization)[0]
+
+
+def _above(low: float, high: float) -> float:
+    """`high`; or if float32 cannot divide by what it is above `low`, something that it can."""
+    apart = float(np.float32(high)) - float(np.float32(low))
+    return high if apart > SMALLEST_RANGE else low + max(1.0, 1e-6 * abs(low))
 
 
 def _fixed_range(normalization: ClipAndScale) -> tuple[float, float]:

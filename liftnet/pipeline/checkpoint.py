@@ -1,5 +1,6 @@
 """Weights and training state as safetensors: tensors and one JSON text, nothing that can run."""
 
+import errno
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ from liftnet.core.errors import CheckpointError
 from liftnet.core.files import keep_as, written_whole
 from liftnet.core.migration import refuse_newer
 from liftnet.core.strict_json import parse_json
+from liftnet.pipeline.failures import file_problem
 from liftnet.pipeline.progress import say
 
 __all__ = [
@@ -50,7 +52,7 @@ def save_checkpoint(
     """Write a checkpoint whole or not at all; the one before it is kept as NAME.previous.
 
     Raises:
-        CheckpointError: If it cannot be written; those that are there stay as they are.
+        LiftnetError: If it cannot be written; those that are there stay as they are.
     """
     tensors = {
         f"{group}/{name}": tensor.detach().cpu().contiguous()
@@ -61,12 +63,13 @@ def save_checkpoint(
     state = {"format": FORMAT_VERSION, **facts, CHECKSUM: _checksum(tensors)}
     try:
         with written_whole(path) as temporary:
-            temporary.touch()
             mode = temporary.stat().st_mode
             save_file(tensors, temporary, metadata={"liftnet": json.dumps(state)})
             temporary.chmod(mode)  # safetensors would let nobody else read it
             keep_as(path, path.with_name(path.name + ".previous"))
     except SafetensorError as error:
+        if f"os error {errno.EFBIG})" in str(error):
+            raise file_problem(OSError(errno.EFBIG, "", str(path))) from None
         raise CheckpointError(
             f"The checkpoint could not be written ({error}); "
             f"{disk_usage(path.parent).free / 2**30:.3f} GiB are free there",

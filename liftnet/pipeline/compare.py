@@ -28,6 +28,7 @@ from liftnet.pipeline.compare_results import (
 from liftnet.pipeline.compare_reuse import Asked, earlier_scores, newer_file, stale_warnings
 from liftnet.pipeline.compare_table import as_csv, conclude, report
 from liftnet.pipeline.evaluate import DEFAULT_PROTOCOL, evaluate_pairs
+from liftnet.pipeline.lock import hold
 from liftnet.pipeline.origin import origin_since
 from liftnet.pipeline.progress import mention, say
 from liftnet.pipeline.score_table import metric_names
@@ -141,8 +142,9 @@ def compare(
         liftnet=__version__,
         made=origin_since(start),
     )
-    write_text(output / "comparison.csv", as_csv(rows))
-    write_json(output / "comparison.json", comparison)  # comes last: where it is new, both are
+    with hold(output, "liftnet_compare"):  # both files are of one comparison
+        write_text(output / "comparison.csv", as_csv(rows))
+        write_json(output / "comparison.json", comparison)  # comes last: where it is new, both are
     report(comparison, output / "comparison.json")
     return comparison
 

@@ -1,10 +1,15 @@
 """Weights of networks that were trained elsewhere, fetched only when asked for."""
 
 import http.client
+import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from typing import Any
 
 from liftnet.core.arguments import checked
 from liftnet.core.checksum import file_sha256
@@ -14,12 +19,14 @@ from liftnet.core.jsonable import did_you_mean
 from liftnet.core.workspace import find_workspace
 from liftnet.networks.features import RESNET18_FILE, RESNET18_SHA256
 from liftnet.pipeline.failures import FULL
+from liftnet.pipeline.model_zip import shown
 from liftnet.pipeline.progress import progress, say
 
 __all__ = ["WEIGHTS", "download", "fetch"]
 
 CHUNK = 2**20  # ours: bytes between two updates of the progress bar
 TIMEOUT = 60  # ours: seconds without an answer
+LONGEST = 120  # ours: seconds for a MiB; slower is no line that brings a model home
 
 
 @dataclass(frozen=True)
@@ -116,12 +123,11 @@ def fetch(
     """
     opener = opener or urllib.request.build_opener()
     try:
-        with opener.open(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
-            size = int(answer.headers.get("Content-Length") or 0)
+        with path.open("wb") as file, _blocks(opener, url) as (size, blocks):
             check_size(size)
             count = 0
             with progress(f"Fetch {what}", -(-size // CHUNK), unit="MiB") as advance:
-                while block := answer.read(CHUNK):
+                for block in blocks:
                     count += len(block)
                     check_size(count)
                     file.write(block)
@@ -132,8 +138,62 @@ def fetch(
         if isinstance(error, OSError) and (error.filename == str(path) or error.errno in FULL):
             raise
         raise LiftnetError(
-            f"The {what} cannot be fetched: {getattr(error, 'reason', None) or error}",
+            f"The {what} cannot be fetched: {shown(str(getattr(error, 'reason', None) or error))}",
             where=where,
             remedy=remedy,
         ) from None
     return count
+
+
+@contextmanager
+def _blocks(
+    opener: urllib.request.OpenerDirector, url: str
+) -> Iterator[tuple[int, Iterator[bytes]]]:
+    """The size that an address announces (0: none), and its content in blocks of a MiB.
+
+    A thread reads: a server that sends a byte now and then, of the headers too, is left to it.
+
+    Raises:
+        TimeoutError: If a block takes too long.
+    """
+    ready: Queue[Any] = Queue(maxsize=2)
+    left = Event()
+    Thread(target=_read, args=(opener, url, ready, left), daemon=True).start()
+
+    def following() -> Any:
+        try:
+            found = ready.get(timeout=LONGEST)
+        except Empty:
+            raise TimeoutError(f"less than a MiB came in {LONGEST} seconds") from None
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    try:
+        yield following(), iter(following, b"")
+    finally:
+        left.set()
+
+
+def _read(
+    opener: urllib.request.OpenerDirector, url: str, ready: "Queue[Any]", left: Event
+) -> None:
+    """Put the announced size, the blocks and an empty one into a queue; or what went wrong."""
+
+    def give(found: int | bytes | BaseException) -> None:
+        while not left.is_set():
+            with suppress(Full):
+                ready.put(found, timeout=0.2)
+                break
+
+    try:
+        with opener.open(url, timeout=TIMEOUT) as answer:
+            give(int(answer.headers.get("Content-Length") or 0))
+            block = b"?"
+            while block and not left.is_set():
+                block = answer.read(CHUNK)
+                give(block)
+    except BaseException as error:  # raised where it is waited for
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
+        give(error)

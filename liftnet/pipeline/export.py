@@ -146,7 +146,7 @@ def export(
     seen = training_sentence(measured, training, model.digest)
     card = model_card(manifest, plan, model.networks[0], facts, measured, seen, contents)
     contents = {CARD: card.encode(), **contents}
-    _write(path, manifest, contents)
+    _write(path, manifest, contents, overwrite)
     _report(path, contents, model, measured)
     if seen is not None:
         say(f"scores: {seen}")
@@ -184,7 +184,7 @@ def _fingerprint(space: Workspace, dataset: str, run: Path) -> Path:
     return own if own.is_file() else run / IMPORTED / FINGERPRINT
 
 
-def _write(path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
+def _write(path: Path, manifest: Manifest, contents: Mapping[str, bytes], overwrite: bool) -> None:
     """Write the zip, whole or not at all: stored, without dates, always in the same order."""
     if sum(map(len, contents.values())) > MAX_EXPANDED - 2**20:
         raise LiftnetError(
@@ -198,6 +198,7 @@ def _write(path: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> Non
     )
     text = json.dumps(to_json(replace(manifest, files=files)), indent=1) + "\n"
     with hold(path.parent, "liftnet_export", part=path.name), explained("file", str(path)):
+        _check_output(path, overwrite)  # another export may have been faster
         remove_drafts(path)
         with written_whole(path) as temporary, ZipFile(temporary, "w", ZIP_STORED) as archive:
             for name, content in {MANIFEST: text.encode(), **contents}.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.files import missing_file
+from liftnet.core.files import missing_file, size_limit
 from liftnet.ops.host_memory import is_out_of_memory
 
 __all__ = ["explained", "file_problem", "memory_problem"]
@@ -80,7 +80,14 @@ def file_problem(error: OSError, name: str | None = None) -> LiftnetError:
 def _full(error: OSError, name: str | None) -> LiftnetError:
     remedy = "Make room, then run the same command again: what is finished is kept."
     if error.errno == errno.EFBIG:
-        return LiftnetError("The file is larger than the limit", where=name, remedy=remedy)
+        limit = size_limit()
+        held = "" if limit is None else f": {limit / 2**20:.3g} MiB (ulimit -f)"
+        remedy = "Raise the limit, or use a disk that takes larger files; then run the same command"
+        return LiftnetError(
+            f"The file is larger than files may be here{held}",
+            where=name,
+            remedy=f"{remedy} again: what is finished is kept.",
+        )
     free = _free_gib(name)
     said = "" if free is None else f": {free:.3f} GiB are free there"
     problem = "The disk is full" if error.errno == errno.ENOSPC else "The disk quota is used up"

@@ -60,10 +60,16 @@ def check_digest(path: Path, wanted: str | None, source: str) -> str:
 
 def _check_url(url: str) -> None:
     """Refuse what others can read or change on its way, and what is no address on a network."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme == "https" and parts.hostname:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        hostname, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise LiftnetError(
+            f"This is no address: {error}", where=url, remedy="Copy the whole address again."
+        ) from None
+    if parts.scheme == "https" and hostname:
         return
-    if parts.scheme == "http" and parts.hostname in LOCAL_HOSTS:
+    if parts.scheme == "http" and hostname in LOCAL_HOSTS:
         return
     raise LiftnetError(
         f"Models are fetched by https only, not by {parts.scheme}",
@@ -85,7 +91,11 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *arguments: Any) -> urllib.request.Request | None:
         """The request of the new address."""
-        _check_url(arguments[-1])
+        try:
+            _check_url(arguments[-1])
+        except LiftnetError:
+            arguments[1].close()  # what has answered
+            raise
         return super().redirect_request(*arguments)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from liftnet.core.errors import LiftnetError
+from liftnet.core.files import open_own
 from liftnet.pipeline.failures import explained
 from liftnet.pipeline.origin import shown_command
 
@@ -26,6 +27,7 @@ if sys.platform != "win32":
 __all__ = ["LOCK", "hold", "part_name", "refuse_busy"]
 
 LOCK = ".lock"
+LONGEST = 2**16  # ours: characters; more is no lock of liftnet
 REFUSED = (errno.EACCES, errno.EAGAIN)  # flock(2), fcntl(2): somebody else has it
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # of this file system
 
@@ -43,7 +45,8 @@ def hold(folder: Path, what: str, *, part: str = "") -> Iterator[None]:
         part: which part of the work, if not all of it.
 
     Raises:
-        LiftnetError: If another run works there, or the folder cannot be written to.
+        LiftnetError: If another run works there, the folder cannot be written to, or something
+            else than a file has the name of the lock.
     """
     own = folder / (f"{LOCK}.{part}" if part else LOCK)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -88,7 +91,7 @@ def _take(path: Path) -> int | None:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
         except FileNotFoundError:  # another run has removed the empty folder
             continue
         except PermissionError:  # a lock that somebody else made
@@ -113,7 +116,7 @@ def _take(path: Path) -> int | None:
 
 def _removed(path: Path) -> bool:
     """Whether nobody held the lock of this file, which is gone then."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = open_own(path, os.O_RDONLY)
     try:
         taken = _lock(descriptor, exclusive=True)
         taken = not _owner_lives(path) if taken is None else taken
@@ -127,7 +130,7 @@ def _removed(path: Path) -> bool:
 def _is_free(path: Path) -> bool:
     """Whether nobody holds the lock of this file; one that nobody holds is left alone."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_own(path, os.O_RDONLY)
     except FileNotFoundError:
         return True
     try:
@@ -187,8 +190,9 @@ def _describe(descriptor: int, what: str) -> None:
 def _read(path: Path) -> dict[str, Any]:
     """Who holds a lock; empty if the file does not say."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with path.open(encoding="utf-8") as file:
+            facts = json.loads(file.read(LONGEST))
+    except (OSError, ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}
 

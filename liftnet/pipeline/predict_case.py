@@ -81,6 +81,13 @@ def prepare_case(
         raise DatasetError(
             "All source images are empty", where=where, remedy="Check the files of this case."
         )
+    for name, image in zip(request.sources, volume.voxels, strict=True):
+        if image.min() == image.max():
+            raise DatasetError(
+                f"{name} is constant: all voxels are {image.min():g}",
+                where=where,
+                remedy="Check this file, or take it out of the folder.",
+            )
     doubts = refuse_wrong_intensities(volume.voxels, request.sources, plan)
     if mask is not None:
         doubts += check_mask(mask, volume.voxels, request.sources, plan, where)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from liftnet.core.errors import PlanError
+from liftnet.core.files import open_own
 from liftnet.core.jsonable import write_text
 from liftnet.core.plan import Schedule
 from liftnet.metrics.meaning import short_name
@@ -200,7 +202,8 @@ def append_log(folder: Path, log: list[dict[str, Any]], row: dict[str, Any]) -> 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "log.jsonl"
     try:
-        with path.open("a", encoding="utf-8") as file:
+        descriptor = open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
     except OSError as error:
         error.filename = error.filename or str(path)

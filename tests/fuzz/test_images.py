@@ -2,6 +2,9 @@
 
 import gzip
 import struct
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 
 import numpy as np
@@ -104,15 +107,45 @@ def test_a_claim_in_lines(tmp_path, ending):
         read_image(path)
 
 
-def test_a_bomb_is_not_unpacked_beyond_its_claim(tmp_path, monkeypatch):
+@contextmanager
+def peak_bytes() -> Iterator[list[int]]:
+    """Yields a list that receives the most memory that Python and numpy held."""
+    peak: list[int] = []
+    tracemalloc.start()
+    try:
+        yield peak
+        peak.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_bomb_is_not_unpacked_beyond_its_claim(tmp_path):
     """Of 64 MiB of zeros behind a small image no more is kept than the image."""
     path = tmp_path / "x.nii.gz"
     path.write_bytes(gzip_bomb(nifti(), 2**26))
-    sizes = []
-    empty = np.empty
-    monkeypatch.setattr(np, "empty", lambda n, *rest: sizes.append(n) or empty(n, *rest))
-    np.testing.assert_array_equal(read_image(path)[0], VALUES)
-    assert max(sizes) == 352 + VALUES.nbytes
+    with peak_bytes() as peak:
+        np.testing.assert_array_equal(read_image(path)[0], VALUES)
+    assert peak[0] < 8 * 2**20
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
+def test_memory_is_that_of_the_image(tmp_path, name, scale):
+    """Whatever the file holds, packed, as integers, scaled: only float32 has the image's size."""
+    header = bytearray(nifti()[:352])
+    struct.pack_into("<4h", header, 40, 3, 256, 256, 128)
+    struct.pack_into("<h", header, 70, 4)  # int16
+    struct.pack_into("<f", header, 112, scale)
+    content = bytes(header) + bytes(2**24 - 2) + b"\x02\x00"
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content, 1) if name.endswith("gz") else content)
+    del content
+    with peak_bytes() as peak:
+        voxels, _ = read_image(path)
+    assert voxels.shape == (128, 256, 256)
+    assert (np.count_nonzero(voxels), voxels[-1, -1, -1]) == (1, 2 * scale)
+    assert voxels.nbytes == 2**25
+    assert peak[0] < voxels.nbytes + 12 * 2**20
 
 
 def test_a_flipped_bit_in_gzip_is_found(tmp_path):

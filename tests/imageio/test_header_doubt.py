@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from liftnet.core.errors import GeometryError
 from liftnet.core.geometry import Geometry
 from liftnet.imageio import header_doubt, read_image, write_image
 
@@ -108,6 +109,23 @@ def test_mha(tmp_path, line, said):
     read_image(path)
     found = header_doubt(path)
     assert (found is None) if said is None else (said in str(found)), found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "space directions: none (0,2,0) (0,0,3)", "space directions: none none none",
+        "space directions: (1,0,0) (0,2,0) (0,0,3)\nspace origin: none", "spacings: 2 nan 3",
+    ],
+)  # fmt: skip
+def test_nrrd_that_leaves_its_grid_open(tmp_path, line):
+    """ITK would take 1 mm along an axis of the world, without a word."""
+    path = tmp_path / "a.nrrd"
+    space = "" if line.startswith("spacings") else "space: left-posterior-superior\n"
+    text = f"NRRD0004\ntype: uint8\ndimension: 3\n{space}{line}\nsizes: 2 3 4\nencoding: raw\n\n"
+    path.write_bytes(text.encode() + bytes(range(24)))
+    with pytest.raises(GeometryError, match="The header leaves the grid open: spac"):
+        read_image(path)
 
 
 @pytest.mark.parametrize(("spacings", "wrong"), [("1 1 4", False), ("1 1 1", True)])

@@ -1,6 +1,7 @@
 """Reading images, against nibabel and SimpleITK."""
 
 import gzip
+import os
 import struct
 from pathlib import Path
 
@@ -222,6 +223,9 @@ def patched(tmp_path: Path, offset: int, value: bytes) -> Path:
         (70, struct.pack("<h", 999), "Unknown NIfTI voxel type 999"),
         (108, struct.pack("<f", 10), "voxels start at byte 10"),
         (108, struct.pack("<f", float("nan")), "voxels start at byte nan"),
+        (112, struct.pack("<ff", float("inf"), 0), "header is damaged: slope inf, intercept 0"),
+        (112, struct.pack("<ff", 2, float("nan")), "header is damaged: slope 2, intercept nan"),
+        (112, struct.pack("<ff", 1, float("-inf")), "header is damaged: slope 1, intercept -inf"),
         (344, b"ni1\0", "one half of a .hdr and .img pair"),
         (344, b"\0\0\0\0", "no NIfTI mark"),
     ],
@@ -233,6 +237,14 @@ def test_bad_headers(tmp_path, capfd, offset, value, text):
     assert "x.nii" not in caught.value.problem
     assert caught.value.remedy
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("slope", [0.0, float("nan")])
+@pytest.mark.parametrize("intercept", [0.0, 7.0, float("nan"), float("inf")])
+def test_no_slope(tmp_path, slope, intercept):
+    """0 (nifti1.h) and NaN (nibabel) say that values are as they are stored."""
+    path = patched(tmp_path, 112, struct.pack("<ff", slope, intercept))
+    np.testing.assert_array_equal(read_image(path)[0], nib.load(path).get_fdata().T)
 
 
 @pytest.mark.parametrize("number", [float("nan"), 0.0])
@@ -311,6 +323,13 @@ def test_other_files(tmp_path):
     """A missing file and an unsupported ending are refused."""
     with pytest.raises(DatasetError, match="File not found"):
         read_image(tmp_path / "no.nii")
+    (tmp_path / "folder.nii.gz").mkdir()
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    for name, kind in (("folder", "a folder"), ("pipe", r"a pipe \(FIFO\)")):
+        with pytest.raises(DatasetError, match=f"This is {kind}, not a file"):
+            read_image(tmp_path / f"{name}.nii.gz")
+    with pytest.raises(DatasetError, match="This is a device, not a file"):
+        read_image(Path(os.devnull))
     (tmp_path / "x.png").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"Not a supported kind of file: x\.png"):
         read_image(tmp_path / "x.png")

@@ -65,10 +65,19 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_wrong_calls(tmp_path):
-    """A wrong shape, an unknown type and NaN for integers are wrong calls."""
+    """A wrong shape and an unknown type are wrong calls."""
     with pytest.raises(ValueError, match="expected voxels of shape"):
         write_image(tmp_path / "x.nii", np.ones((5, 4, 6)), GEOMETRY, dtype="float32")
     with pytest.raises(ValueError, match="expected an integer type"):
         write_image(tmp_path / "x.nii", np.ones(GEOMETRY.shape), GEOMETRY, dtype="float16")
-    with pytest.raises(ValueError, match="expected finite voxels"):
-        write_image(tmp_path / "x.nii", np.full(GEOMETRY.shape, np.nan), GEOMETRY, dtype="int16")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_no_image_holds_nan(tmp_path, value, dtype):
+    """One voxel is enough for a refusal, in every type, and nothing is left."""
+    voxels = np.ones(GEOMETRY.shape, np.float32)
+    voxels[0, 1, 2] = value
+    with pytest.raises(LiftnetError, match="of the image to be written are NaN or infinite"):
+        write_image(tmp_path / "x.nii.gz", voxels, GEOMETRY, dtype=dtype)
+    assert list(tmp_path.iterdir()) == []

@@ -48,6 +48,8 @@ BAD_MR = {
     "wrapped": (wrapped(0.3), "error", "unsigned 16-bit"),
     "a little wrapped": (wrapped(0.004), "warning", "unsigned 16-bit"),
     "padded": (np.where(LABELS > 0, stripped(LABELS, T1N), -1024), "error", "'not scanned'"),
+    "denormal": (stripped(LABELS, T1N) * 1e-42, "error", "float32 cannot calculate"),
+    "huge": (stripped(LABELS, T1N) * 1e30, "error", "float32 cannot calculate"),
     "hot": (with_hot(stripped(LABELS, T1N), 5), "warning", "5 voxels are far brighter"),
     "hot head": (with_hot(scan(LABELS, T1N), 40), "warning", "40 voxels are far brighter"),
 }

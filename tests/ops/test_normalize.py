@@ -67,7 +67,7 @@ def test_foreground_quantile_meets_the_grid_percentile():
 @pytest.mark.parametrize("rule", [GRID, FOREGROUND])
 def test_odd_images_have_a_range(rule):
     """Empty, negative and constant images give a range of positive length."""
-    for value in (0, -3, 7):
+    for value in (0, -3, 7, 1e-43, 3e38):
         image = np.full((3, 4, 5), value, dtype=np.float32)
         low, high = intensity_range(image, rule)
         assert high > low >= 0
@@ -122,6 +122,9 @@ def test_z_score_of_odd_images():
     nothing = np.zeros(image.shape, dtype=bool)
     assert intensity_range(image, Z_SCORE, nothing) == (0.0, 1.0)
     assert intensity_range(image, Z_SCORE, ~nothing) == (7.0, 8.0)
+    tiny = 1e-42 * np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+    for one in (tiny, image * 1e37):
+        assert np.isfinite(apply(one, *intensity_range(one, Z_SCORE, ~nothing))).all()
 
 
 @pytest.mark.parametrize("rule", EVERY)

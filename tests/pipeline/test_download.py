@@ -1,7 +1,9 @@
 """Fetching weights, from a folder in place of the internet."""
 
 import hashlib
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 
@@ -97,6 +99,56 @@ def test_a_connection_that_breaks_off(kind, broken, tmp_path, monkeypatch):
     with pytest.raises(LiftnetError, match="cannot be fetched"):
         step.download("resnet18", output=tmp_path / "o")
     assert list((tmp_path / "o").iterdir()) == []
+
+
+class Slow(BaseHTTPRequestHandler):
+    """Sends a byte now and then: of the headers or of the content."""
+
+    def do_GET(self) -> None:
+        """Go on for two seconds at most."""
+        if self.path == "/content":
+            self.send_response(200)
+            self.end_headers()
+        with suppress(OSError):  # the client is gone
+            for byte in b"HTTP/1.0 200 OK and so on, for as long as anybody listens, for ever":
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.03)
+
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
+
+
+@pytest.mark.parametrize("kind", ["headers", "content"])
+def test_a_server_that_is_slow_for_ever(kind, tmp_path, monkeypatch):
+    """A byte now and then is no answer, wherever it comes."""
+    monkeypatch.setattr(step, "LONGEST", 0.3)
+    with serving(Slow) as address:
+        known = replace(step.WEIGHTS["resnet18"], url=f"{address}/{kind}")
+        monkeypatch.setitem(step.WEIGHTS, "resnet18", known)
+        with pytest.raises(LiftnetError, match=r"less than a MiB came in 0.3 seconds"):
+            step.download("resnet18", output=tmp_path / "o")
+    assert list((tmp_path / "o").iterdir()) == []
+
+
+class Rude(BaseHTTPRequestHandler):
+    """Answers with a reason that is meant for the terminal."""
+
+    def do_GET(self) -> None:
+        """Clear the screen."""
+        self.wfile.write(b"HTTP/1.0 404 \x1b[2JImported\r\n\r\n")
+
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
+
+
+def test_what_a_server_says_is_printed_as_text(tmp_path, monkeypatch):
+    """Its reason moves no cursor."""
+    with serving(Rude) as address:
+        known = replace(step.WEIGHTS["resnet18"], url=address)
+        monkeypatch.setitem(step.WEIGHTS, "resnet18", known)
+        with pytest.raises(LiftnetError, match="cannot be fetched") as caught:
+            step.download("resnet18", output=tmp_path / "o")
+    assert caught.value.problem.endswith(r": \x1b[2JImported")
 
 
 def test_unknown_weights():

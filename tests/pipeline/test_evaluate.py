@@ -269,7 +269,9 @@ def break_json(folders):
 
 def break_voxels(folders):
     """NaN in the prediction."""
-    save(folders[0] / "b_0003.nii.gz", np.full(SHAPE, np.nan, "f4"))
+    path = folders[0] / "b_0003.nii.gz"
+    affine = nib.load(path).affine
+    nib.save(nib.Nifti1Image(np.full(SHAPE[::-1], np.nan, "f4"), affine), path)
 
 
 def break_other_reference(folders):
@@ -288,7 +290,7 @@ def break_range(folders):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (break_range, "The reference is empty"),
+        (break_range, "float32 cannot calculate with such numbers"),
         (break_grid, "lie on different grids: shape (12, 15, 17) and (13, 15, 17)"),
         (break_reference, "The reference is empty"),
         (break_json, "The intensity range is damaged"),

@@ -4,6 +4,7 @@ import gzip
 import json
 import shutil
 import socket
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile
@@ -18,7 +19,9 @@ from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.plan import ResNetSpec
 from liftnet.core.scores import read_scores
 from liftnet.imageio import read_image
-from liftnet.pipeline.export_contents import portable_plan
+from liftnet.pipeline import export as step
+from liftnet.pipeline.export_contents import model_files, portable_plan
+from liftnet.pipeline.lock import hold
 from liftnet.pipeline.plan import read_plan
 
 CHANGING = ("seconds", "peak_memory_gib", "hardware", "command")  # of the JSON beside an image
@@ -297,6 +300,26 @@ def test_refusals(trained, tmp_path):
     with pytest.raises(LiftnetError, match="fold_3 is not trained"):
         liftnet.export(tmp_path / "n.zip", fold=[3], workspace=space)
     assert [p.name for p in tmp_path.iterdir()] == ["m.zip"]
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_of_two_exports_at_once_one_is_refused(faster, trained, tmp_path, monkeypatch):
+    """Whether the other one has just ended or is still writing; its file stays."""
+    _, space, *_ = trained
+    path = tmp_path / "m.zip"
+
+    def collect(*arguments):
+        if faster:
+            path.write_bytes(b"theirs")
+        return model_files(*arguments)
+
+    monkeypatch.setattr(step, "model_files", collect)
+    other = hold(tmp_path, "liftnet_export", part="m.zip")
+    with nullcontext() if faster else other, pytest.raises(LiftnetError) as caught:
+        liftnet.export(path, workspace=space)
+    words = "The file is there already" if faster else "Another run works here: liftnet_export"
+    assert words in caught.value.problem
+    assert path.exists() == faster and (not faster or path.read_bytes() == b"theirs")
 
 
 def test_the_path_of_a_feature_file_stays(trained):

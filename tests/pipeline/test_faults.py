@@ -19,7 +19,7 @@ from two_processes import start_together
 
 from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError
 from liftnet.data.store import Store
-from liftnet.imageio import write_image
+from liftnet.imageio import write, write_image
 from liftnet.pipeline import preprocess as preparing
 from liftnet.pipeline.checkpoint import load_checkpoint, save_checkpoint
 from liftnet.pipeline.failures import explained, file_problem
@@ -196,7 +196,7 @@ def test_a_full_disk(workspace, cases):
         preprocess(workspace=workspace, num_processes=1)
     assert list(cases.iterdir()) == []
     preprocess(workspace=workspace, num_processes=1)
-    with largest_file(60_000), pytest.raises(LiftnetError, match="checkpoint could not be written"):
+    with largest_file(60_000), pytest.raises(LiftnetError, match="larger than files may be"):
         train(workspace=workspace, device="cpu")
     stage = workspace / "results" / DATASET / "default" / "lift_c" / "fold_0" / STAGE
     assert not [path.name for path in stage.iterdir() if "checkpoint" in path.name]
@@ -205,12 +205,20 @@ def test_a_full_disk(workspace, cases):
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".mha", ".nrrd"])
-def test_an_image_on_a_full_disk(tmp_path, ending):
+def test_an_image_on_a_full_disk(tmp_path, ending, monkeypatch):
     """An image that is cut off is an error, also where ITK says nothing, and leaves no file."""
     voxels = np.random.default_rng(0).integers(0, 4000, (20, 30, 41)).astype(np.float32)
     from liftnet.core.geometry import Geometry
 
     grid = Geometry(voxels.shape, (1, 1, 1), (0, 0, 0), ((0, 0, 1), (0, 1, 0), (1, 0, 0)))
+    with largest_file(16_384), pytest.raises(OSError, match="File too large") as caught:
+        write_image(tmp_path / f"x{ending}", voxels, grid, dtype="int16")
+    assert list(tmp_path.iterdir()) == []
+    with largest_file(16_384):
+        assert "larger than files may be here: 0.0156 MiB (ulimit -f)" in str(
+            file_problem(caught.value)
+        )
+    monkeypatch.setattr(write, "size_limit", lambda: None)  # as if it were the disk
     with largest_file(16_384), pytest.raises(LiftnetError, match=r"not be written; \d.* GiB are"):
         write_image(tmp_path / f"x{ending}", voxels, grid, dtype="int16")
     assert list(tmp_path.iterdir()) == []

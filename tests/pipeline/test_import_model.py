@@ -428,6 +428,14 @@ def test_addresses_that_are_refused(url, tmp_path):
     assert "@" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["http://[::1", "https://a:b/m.zip", "https://[x]/m.zip"])
+def test_what_is_no_address(url, tmp_path):
+    """An error, not a traceback of the library that reads it."""
+    with pytest.raises(LiftnetError, match="This is no address") as caught:
+        liftnet.import_model(url, workspace=tmp_path / "w")
+    assert caught.value.where == url
+
+
 def test_the_wrong_file(good, tmp_path):
     """Another SHA-256 than the sender names; no file at all; a folder."""
     with pytest.raises(LiftnetError, match=f"has SHA-256 [0-9a-f]{{64}}, not {'0' * 64}"):

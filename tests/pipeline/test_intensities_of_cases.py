@@ -196,6 +196,16 @@ def test_new_images_below_zero_fail_and_the_rest_is_made(trained):
     np.testing.assert_allclose(made["hot"][far], made["good"][far], rtol=0.05, atol=6)
 
 
+def test_images_of_no_use_make_no_prediction(trained):
+    """Values too small for float32, one value throughout: a failure that says so, and no file."""
+    image = contrasts(9)[0]
+    made, failures, _ = run(trained, {"tiny": image * 1e-42, "flat": 5 + 0 * image})
+    assert made == {}
+    problems = {failure.case: failure.error.problem for failure in failures}
+    assert "float32 cannot calculate with such numbers" in problems["tiny"]
+    assert problems["flat"] == "t1n is constant: all voxels are 5"
+
+
 def test_ct_of_a_generation_dataset_must_be_in_hu(pairs, tmp_path):
     """Reference volumes of a CT with 1024 added are refused in an evaluation of pairs."""
     source = pairs / "raw" / PAIRS / "targetsTs"

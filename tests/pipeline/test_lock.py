@@ -86,6 +86,20 @@ def test_an_empty_folder_goes_with_its_lock(tmp_path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["x"]
 
 
+@pytest.mark.parametrize("name", [LOCK, f"{LOCK}.part_0_of_2"])
+def test_a_lock_that_is_no_file(tmp_path, name):
+    """A link's target is not emptied; a pipe is not waited for."""
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    for make in (lambda path: path.symlink_to(mine), os.mkfifo):
+        make(tmp_path / name)
+        with pytest.raises(LiftnetError, match="liftnet keeps a file of its own here"):
+            try_to_hold(tmp_path, "liftnet_plan")
+        (tmp_path / name).unlink()
+    assert mine.read_text() == "precious"
+    try_to_hold(tmp_path, "liftnet_plan")
+
+
 def test_parts(tmp_path):
     """Parts of one division work together; the whole, and other divisions, exclude them."""
     parts = [part_name(2, 0), part_name(2, 1)]
