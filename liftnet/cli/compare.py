@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from liftnet.cli.following import say_next
 from liftnet.cli.shell import ProcessesOption, WorkspaceOption, run
 
 
@@ -77,6 +78,7 @@ def compare(
         num_processes=num_processes,
         workspace=workspace,
     )
+    say_next("Next, a page to look at:", "liftnet_report", "-i", output, workspace=workspace)
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
 """`liftnet_convert`."""
 
-import shlex
 import textwrap
 from typing import Annotated
 
 import typer
 
+from liftnet.cli.following import say_next
 from liftnet.cli.shell import WorkspaceOption, run
 
 NOTE_WIDTH = 120  # ours: the names of a hundred cases stay in the file
@@ -76,13 +76,14 @@ def convert(
         copy=copy,
         workspace=workspace,
     )
-    print(f"Made {folder}")
     for line in (folder / step.NOTES_FILE).read_text(encoding="utf-8").splitlines():
         print("  " + textwrap.shorten(line, NOTE_WIDTH, placeholder=f" ... ({step.NOTES_FILE})"))
-    following = ["liftnet_plan_and_preprocess", "-d", str(dataset)]
-    following += ["--workspace", workspace] if workspace else []
-    print("Fill in licence and reference in its dataset.json. Then:")
-    print("  " + shlex.join(following))
+    say_next(
+        f"Write licence and reference into {folder / 'dataset.json'}. Then:",
+        "liftnet_plan_and_preprocess",
+        dataset=dataset,
+        workspace=workspace,
+    )
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from liftnet.cli.following import say_next
 from liftnet.cli.generate import PartOption, PartsOption
 from liftnet.cli.shell import DeviceOption, ProcessesOption, WorkspaceOption, run
 
@@ -109,6 +110,9 @@ def evaluate(
     )
     if isinstance(scores, Scores) and scores.failures:
         raise typer.Exit(1)
+    if num_parts == 1:
+        folder = output or predicted_folder
+        say_next("Next, a page to look at:", "liftnet_report", "-i", folder, workspace=workspace)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from liftnet.cli.following import say_cohort_evaluation
 from liftnet.cli.shell import (
     DatasetOption,
     DeviceOption,
@@ -121,6 +122,7 @@ def generate(
         num_processes=num_processes,
         workspace=workspace,
     )
+    say_cohort_evaluation(output_folder, num_parts=num_parts, workspace=workspace)
 
 
 def main() -> None:

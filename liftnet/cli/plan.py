@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from liftnet.cli.following import say_next
 from liftnet.cli.shell import DatasetOption, WorkspaceOption, run
 
 GpuMemoryOption = Annotated[
@@ -50,6 +51,7 @@ def plan(
 ) -> None:
     """Decide everything from the fingerprint and the GPU memory, write plan.json."""
     from liftnet.pipeline import plan as step
+    from liftnet.pipeline.trial import PlanOptions, say_training_time
 
     step.plan(
         dataset,
@@ -60,6 +62,11 @@ def plan(
         settings=settings,
         explain_plan=explain,
         workspace=workspace,
+    )
+    options = PlanOptions(gpu_memory, steps, features, plan_name, settings or ())
+    say_training_time("liftnet_plan", dataset, options, workspace=workspace)
+    say_next(
+        "Next:", "liftnet_preprocess", dataset=dataset, plan_name=plan_name, workspace=workspace
     )
 
 

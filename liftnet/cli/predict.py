@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from liftnet.cli.following import say_cohort_evaluation, say_evaluation
 from liftnet.cli.generate import (
     CheckpointOption,
     ContinueOption,
@@ -122,6 +123,7 @@ def predict(
         )
         if failures:
             raise typer.Exit(1)
+        say_evaluation(output_folder, num_parts=num_parts, workspace=workspace)
         return
     _refuse({"-i": input_folder, **from_images}, "-n", "they are for images made from others")
     if fold and len(fold) > 1:
@@ -144,6 +146,7 @@ def predict(
         fold=fold[0] if fold else None,
         **shared,
     )
+    say_cohort_evaluation(output_folder, num_parts=num_parts, workspace=workspace)
 
 
 def _refuse(options: Mapping[str, object], mode: str, purpose: str) -> None:

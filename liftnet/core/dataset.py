@@ -103,11 +103,9 @@ def load_description(folder: Path) -> DatasetDescription:
             remedy="Write one as liftnet_raw_layout.md shows, or use liftnet_convert.",
         )
     try:
-        description = from_json(DatasetDescription, read_json(path), where="dataset.json")
+        description = from_json(DatasetDescription, read_json(path), where=path)
     except PlanError as error:
-        raise DatasetError(
-            error.problem, where=f"{path}: {error.where}", remedy=error.remedy
-        ) from None
+        raise DatasetError(error.problem, where=error.where, remedy=error.remedy) from None
     _check_description(description, path)
     return description
 

@@ -51,7 +51,7 @@ class Size:
     test_cases: int = 4  # one per contrast
     spacing_mm: tuple[float, float, float] | None = None  # None: every head has its own
     gpu_memory: float = 0.1
-    steps: int = 1200
+    steps: int = 700
 
 
 def demo(

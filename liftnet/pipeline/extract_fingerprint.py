@@ -130,7 +130,7 @@ def read_fingerprint(path: Path) -> Fingerprint:
         raise PlanError("The dataset has no fingerprint", where=str(path), remedy=remedy)
     remedy = "Measure the dataset again with liftnet_extract_fingerprint."
     data = read_versioned(path, FINGERPRINT_VERSION, what="The fingerprint has", remedy=remedy)
-    return from_json(Fingerprint, data, where=path.name)
+    return from_json(Fingerprint, data, where=path)
 
 
 def _inspect_and_measure(

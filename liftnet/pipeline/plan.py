@@ -29,7 +29,7 @@ from liftnet.planning.grid import GridChoice, refuse_other_foreground
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Budget, SynthesisTask
 
-__all__ = ["DEFAULT_PLAN", "explain", "load_plan", "plan", "read_plan"]
+__all__ = ["DEFAULT_PLAN", "decide", "explain", "load_plan", "plan", "read_plan"]
 
 DEFAULT_PLAN = "default"
 DEFAULT_GIB = 8.0  # nnU-Net's default target
@@ -62,31 +62,7 @@ def plan(
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
     say(f"{name}: {space.describe()}")
-    raw = load_dataset(space.raw / name)
-    path = space.fingerprint_file(name)
-    fingerprint = read_fingerprint(path)
-    if steps is not None and steps < 1:
-        raise PlanError(f"--steps is {steps}", remedy="Give a positive number.")
-    task = load_task(raw.description.task)
-    if features is not None and isinstance(task, SynthesisTask):
-        raise PlanError(
-            f"Task '{task.name}' has no use for --features: it compares images voxel by voxel",
-            remedy="Leave --features out.",
-        )
-    budget = find_budget(gpu_memory, steps)
-    if features is not None:
-        budget = replace(budget, feature_weights=Path(features))
-    decided = _with_settings(task.plan(raw, fingerprint, budget, plan_name), settings or ())
-    for choice in _chosen_grids(decided):
-        if choice.sized:
-            task.refresh(decided)  # refuses a size that the networks so far could not take
-        budget = replace(budget, grid=choice)
-        decided = _with_settings(task.plan(raw, fingerprint, budget, plan_name), settings or ())
-    if decided.reasons.get("grid.foreground") == BY_HAND:
-        refuse_other_foreground(decided, fingerprint)
-    decided = plan_feeding(task.refresh(decided), fingerprint)
-    _refuse_without_effect(decided, settings or ())
-    from_json(Plan, parse_json(json.dumps(to_json(decided))), where="the plan")  # readable
+    decided = decide(space, name, gpu_memory, steps, features, plan_name, settings or ())
     target = space.plan_file(name, plan_name)
     with hold(target.parent, "liftnet_plan"):
         remove_drafts(target)
@@ -100,6 +76,47 @@ def plan(
             f"more than the budget of {memory.budget_gib:g} GiB"
         )
     say(f"Plan ({memory.training_gib:.2g} of {memory.budget_gib:g} GiB in training): {target}")
+    return decided
+
+
+def decide(
+    space: Workspace,
+    name: str,
+    gpu_memory: float | None,
+    steps: int | None,
+    features: Path | str | None,
+    plan_name: str,
+    settings: Sequence[str],
+) -> Plan:
+    """The plan of a dataset; nothing is written.
+
+    Raises:
+        PlanError: If there is none of that length, in that memory, with those settings.
+    """
+    raw = load_dataset(space.raw / name)
+    fingerprint = read_fingerprint(space.fingerprint_file(name))
+    if steps is not None and steps < 1:
+        raise PlanError(f"--steps is {steps}", remedy="Give a positive number.")
+    task = load_task(raw.description.task)
+    if features is not None and isinstance(task, SynthesisTask):
+        raise PlanError(
+            f"Task '{task.name}' has no use for --features: it compares images voxel by voxel",
+            remedy="Leave --features out.",
+        )
+    budget = find_budget(gpu_memory, steps)
+    if features is not None:
+        budget = replace(budget, feature_weights=Path(features))
+    decided = _with_settings(task.plan(raw, fingerprint, budget, plan_name), settings)
+    for choice in _chosen_grids(decided):
+        if choice.sized:
+            task.refresh(decided)  # refuses a size that the networks so far could not take
+        budget = replace(budget, grid=choice)
+        decided = _with_settings(task.plan(raw, fingerprint, budget, plan_name), settings)
+    if decided.reasons.get("grid.foreground") == BY_HAND:
+        refuse_other_foreground(decided, fingerprint)
+    decided = plan_feeding(task.refresh(decided), fingerprint)
+    _refuse_without_effect(decided, settings)
+    from_json(Plan, parse_json(json.dumps(to_json(decided))), where="the plan")  # readable
     return decided
 
 
@@ -204,7 +221,7 @@ def read_plan(path: Path) -> Plan:
     data = read_versioned(
         path, PLAN_VERSION, what="The plan has", remedy=remedy, upgrades=PLAN_UPGRADES
     )
-    decided = from_json(Plan, data, where=path.name)
+    decided = from_json(Plan, data, where=path)
     return load_task(decided.task).refresh(decided, estimate=False)
 
 

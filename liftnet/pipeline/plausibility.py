@@ -201,7 +201,7 @@ def _subject(plan: Plan, sources: np.ndarray) -> np.ndarray:
 def _read(path: Path) -> TrainingNumbers | None:
     """The file of a fold, or None if it is not there, damaged or of another version."""
     try:
-        found = from_json(TrainingNumbers, read_json(path), where=str(path))
+        found = from_json(TrainingNumbers, read_json(path), where=path)
     except PlanError:
         return None
     return found if found.version == NUMBERS_VERSION else None

@@ -56,7 +56,7 @@ def load_splits(
     """
     if not path.is_file():
         write_json(path, make_splits(cases, patients))
-    splits = from_json(list[dict[str, list[str]]], read_json(path), where=path.name)
+    splits = from_json(list[dict[str, list[str]]], read_json(path), where=path)
     if not splits:
         raise PlanError(
             "There is no fold",
