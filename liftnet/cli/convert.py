@@ -35,7 +35,9 @@ def convert(
     ] = None,
     test: Annotated[
         str | None,
-        typer.Option("--test", metavar="DIR", help="Images for imagesTs, in the same layout."),
+        typer.Option(
+            "--test", metavar="DIR", help="Images to predict from (imagesTs), in the same layout."
+        ),
     ] = None,
     target: Annotated[
         list[str] | None,

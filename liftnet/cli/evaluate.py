@@ -27,7 +27,7 @@ def evaluate(
         typer.Option(
             "--protocol",
             metavar="liftnet|lift|cwdm|brasyn|synthrad2023|synthrad2025|wdm",
-            help="Range, grid and mask; each prints what it does.",
+            help="How images are compared; each prints what it does.",
         ),
     ] = "liftnet",
     sources: Annotated[
@@ -76,7 +76,9 @@ def evaluate(
     fold: Annotated[
         str | None,
         typer.Option(
-            "-f", metavar="FOLD", help="Generated: whose encoder. Default: the first trained."
+            "-f",
+            metavar="FOLD",
+            help="Generated: fold whose network measures images. Default: the first trained.",
         ),
     ] = None,
     num_parts: PartsOption = 1,

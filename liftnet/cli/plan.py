@@ -10,12 +10,18 @@ from liftnet.cli.shell import DatasetOption, WorkspaceOption, run
 
 GpuMemoryOption = Annotated[
     float | None,
-    typer.Option("--gpu-memory", metavar="GIB", help="Default: the GPU present, else 8."),
+    typer.Option(
+        "--gpu-memory",
+        metavar="GIB",
+        help="Memory to plan for. Default: that of the GPU here, else 8.",
+    ),
 ]
 StepsOption = Annotated[
     int | None,
     typer.Option(
-        "--steps", metavar="N", help="Length of training; rates follow. Default: the task's own."
+        "--steps",
+        metavar="N",
+        help="Training steps in all; fewer take less time. Default: the task's own.",
     ),
 ]
 FeaturesOption = Annotated[

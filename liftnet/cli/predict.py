@@ -57,12 +57,15 @@ def predict(
     no_mapper: MapperOption = False,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", metavar="NAME", help="Synthesize this, present or not."),
+        typer.Option("--target", metavar="NAME", help="Make this contrast, even if a case has it."),
     ] = None,
     masks: Annotated[
         str | None,
         typer.Option(
-            "-m", "--masks", metavar="DIR", help="Masks CASE.nii.gz. Default: from the sources."
+            "-m",
+            "--masks",
+            metavar="DIR",
+            help="Folder of masks CASE.nii.gz. Default: found in the sources.",
         ),
     ] = None,
     seed: SeedOption = 0,
@@ -130,7 +133,7 @@ def predict(
         raise LiftnetError(
             f"Volumes are generated with one fold, not with {len(fold)}",
             where="-f",
-            remedy="Name one: the mean of several volumes is no volume.",
+            remedy="Name one fold: the mean of what several networks make would be a blur.",
         )
     from liftnet.pipeline import generate as generation
 

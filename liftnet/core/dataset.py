@@ -198,7 +198,7 @@ def find_masks(folder: Path, *, file_ending: str | None = None) -> dict[str, Pat
     """
     if not folder.is_dir():
         raise DatasetError(
-            "The folder of masks does not exist", where=str(folder), remedy="Check it."
+            "The folder of masks does not exist", where=str(folder), remedy="Check the path."
         )
     found = {}
     for path in sorted(folder.iterdir()):

@@ -169,11 +169,11 @@ def read_case(images: dict[str, Path], *, where: str) -> tuple[Volume, dict[str,
         if not np.isfinite(array).all():
             raise DatasetError(
                 f"{name} holds NaN or infinite values",
-                where=f"{where}, {path.name}",
+                where=f"{where}, {path}",
                 remedy="Replace them (usually by 0), or remove the case.",
             )
         arrays.append(array)
         dtypes[name] = info.dtype
     if first is None:
-        raise DatasetError("The case has no image", where=where)
+        raise DatasetError("The case has no image", where=where, remedy="Remove the case.")
     return Volume(np.stack(arrays), first[1]), dtypes

@@ -75,7 +75,10 @@ def plan(
             f"warning: training needs about {memory.training_gib:.2g} GiB, "
             f"more than the budget of {memory.budget_gib:g} GiB"
         )
-    say(f"Plan ({memory.training_gib:.2g} of {memory.budget_gib:g} GiB in training): {target}")
+    say(
+        f"Plan, whose training takes {memory.training_gib:.2g} of {memory.budget_gib:g} GiB of "
+        f"memory: {target}"
+    )
     return decided
 
 
@@ -222,7 +225,11 @@ def read_plan(path: Path) -> Plan:
         path, PLAN_VERSION, what="The plan has", remedy=remedy, upgrades=PLAN_UPGRADES
     )
     decided = from_json(Plan, data, where=path)
-    return load_task(decided.task).refresh(decided, estimate=False)
+    try:
+        return load_task(decided.task).refresh(decided, estimate=False)
+    except PlanError as error:
+        error.where = error.where or str(path)
+        raise
 
 
 def explain(decided: Plan) -> str:

@@ -27,6 +27,7 @@ __all__ = ["StageCost", "measure_training"]
 
 FIRST_SLICES = 8  # ours: of the first, smallest measurement; a CPU needs a second for them
 LONGEST = 1.5  # ours: seconds; a step that would take longer is worked out from a part of it
+TRIED = 4  # ours: steps; other work on the machine slows some of them
 CASES = 3  # ours: the least that a bank of real volumes can be made of
 AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
@@ -95,7 +96,8 @@ def _parts(plan: Plan, schedule: Schedule) -> Iterator[tuple[Plan, float, float]
         The plan, its share of a step's work, and its share of the slices of a volume.
     """
     depth, volumes = plan.grid.num_slices, schedule.volumes_per_step
-    sizes = ((min(FIRST_SLICES, depth), 1), (depth, 1), (depth, volumes))
+    few = max(FIRST_SLICES, -(-depth // schedule.decoded_slices))  # at least one is decoded
+    sizes = ((min(few, depth), 1), (depth, 1), (depth, volumes))
     for slices, count in dict.fromkeys(sizes):
         share = slices / depth
         yield _part(plan, slices, count), share * count / volumes, share
@@ -122,18 +124,20 @@ def _part(plan: Plan, slices: int, volumes: int) -> Plan:
 
 
 def _step_seconds(stage: Stage[Any], network: nn.Module, store: Store) -> float:
-    """How long a step takes, after one that finds its ways of computing."""
+    """How long a step takes, the quickest of some after one that finds its ways of computing."""
     device = next(network.parameters()).device
     optimizer = make_optimizer(network, stage.schedule)
     run = Run(network, deepcopy(network).requires_grad_(False), optimizer, recent=[])
     generator = torch.Generator(device)
-    seconds = 0.0
-    for step in range(2):
+    seconds: list[float] = []
+    for step in range(TRIED):
         started = time.perf_counter()
         batches = [b.to(device) for b in draw_step(stage, store, store.identifiers(), step, seed=0)]
         take_step(run, stage, batches, generator).values.tolist()  # waits for the device
-        seconds = time.perf_counter() - started
-    return seconds
+        seconds.append(time.perf_counter() - started)
+        if step > 0 and sum(seconds) > LONGEST:
+            break
+    return min(seconds[1:])
 
 
 def _random_cases(plan: Plan, folder: Path) -> Store:
