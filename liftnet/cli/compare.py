@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from liftnet.cli.following import say_next
 from liftnet.cli.shell import ProcessesOption, WorkspaceOption, run
 
 
@@ -24,7 +25,9 @@ def compare(
     metrics: Annotated[
         list[str] | None,
         typer.Option(
-            "--metrics", metavar="NAME", help="Compare these. Default: all, the main ones shown."
+            "--metrics",
+            metavar="NAME",
+            help="Metrics to compare. Default: all; the main ones are printed.",
         ),
     ] = None,
     protocol: Annotated[
@@ -32,7 +35,7 @@ def compare(
         typer.Option(
             "--protocol",
             metavar="liftnet|lift|cwdm|brasyn|synthrad2023|synthrad2025",
-            help="Range, grid and mask. Default: that of the first scores.",
+            help="How images are compared. Default: as in the first scores.",
         ),
     ] = None,
     reference_folder: Annotated[
@@ -77,6 +80,7 @@ def compare(
         num_processes=num_processes,
         workspace=workspace,
     )
+    say_next("Next, a page to look at:", "liftnet_report", "-i", output, workspace=workspace)
 
 
 def main() -> None:

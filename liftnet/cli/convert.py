@@ -1,11 +1,11 @@
 """`liftnet_convert`."""
 
-import shlex
 import textwrap
 from typing import Annotated
 
 import typer
 
+from liftnet.cli.following import say_next
 from liftnet.cli.shell import WorkspaceOption, run
 
 NOTE_WIDTH = 120  # ours: the names of a hundred cases stay in the file
@@ -35,7 +35,9 @@ def convert(
     ] = None,
     test: Annotated[
         str | None,
-        typer.Option("--test", metavar="DIR", help="Images for imagesTs, in the same layout."),
+        typer.Option(
+            "--test", metavar="DIR", help="Images to predict from (imagesTs), in the same layout."
+        ),
     ] = None,
     target: Annotated[
         list[str] | None,
@@ -80,10 +82,12 @@ def convert(
     say(f"Made {folder}")
     for line in (folder / step.NOTES_FILE).read_text(encoding="utf-8").splitlines():
         mention("  " + textwrap.shorten(line, NOTE_WIDTH, placeholder=f" ... ({step.NOTES_FILE})"))
-    following = ["liftnet_plan_and_preprocess", "-d", str(dataset)]
-    following += ["--workspace", workspace] if workspace else []
-    mention("Fill in licence and reference in its dataset.json. Then:")
-    mention("  " + shlex.join(following))
+    say_next(
+        f"Write licence and reference into {folder / 'dataset.json'}. Then:",
+        "liftnet_plan_and_preprocess",
+        dataset=dataset,
+        workspace=workspace,
+    )
 
 
 def main() -> None:

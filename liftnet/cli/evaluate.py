@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from liftnet.cli.following import say_next
 from liftnet.cli.generate import PartOption, PartsOption
 from liftnet.cli.shell import DeviceOption, ProcessesOption, WorkspaceOption, run
 
@@ -26,7 +27,7 @@ def evaluate(
         typer.Option(
             "--protocol",
             metavar="liftnet|lift|cwdm|brasyn|synthrad2023|synthrad2025|wdm",
-            help="Range, grid and mask; each prints what it does.",
+            help="How images are compared; each prints what it does.",
         ),
     ] = "liftnet",
     sources: Annotated[
@@ -75,7 +76,9 @@ def evaluate(
     fold: Annotated[
         str | None,
         typer.Option(
-            "-f", metavar="FOLD", help="Generated: whose encoder. Default: the first trained."
+            "-f",
+            metavar="FOLD",
+            help="Generated: fold whose network measures images. Default: the first trained.",
         ),
     ] = None,
     num_parts: PartsOption = 1,
@@ -109,6 +112,9 @@ def evaluate(
     )
     if isinstance(scores, Scores) and scores.failures:
         raise typer.Exit(1)
+    if num_parts == 1:
+        folder = output or predicted_folder
+        say_next("Next, a page to look at:", "liftnet_report", "-i", folder, workspace=workspace)
 
 
 def main() -> None:

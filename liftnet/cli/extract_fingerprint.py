@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from liftnet.cli.following import say_next
 from liftnet.cli.shell import DatasetOption, ProcessesOption, WorkspaceOption, run
 
 NoCheckOption = Annotated[
@@ -32,6 +33,7 @@ def extract_fingerprint(
         strict=strict,
         workspace=workspace,
     )
+    say_next("Next:", "liftnet_plan", dataset=dataset, workspace=workspace)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from liftnet.cli.following import say_cohort_evaluation
 from liftnet.cli.shell import (
     DatasetOption,
     DeviceOption,
@@ -31,30 +32,42 @@ SeedOption = Annotated[
     int, typer.Option("--seed", metavar="SEED", help="Another seed makes other volumes.")
 ]
 FirstOption = Annotated[
-    int, typer.Option("--first", metavar="K", help="Number of the first volume of the seed.")
+    int,
+    typer.Option(
+        "--first", metavar="K", help="Begin with volume K of the seed, to add to earlier ones."
+    ),
 ]
 TemperatureOption = Annotated[
     float | None,
     typer.Option(
-        "--temperature", metavar="T", help="Spread of the volumes. Default: the plan's, 1."
+        "--temperature",
+        metavar="T",
+        help="How much volumes differ: below 1 less. Default: the plan's, 1.",
     ),
 ]
 SigmaOption = Annotated[
     float | None,
     typer.Option(
-        "--sigma-z", metavar="S", help="Slices to smooth codes over. Default: the plan's, 0."
+        "--sigma-z",
+        metavar="S",
+        help="Slices to smooth over, along the slice axis. Default: the plan's, 0.",
     ),
 ]
 InterpolateOption = Annotated[
     tuple[int, int] | None,
-    typer.Option("--interpolate", metavar="A B", help="The way from volume A to volume B."),
+    typer.Option(
+        "--interpolate", metavar="A B", help="Volumes on the way from A to B, in equal steps."
+    ),
 ]
 NormalizedOption = Annotated[
-    bool, typer.Option("--normalized", help="Write the network's units, [0, 1] or [-1, 1].")
+    bool,
+    typer.Option("--normalized", help="Write values as the network has them, [0, 1] or [-1, 1]."),
 ]
 TrajectoryOption = Annotated[
     bool,
-    typer.Option("--save-trajectory", help="Write each slice's context or code, and draw them."),
+    typer.Option(
+        "--save-trajectory", help="Also write the context or code of every slice, and draw them."
+    ),
 ]
 ContinueOption = Annotated[
     bool,
@@ -67,7 +80,10 @@ PartOption = Annotated[
     int, typer.Option("-part_id", metavar="I", help="... and do part I, from 0.")
 ]
 CheckpointOption = Annotated[
-    str, typer.Option("-chk", metavar="best|latest", help="Which weights.")
+    str,
+    typer.Option(
+        "-chk", metavar="best|latest", help="Weights of the best validation, or the latest."
+    ),
 ]
 
 
@@ -121,6 +137,7 @@ def generate(
         num_processes=num_processes,
         workspace=workspace,
     )
+    say_cohort_evaluation(output_folder, num_parts=num_parts, workspace=workspace)
 
 
 def main() -> None:

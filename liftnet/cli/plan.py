@@ -4,16 +4,23 @@ from typing import Annotated
 
 import typer
 
+from liftnet.cli.following import say_next
 from liftnet.cli.shell import DatasetOption, WorkspaceOption, run
 
 GpuMemoryOption = Annotated[
     float | None,
-    typer.Option("--gpu-memory", metavar="GIB", help="Default: the GPU present, else 8."),
+    typer.Option(
+        "--gpu-memory",
+        metavar="GIB",
+        help="Memory to plan for. Default: that of the GPU here, else 8.",
+    ),
 ]
 StepsOption = Annotated[
     int | None,
     typer.Option(
-        "--steps", metavar="N", help="Length of training; rates follow. Default: the task's own."
+        "--steps",
+        metavar="N",
+        help="Training steps in all; fewer take less time. Default: the task's own.",
     ),
 ]
 FeaturesOption = Annotated[
@@ -49,6 +56,7 @@ def plan(
 ) -> None:
     """Decide everything from the fingerprint and the GPU memory, write plan.json."""
     from liftnet.pipeline import plan as step
+    from liftnet.pipeline.trial import PlanOptions, say_training_time
 
     step.plan(
         dataset,
@@ -59,6 +67,11 @@ def plan(
         settings=settings,
         explain_plan=explain,
         workspace=workspace,
+    )
+    options = PlanOptions(gpu_memory, steps, features, plan_name, settings or ())
+    say_training_time("liftnet_plan", dataset, options, workspace=workspace)
+    say_next(
+        "Next:", "liftnet_preprocess", dataset=dataset, plan_name=plan_name, workspace=workspace
     )
 
 

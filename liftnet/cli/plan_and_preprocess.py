@@ -1,6 +1,7 @@
 """`liftnet_plan_and_preprocess`."""
 
 from liftnet.cli.extract_fingerprint import NoCheckOption, StrictOption
+from liftnet.cli.following import say_next
 from liftnet.cli.plan import (
     ExplainOption,
     FeaturesOption,
@@ -29,6 +30,7 @@ def plan_and_preprocess(
 ) -> None:
     """Measure and check a raw dataset, plan for it, and preprocess its cases."""
     from liftnet.pipeline import plan_and_preprocess as steps_1_to_3
+    from liftnet.pipeline.trial import PlanOptions, say_training_time
 
     steps_1_to_3.plan_and_preprocess(
         dataset,
@@ -42,6 +44,17 @@ def plan_and_preprocess(
         check=not no_check,
         strict=strict,
         clean=clean,
+        workspace=workspace,
+    )
+    options = PlanOptions(gpu_memory, steps, features, plan_name, settings or ())
+    say_training_time("liftnet_plan_and_preprocess", dataset, options, workspace=workspace)
+    say_next(
+        "Next:",
+        "liftnet_train",
+        "-f",
+        "0",
+        dataset=dataset,
+        plan_name=plan_name,
         workspace=workspace,
     )
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from liftnet.cli.following import say_cohort_evaluation, say_evaluation
 from liftnet.cli.generate import (
     CheckpointOption,
     ContinueOption,
@@ -56,12 +57,15 @@ def predict(
     no_mapper: MapperOption = False,
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", metavar="NAME", help="Synthesize this, present or not."),
+        typer.Option("--target", metavar="NAME", help="Make this contrast, even if a case has it."),
     ] = None,
     masks: Annotated[
         str | None,
         typer.Option(
-            "-m", "--masks", metavar="DIR", help="Masks CASE.nii.gz. Default: from the sources."
+            "-m",
+            "--masks",
+            metavar="DIR",
+            help="Folder of masks CASE.nii.gz. Default: found in the sources.",
         ),
     ] = None,
     seed: SeedOption = 0,
@@ -122,13 +126,14 @@ def predict(
         )
         if failures:
             raise typer.Exit(1)
+        say_evaluation(output_folder, num_parts=num_parts, workspace=workspace)
         return
     _refuse({"-i": input_folder, **from_images}, "-n", "they are for images made from others")
     if fold and len(fold) > 1:
         raise LiftnetError(
             f"Volumes are generated with one fold, not with {len(fold)}",
             where="-f",
-            remedy="Name one: the mean of several volumes is no volume.",
+            remedy="Name one fold: the mean of what several networks make would be a blur.",
         )
     from liftnet.pipeline import generate as generation
 
@@ -144,6 +149,7 @@ def predict(
         fold=fold[0] if fold else None,
         **shared,
     )
+    say_cohort_evaluation(output_folder, num_parts=num_parts, workspace=workspace)
 
 
 def _refuse(options: Mapping[str, object], mode: str, purpose: str) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from liftnet.cli.following import say_next
 from liftnet.cli.generate import PartOption, PartsOption
 from liftnet.cli.shell import DatasetOption, PlanOption, ProcessesOption, WorkspaceOption, run
 
@@ -31,6 +32,15 @@ def preprocess(
         part_id=part_id,
         num_processes=num_processes,
         clean=clean,
+        workspace=workspace,
+    )
+    say_next(
+        "Next:" if num_parts == 1 else "When all parts are done:",
+        "liftnet_train",
+        "-f",
+        "0",
+        dataset=dataset,
+        plan_name=plan_name,
         workspace=workspace,
     )
 

@@ -24,7 +24,7 @@ def probe(
         typer.Option(
             "--task",
             metavar="unconditional|missing_modality|translation",
-            help="Whose distance. Default: the task that predicted.",
+            help="Measure distances as for this task. Default: the one that predicted.",
         ),
     ] = None,
     dataset: Annotated[

@@ -18,7 +18,9 @@ def report(
     ] = None,
     cases: Annotated[
         list[str] | None,
-        typer.Option("--cases", metavar="NAME", help="Show these. Default: by rank."),
+        typer.Option(
+            "--cases", metavar="NAME", help="Cases to show. Default: some from best to worst."
+        ),
     ] = None,
     num_cases: Annotated[
         int,
@@ -26,7 +28,11 @@ def report(
     ] = 3,
     by: Annotated[
         str | None,
-        typer.Option("--by", metavar="METRIC", help="What ranks. Default: psnr, or the first."),
+        typer.Option(
+            "--by",
+            metavar="METRIC",
+            help="Metric that orders the cases. Default: psnr, or the first.",
+        ),
     ] = None,
     sources: Annotated[
         str | None,
@@ -35,7 +41,9 @@ def report(
     dataset: DatasetOption = None,
     max_mb: Annotated[
         float,
-        typer.Option("--max-mb", metavar="MB", help="Of the images in the page; else coarser."),
+        typer.Option(
+            "--max-mb", metavar="MB", help="Most MB of images in the page; more are made coarser."
+        ),
     ] = 40.0,
     no_viewer: Annotated[
         bool, typer.Option("--no-viewer", help="Leave out the 3D viewer (0.9 MB).")

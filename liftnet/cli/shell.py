@@ -43,7 +43,7 @@ DeviceOption = Annotated[
     str | None, typer.Option("-device", metavar="cpu|cuda|mps", help="Default: the best there is.")
 ]
 MapperOption = Annotated[
-    bool, typer.Option("--no-mapper", help="The ablation without through-plane context.")
+    bool, typer.Option("--no-mapper", help="Without the network that joins the slices, to compare.")
 ]
 WorkspaceOption = Annotated[
     str | None,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from liftnet.cli.following import say_next
 from liftnet.cli.shell import (
     DatasetOption,
     DeviceOption,
@@ -47,8 +48,11 @@ def train(
 ) -> None:
     """Train folds. To resume a stopped run, give the same command again."""
     from liftnet.pipeline import train as step
+    from liftnet.pipeline.plan import read_plan
+    from liftnet.tasks import load_task
+    from liftnet.tasks.base import GenerationTask
 
-    step.train(
+    folders = step.train(
         dataset,
         fold=fold or ["0"],
         plan_name=plan_name,
@@ -58,6 +62,19 @@ def train(
         restart=restart,
         pretrained=pretrained,
         compiled=compiled,
+        workspace=workspace,
+    )
+    generates = isinstance(load_task(read_plan(folders[0] / "plan.json").task), GenerationTask)
+    work = ["-n", "10"] if generates else ["-i", "IMAGES"]
+    say_next(
+        "Next:" if generates else "Next, for new cases in a folder IMAGES:",
+        "liftnet_generate" if generates else "liftnet_predict",
+        *work,
+        "-o",
+        "generated" if generates else "predicted",
+        *(["--no-mapper"] if no_mapper else []),
+        dataset=dataset,
+        plan_name=plan_name,
         workspace=workspace,
     )
 

@@ -124,4 +124,4 @@ def read_comparison(path: Path) -> MethodComparison:
     for result in results if isinstance(results, list) else ():
         if isinstance(result, dict) and isinstance(result.get("means"), dict):
             result["means"] = with_infinities(result["means"])
-    return from_json(MethodComparison, data, where=path.name)
+    return from_json(MethodComparison, data, where=path)

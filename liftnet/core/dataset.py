@@ -103,11 +103,9 @@ def load_description(folder: Path) -> DatasetDescription:
             remedy="Write one as liftnet_raw_layout.md shows, or use liftnet_convert.",
         )
     try:
-        description = from_json(DatasetDescription, read_json(path), where="dataset.json")
+        description = from_json(DatasetDescription, read_json(path), where=path)
     except PlanError as error:
-        raise DatasetError(
-            error.problem, where=f"{path}: {error.where}", remedy=error.remedy
-        ) from None
+        raise DatasetError(error.problem, where=error.where, remedy=error.remedy) from None
     _check_description(description, path)
     return description
 
@@ -201,7 +199,7 @@ def find_masks(folder: Path, *, file_ending: str | None = None) -> dict[str, Pat
     """
     if not folder.is_dir():
         raise DatasetError(
-            "The folder of masks does not exist", where=str(folder), remedy="Check it."
+            "The folder of masks does not exist", where=str(folder), remedy="Check the path."
         )
     found = {}
     for path in sorted(folder.iterdir()):

@@ -33,6 +33,7 @@ __all__ = [
 
 T = TypeVar("T")
 MAX_BYTES = 2**27  # ours: 128 MiB; the scores of 100 000 images take half of it
+FILE_END = ": "  # between the file and the keys in it
 MOST_SHOWN = 60  # letters of a value or a key in a message
 
 
@@ -85,13 +86,30 @@ def read_versioned(
     )
 
 
-def from_json(kind: type[T], data: Any, *, where: str) -> T:
+def from_json(kind: type[T], data: Any, *, where: Path | str) -> T:
     """An object of type `kind` built from parsed JSON.
+
+    Args:
+        kind: what it is.
+        data: the JSON.
+        where: its file, or its name in a file. Errors name the keys below it:
+            "FILE: grid.spacing_mm[0]".
 
     Raises:
         PlanError: If a key is unknown or missing or a value has the wrong type; names the place.
     """
-    return typing.cast(T, _parse(kind, data, where))
+    start = f"{where}{FILE_END}" if isinstance(where, Path) else where
+    return typing.cast(T, _parse(kind, data, start))
+
+
+def _below(where: str, key: str) -> str:
+    """The place of a key in an object at `where`."""
+    return f"{where}.{key}" if where and not where.endswith(FILE_END) else where + key
+
+
+def _place(where: str) -> str:
+    """A place as messages name it."""
+    return where.removesuffix(FILE_END)
 
 
 def _parse(kind: Any, data: Any, where: str) -> Any:
@@ -149,7 +167,7 @@ def _parse_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
     if classes and isinstance(data, dict) and len(kinds) > 1:
         name = data.get("kind")
         if not isinstance(name, str) or name not in classes:
-            raise _wrong(f"{where}.kind", f"one of {', '.join(classes)}", name)
+            raise _wrong(_below(where, "kind"), f"one of {', '.join(classes)}", name)
         return _parse(classes[name], data, where)
     for kind in kinds[:-1]:
         try:
@@ -168,7 +186,7 @@ def _parse_list(kinds: tuple[Any, ...], data: Any, where: str) -> list[Any]:
 def _parse_dict(kinds: tuple[Any, ...], data: Any, where: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise _wrong(where, "an object", data)
-    return {key: _parse(kinds[1], item, f"{where}.{_shown(key)}") for key, item in data.items()}
+    return {key: _parse(kinds[1], item, _below(where, _shown(key))) for key, item in data.items()}
 
 
 def _parse_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ...]:
@@ -184,32 +202,33 @@ def _parse_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> tuple[Any, ..
 
 def _parse_dataclass(kind: type, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
-        raise _wrong(where, f"an object ({kind.__name__})", data)
+        raise _wrong(where, "an object", data)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     hints = get_type_hints(kind, include_extras=True)
     for key in data:
         if key not in fields and key != "kind":
             raise PlanError(
-                f"Unknown key '{_shown(key)}' in {kind.__name__}",
-                where=where,
+                f"Unknown key '{_shown(key)}'",
+                where=_place(where),
                 remedy=did_you_mean(key, list(fields)),
             )
     if data.get("kind", kind.__name__) != kind.__name__:
-        raise _wrong(f"{where}.kind", kind.__name__, data["kind"])
+        raise _wrong(_below(where, "kind"), kind.__name__, data["kind"])
     values = {}
     for name, field in fields.items():
         if name in data:
-            values[name] = _parse(hints[name], data[name], f"{where}.{name}")
+            values[name] = _parse(hints[name], data[name], _below(where, name))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise PlanError(
-                f"Key '{name}' is missing in {kind.__name__}",
-                where=where,
+                f"Key '{name}' is missing",
+                where=_place(where),
                 remedy=f"Add '{name}', or let liftnet write the file again.",
             )
     value = kind(**values)
     flaw = value.flaw() if hasattr(value, "flaw") else None  # of values that do not fit together
     if flaw is not None:
-        raise PlanError(f"{kind.__name__}: {flaw}", where=where, remedy="Correct the values.")
+        problem = f"The values contradict each other: {flaw}"
+        raise PlanError(problem, where=_place(where), remedy="Correct the values.")
     return value
 
 
@@ -221,7 +240,8 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 def _wrong(where: str, expected: str, got: Any) -> PlanError:
     shown = _shown(json.dumps(got, default=str))
-    return PlanError(f"Expected {expected}, got {shown}", where=where, remedy="Correct the value.")
+    problem = f"Expected {expected}, got {shown}"
+    return PlanError(problem, where=_place(where), remedy="Correct the value.")
 
 
 def _shown(text: str) -> str:
@@ -258,7 +278,7 @@ def replace_path(value: T, path: str, new: Any) -> T:
         if index not in known or key == "kind":
             raise PlanError(
                 f"No setting '{_shown(path)}'",
-                where=".".join(walked) or type(value).__name__,
+                where=".".join(walked) or None,
                 remedy=did_you_mean(key, [str(k) for k in known if k != "kind"]),
             )
         if len(walked) == len(parents):
@@ -266,7 +286,7 @@ def replace_path(value: T, path: str, new: Any) -> T:
         else:
             node = node[index]
         walked.append(key)
-    return from_json(type(value), data, where=type(value).__name__)
+    return from_json(type(value), data, where="")
 
 
 def read_json(path: Path) -> Any:
@@ -280,7 +300,7 @@ def read_json(path: Path) -> Any:
             raise ValueError(f"it has more than {MAX_BYTES >> 20} MiB")
         return parse_json(path.read_text(encoding="utf-8-sig"))  # some editors write a mark first
     except FileNotFoundError:
-        raise PlanError(f"File not found: {path.name}", where=str(path)) from None
+        raise PlanError("File not found", where=str(path), remedy="Check the path.") from None
     except OSError as error:
         problem = f"The file cannot be read: {error.strerror}"
         raise PlanError(problem, where=str(path), remedy="Check the path.") from None

@@ -77,7 +77,7 @@ def brought_up_to_date(
             data = {**upgrades[old](data), "version": old + 1}
         except (KeyError, TypeError, AttributeError) as error:
             raise PlanError(
-                f"{what} version {old}, but not its form ({type(error).__name__}: {error})",
+                f"{what} version {old}, but not the content of that version ({error})",
                 where=str(where),
                 remedy=remedy,
             ) from None

@@ -126,4 +126,4 @@ def read_probe(path: Path) -> Probe:
     """
     remedy = "Make it again with liftnet_probe."
     data = read_versioned(path, PROBE_VERSION, what="The probe has", remedy=remedy)
-    return from_json(Probe, data, where=path.name)
+    return from_json(Probe, data, where=path)

@@ -162,7 +162,7 @@ def read_scores(path: Path) -> Scores:
     """
     remedy = "Make them again with liftnet_evaluate."
     data = read_versioned(path, SCORES_VERSION, what="The scores have", remedy=remedy)
-    return from_json(Scores, with_infinities(data), where=path.name)
+    return from_json(Scores, with_infinities(data), where=path)
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def read_cohort_scores(path: Path) -> CohortScores:
     """
     remedy = "Make them again with liftnet_evaluate."
     data = read_versioned(path, COHORT_SCORES_VERSION, what="The scores have", remedy=remedy)
-    return from_json(CohortScores, data, where=path.name)
+    return from_json(CohortScores, data, where=path)
 
 
 def with_infinities(node: Any, key: str = "") -> Any:

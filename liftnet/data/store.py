@@ -216,7 +216,7 @@ def _described(path: Path, changed: int) -> StoredCase:
     found = {"version": 1, **data} if isinstance(data, dict) else data  # the first had none
     what = "The preprocessed case has"
     found = brought_up_to_date(found, STORE_VERSION, what=what, where=path, remedy=AGAIN)
-    return from_json(StoredCase, found, where=str(path))
+    return from_json(StoredCase, found, where=path)
 
 
 def write_case(

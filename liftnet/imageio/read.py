@@ -189,12 +189,12 @@ def read_case(images: dict[str, Path], *, where: str) -> tuple[Volume, dict[str,
         if not np.isfinite(array).all():
             raise DatasetError(
                 f"{name} holds NaN or infinite values",
-                where=f"{where}, {path.name}",
+                where=f"{where}, {path}",
                 remedy="Replace them (usually by 0), or remove the case.",
             )
         arrays.append(array)
         dtypes[name] = info.dtype
     if first is None:
-        raise DatasetError("The case has no image", where=where)
+        raise DatasetError("The case has no image", where=where, remedy="Remove the case.")
     voxels = arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
     return Volume(voxels, first[1]), dtypes

@@ -63,8 +63,8 @@ PROTOCOLS = MappingProxyType(
         for protocol in (
             Protocol(
                 "liftnet",
-                f"{_RANGE}, whole native grid, the predicted image as it is: nothing of the "
-                "reference is used to mask it.",
+                f"{_RANGE}, whole native grid. The predicted image is not masked: what it shows "
+                "outside the reference's subject counts as error.",
             ),
             Protocol(
                 "lift",

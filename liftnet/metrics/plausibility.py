@@ -11,6 +11,7 @@ from liftnet.ops.normalize import quantile
 
 __all__ = [
     "FINE",
+    "IN_WORDS",
     "LARGEST_STEP",
     "SUBJECT",
     "allowed",
@@ -23,6 +24,21 @@ __all__ = [
 LARGEST_STEP = "largest slice step"
 SUBJECT = "subject mL"
 FINE = "high-frequency fraction"
+# What a number is, inside the subject; MR in network units, in which 1 is the bright end.
+IN_WORDS = {
+    "air fraction": "share of voxels below -500 HU",
+    "soft fraction": "share of voxels from -100 to 200 HU",
+    "bone fraction": "share of voxels above 300 HU",
+    "low HU": "the darkest voxels",
+    "median HU": "the median of all voxels",
+    "high HU": "the brightest voxels",
+    "mean": "mean brightness, 1 is the bright end",
+    "spread": "standard deviation of the brightness, 1 is the bright end",
+    "high": "the brightest voxels, 1 is the bright end",
+    LARGEST_STEP: "from one slice to the next, relative to the slices around",
+    SUBJECT: "size of the head or body in the image",
+    FINE: "fine detail; low is blurred, high is noisy",
+}
 OUTER = (0.001, 0.999)  # as for normalization, LiFT Sec. 5.2: single voxels do not decide
 NEIGHBOURS = 5  # ours: slices on each side that say what a step is like at this height
 MIN_SHARE = 0.1  # ours: slices with less of the subject than this of the largest are the rim

@@ -240,9 +240,9 @@ def fit_weights(
     if wrong:
         more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise CheckpointError(
-            f"The weights do not fit {type(network).__name__}: {wrong[0]}{more}",
+            f"These are weights of another network: {wrong[0]}{more}",
             where=str(where),
-            remedy="Give the path of weights of this network.",
+            remedy="Give the file that the option asks for; --help names the network.",
         )
     network.load_state_dict(given)
 

@@ -53,7 +53,7 @@ def case_doubts(
         return
     count, least = placement.turned_shape[0], min(f.slices[0] for f in facts if f is not None)
     if count < THIN * least:
-        yield f"Slices: {count}, training cases have at least {least}"
+        yield f"It has few slices: {count}, training cases at least {least}. Is the volume whole?"
     own = turned_spacing(placement)
     seen = [(min(f[a][0] for f in known), max(f[a][1] for f in known)) for a in range(3)]
     if any(

@@ -281,7 +281,6 @@ def _read(folder: Path, reference: Path | None) -> Scores | None:
             return read_scores(path)
         except PlanError as error:
             if reference is None:
-                error.where = f"{path}: {error.where}"
                 raise
             say(f"{path} is not used: {error.problem}")
     if reference is not None:

@@ -95,6 +95,7 @@ def convert(
             building.rename(final)
         finally:
             shutil.rmtree(building, ignore_errors=True)  # there only if something failed
+    say(f"Made {final}")
     return final
 
 

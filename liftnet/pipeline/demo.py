@@ -34,7 +34,7 @@ DEFAULT_FOLDER = "liftnet_demo"
 DATASET = "Dataset001_Heads"
 CONTRASTS = ("t1n", "t1c", "t2w", "t2f")
 # ours: coarse, so that a CPU trains in a few minutes; every head has its own, as clinics have.
-SPACING_RANGES_MM = ((4.6, 5.6), (3.0, 3.6), (3.0, 3.6))
+SPACING_RANGES_MM = ((5.0, 6.0), (3.8, 4.6), (3.8, 4.6))
 SHOWN_METRICS = {"psnr": ("PSNR [dB]", 2), "ssim": ("SSIM", 3), "delta_z_mae": ("delta-z MAE", 4)}
 SPACING_SEED = 1  # ours: another stream than the anatomy's
 TOTAL_STEPS = 7

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -175,7 +176,7 @@ def _one_line(text: str) -> str:
 def _imported(run: Path) -> Manifest | None:
     """The manifest with which a model came here, if it was imported."""
     path = run / IMPORTED / MANIFEST
-    return from_json(Manifest, read_json(path), where=str(path)) if path.is_file() else None
+    return from_json(Manifest, read_json(path), where=path) if path.is_file() else None
 
 
 def _fingerprint(space: Workspace, dataset: str, run: Path) -> Path:
@@ -234,4 +235,5 @@ def _report(
         made = ", ".join(measured.models) or "unknown weights"
         say(f"warning: the scores are of images made by {made}, not by these, {model.digest}")
     say(f"{path.name}: {len(model.folders)} fold(s), {path.stat().st_size:,} bytes")
-    say(f"SHA-256 {file_sha256(path)}, for liftnet_import --sha256")
+    command = ["liftnet_import", "-i", path.name, "--sha256", file_sha256(path)]
+    mention(f"Next, on the machine that is to use it:\n  {shlex.join(command)}")

@@ -223,7 +223,7 @@ def _numbers(folder: Path, plan: Plan) -> TrainingNumbers | None:
     """What training images of a fold are like, if it is known for this plan."""
     try:
         path = folder / NUMBERS_FILE
-        found = from_json(TrainingNumbers, read_json(path), where=path.name)
+        found = from_json(TrainingNumbers, read_json(path), where=path)
     except PlanError:
         return None
     return found if found.plan == plan_digest(plan) else None

@@ -137,7 +137,7 @@ def read_fingerprint(
         raise PlanError("The dataset has no fingerprint", where=str(path), remedy=absent)
     remedy = "Measure the dataset again with liftnet_extract_fingerprint."
     data = read_versioned(path, FINGERPRINT_VERSION, what="The fingerprint has", remedy=remedy)
-    return from_json(Fingerprint, data, where=path.name)
+    return from_json(Fingerprint, data, where=path)
 
 
 def _inspect_and_measure(

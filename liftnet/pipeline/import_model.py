@@ -1,6 +1,7 @@
 """A trained model from elsewhere, let into a workspace after everything about it was checked."""
 
 import re
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -73,6 +74,8 @@ def import_model(
         _check_weights(unpacked, plan, run, path)
         target = place_model(space, plan, run, overwrite=overwrite)
     _report(unpacked, plan, target, digest, checked=sha256 is not None)
+    where = ["--workspace", str(workspace)] if workspace is not None else []
+    mention(f"Use it:\n  {shlex.join([*_usage(unpacked, plan), *where])}")
     return target
 
 
@@ -196,7 +199,13 @@ def _report(unpacked: Unpacked, plan: Plan, target: Path, digest: str, *, checke
     ):
         mention(f"{what}: {text or 'not stated'}")
     mention(f"Read the model card: {target / IMPORTED / CARD}")
-    source = "-i new_cases" if isinstance(load_task(plan.task), SynthesisTask) else "-n 10"
-    variant = "" if manifest.mapper else " --no-mapper"
-    number = int(plan.dataset[7:10])
-    mention(f"Use it: liftnet_predict -d {number} -p {plan.name}{variant} {source} -o predicted")
+
+
+def _usage(unpacked: Unpacked, plan: Plan) -> list[str]:
+    """The command that predicts with an imported model; IMAGES stands for a folder."""
+    from_images = isinstance(load_task(plan.task), SynthesisTask)
+    source = ["-i", "IMAGES"] if from_images else ["-n", "10"]
+    variant = [] if unpacked.manifest.mapper else ["--no-mapper"]
+    number = str(int(plan.dataset[7:10]))
+    named = ["-d", number, "-p", plan.name]
+    return ["liftnet_predict", *named, *variant, *source, "-o", "predicted"]

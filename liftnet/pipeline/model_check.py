@@ -93,8 +93,9 @@ def _checked(name: str, path: Path, work: Callable[[], Any]) -> Any:
     try:
         return work()
     except LiftnetError as error:
-        inside = error.where if error.where and "/" not in error.where else name
-        where = "" if inside == Path(name).name or inside == name else f" ({shown(inside)})"
+        place = error.where or ""
+        inside = place.partition(f"{name}: ")[2] if name in place else place
+        where = f" ({shown(inside)})" if inside and "/" not in inside else ""
         remedy = error.remedy if name == PLAN else None  # others speak of training
         raise refused(f"{name}{where}: {shown(error.problem, 300)}", path, remedy) from None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -27,6 +27,7 @@ LEAST_SHARE = 0.4  # ours: of the usual, so that images which always share littl
 COPY = 0.5  # ours: copies share 0.6 or more even as bytes or under a power law, right pairs 0.4
 MOST_SHARE = 1.5  # ours: of the usual; right images share 1.4 times of it at most
 FEWEST = 3  # ours: of two cases none is the usual one
+SCALE = "0: nothing in common, near 1: copies"
 LETTERS = (("S", "I"), ("P", "A"), ("L", "R"))  # where D, H, W point to, and away from
 
 
@@ -78,8 +79,8 @@ def pair_problems(
             "-",
             "-",
             f"{' and '.join(pair.split('-'))} share no more than images of two patients in most "
-            f"cases (median {share:.3f})",
-            "Look at some: are the files of a case of one subject, and registered?",
+            f"cases (median {share:.3f}; {SCALE})",
+            "Open both images of some cases: are they of one patient, and registered?",
             "warning",
         )
         for pair, share in usual.items()
@@ -115,11 +116,13 @@ def odd_share(own: float, usual: float, *, others: str) -> tuple[str, str] | Non
         others: what these are.
     """
     if usual >= NOTHING and own < min(LEAST_OWN, LEAST_SHARE * usual):
-        text = f"share no more than images of two patients ({own:.3f}, {others} {usual:.3f})"
-        return text, "Look at both: are they registered, and of one subject?"
+        text = (
+            f"share no more than images of two patients ({own:.3f}, {others} {usual:.3f}; {SCALE})"
+        )
+        return text, "Open both: are they of one patient, and registered? Replace the wrong one."
     if 0 < MOST_SHARE * usual < own and own > COPY:
-        text = f"share as much as one image twice ({own:.3f}, {others} {usual:.3f})"
-        return text, "Look at both, and put the right image there."
+        text = f"share as much as one image twice ({own:.3f}, {others} {usual:.3f}; {SCALE})"
+        return text, "Open both: if they show one contrast, put the right image there."
     return None
 
 

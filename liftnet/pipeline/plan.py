@@ -29,7 +29,7 @@ from liftnet.planning.grid import GridChoice, refuse_other_foreground
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Budget, SynthesisTask
 
-__all__ = ["DEFAULT_PLAN", "explain", "load_plan", "plan", "read_plan"]
+__all__ = ["DEFAULT_PLAN", "decide", "explain", "load_plan", "plan", "read_plan"]
 
 DEFAULT_PLAN = "default"
 DEFAULT_GIB = 8.0  # nnU-Net's default target
@@ -73,6 +73,41 @@ def plan(
     mention(f"{name}: {space.describe()}")
     run = space.run_folder(name, plan_name)
     refuse_busy(run)
+    decided = decide(space, name, gpu_memory, steps, features, plan_name, settings or ())
+    target = space.plan_file(name, plan_name)
+    with hold(target.parent, "liftnet_plan"):
+        refuse_busy(run)
+        remove_drafts(target)
+        write_json(target, decided)
+    if explain_plan:
+        say(explain(decided))
+    memory = decided.memory
+    if memory.training_gib > memory.budget_gib:
+        say(
+            f"warning: training needs about {memory.training_gib:.2g} GiB, "
+            f"more than the budget of {memory.budget_gib:g} GiB"
+        )
+    say(
+        f"Plan, whose training takes {memory.training_gib:.2g} of {memory.budget_gib:g} GiB of "
+        f"memory: {target}"
+    )
+    return decided
+
+
+def decide(
+    space: Workspace,
+    name: str,
+    gpu_memory: float | None,
+    steps: int | None,
+    features: Path | str | None,
+    plan_name: str,
+    settings: Sequence[str],
+) -> Plan:
+    """The plan of a dataset; nothing is written.
+
+    Raises:
+        PlanError: If there is none of that length, in that memory, with those settings.
+    """
     raw = load_dataset(space.raw / name)
     fingerprint = read_fingerprint(
         space.fingerprint_file(name),
@@ -88,31 +123,17 @@ def plan(
     budget = find_budget(gpu_memory, steps)
     if features is not None:
         budget = replace(budget, feature_weights=Path(features))
-    decided = _with_settings(task.plan(raw, fingerprint, budget, plan_name), settings or ())
+    decided = _with_settings(task.plan(raw, fingerprint, budget, plan_name), settings)
     for choice in _chosen_grids(decided):
         if choice.sized:
             task.refresh(decided)  # refuses a size that the networks so far could not take
         budget = replace(budget, grid=choice)
-        decided = _with_settings(task.plan(raw, fingerprint, budget, plan_name), settings or ())
+        decided = _with_settings(task.plan(raw, fingerprint, budget, plan_name), settings)
     if decided.reasons.get("grid.foreground") == BY_HAND:
         refuse_other_foreground(decided, fingerprint)
     decided = plan_feeding(task.refresh(decided), fingerprint)
-    _refuse_without_effect(decided, settings or ())
+    _refuse_without_effect(decided, settings)
     from_json(Plan, parse_json(json.dumps(to_json(decided))), where="the plan")  # readable
-    target = space.plan_file(name, plan_name)
-    with hold(target.parent, "liftnet_plan"):
-        refuse_busy(run)
-        remove_drafts(target)
-        write_json(target, decided)
-    if explain_plan:
-        say(explain(decided))
-    memory = decided.memory
-    if memory.training_gib > memory.budget_gib:
-        say(
-            f"warning: training needs about {memory.training_gib:.2g} GiB, "
-            f"more than the budget of {memory.budget_gib:g} GiB"
-        )
-    say(f"Plan ({memory.training_gib:.2g} of {memory.budget_gib:g} GiB in training): {target}")
     return decided
 
 
@@ -217,8 +238,12 @@ def read_plan(path: Path) -> Plan:
     data = read_versioned(
         path, PLAN_VERSION, what="The plan has", remedy=remedy, upgrades=PLAN_UPGRADES
     )
-    decided = from_json(Plan, data, where=path.name)
-    return load_task(decided.task).refresh(decided, estimate=False)
+    decided = from_json(Plan, data, where=path)
+    try:
+        return load_task(decided.task).refresh(decided, estimate=False)
+    except PlanError as error:
+        error.where = error.where or str(path)
+        raise
 
 
 def explain(decided: Plan) -> str:

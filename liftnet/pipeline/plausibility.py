@@ -16,6 +16,7 @@ from liftnet.core.jsonable import from_json, read_json, write_json
 from liftnet.core.plan import Plan
 from liftnet.data.store import Store
 from liftnet.metrics.plausibility import (
+    IN_WORDS,
     LARGEST_STEP,
     SUBJECT,
     allowed,
@@ -81,7 +82,7 @@ def load_known(folders: Sequence[Path], plan: Plan) -> Known:
             if cases
             else f"there is no {FILE}; the same liftnet_train command, given again, writes it"
         )
-        say(f"Images are not judged: {why}")
+        say(f"Images are not compared with those of training: {why}")
     return known
 
 
@@ -113,7 +114,7 @@ def examine(
         low, high = allowed(name, training[name])
         if not low <= value <= high:  # NaN is not
             span = f"{_short(min(training[name]))} to {_short(max(training[name]))}"
-            flags.append(f"{name} {_short(value)}, training {span}")
+            flags.append(f"{name} {_short(value)} ({IN_WORDS[name]}), training images {span}")
             if name == LARGEST_STEP:
                 slices = outlier_slices(slice_steps(image, inside), high)
     return {
@@ -142,8 +143,12 @@ def report_flags(output: Path, cases: Collection[str], model: str) -> None:
         except (PlanError, KeyError, TypeError):  # of something else, or of an older version
             continue
     if judged:
-        many = f"{len(flagged)} of {judged} images look unlike training images; see them:"
-        say("\n".join([many, *flagged]) if flagged else f"Plausibility: {judged} images, no flag")
+        many = (
+            f"{len(flagged)} of {judged} images are unlike those of training (look at them: is the "
+        )
+        many += "image wrong, or are its sources of another kind?):"
+        alike = f"All {judged} images are like those of training in brightness, detail and size."
+        say("\n".join([many, *flagged]) if flagged else alike)
 
 
 def stored_slices(slices: Sequence[int], placement: Placement) -> list[int]:
@@ -201,7 +206,7 @@ def _subject(plan: Plan, sources: np.ndarray) -> np.ndarray:
 def _read(path: Path) -> TrainingNumbers | None:
     """The file of a fold, or None if it is not there, damaged or of another version."""
     try:
-        found = from_json(TrainingNumbers, read_json(path), where=str(path))
+        found = from_json(TrainingNumbers, read_json(path), where=path)
     except PlanError:
         return None
     return found if found.version == NUMBERS_VERSION else None

@@ -97,14 +97,10 @@ def read_results(place: Path) -> Results:
     else:
         found = [place / name for name in ("comparison.json", "scores.json")]
         file = next((path for path in found if path.is_file()), place)
-    try:
-        if file.name == "comparison.json":
-            return _of_comparison(file, read_comparison(file))
-        if file.name == "scores.json":
-            return _of_scores(file, read_scores(file))
-    except PlanError as error:
-        error.where = f"{file}: {error.where}"
-        raise
+    if file.name == "comparison.json":
+        return _of_comparison(file, read_comparison(file))
+    if file.name == "scores.json":
+        return _of_scores(file, read_scores(file))
     if not place.exists():
         raise DatasetError("The folder does not exist", where=str(place), remedy="Check -i.")
     raise DatasetError(

@@ -174,7 +174,7 @@ def _difference(part: PartScores, setting: dict[str, str]) -> str:
 def _read(path: Path) -> PartScores | None:
     """The content of a part's file; None if it is not there or damaged."""
     try:
-        return from_json(PartScores, read_json(path), where=path.name)
+        return from_json(PartScores, read_json(path), where=path)
     except PlanError:
         return None
 

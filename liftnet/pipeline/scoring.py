@@ -106,7 +106,9 @@ def find_images(folder: Path, what: str) -> tuple[dict[str, dict[str, Path]], li
     """
     if not folder.is_dir():
         raise DatasetError(
-            f"The folder of {what} images does not exist", where=str(folder), remedy="Check it."
+            f"The folder of {what} images does not exist",
+            where=str(folder),
+            remedy="Check the path.",
         )
     found, strangers = find_cases(folder, ANY_CHANNEL)
     return found, [path for path in strangers if split_ending(path)[1]]
@@ -122,7 +124,7 @@ def find_files(
     """
     found, strangers = find_images(predicted, "predicted")
     for path in strangers:
-        say(f"warning: {path.name} is not named like CASE_0003; left out")
+        say(f"warning: {path} is left out: it is not named like CASE_0003.nii.gz")
     references, _ = find_images(reference, "reference")
     sources = references if source == reference else find_images(source, "source")[0]
     masks = {} if mask is None else find_masks(mask)
@@ -291,7 +293,9 @@ def _read_mask(files: CaseFiles, setting: Setting, geometry: Geometry) -> np.nda
     inside = inside_of(read_on(geometry, files.mask, "Mask and reference"))
     if not inside.any():
         raise DatasetError(
-            "The mask is empty: all voxels are 0", where=files.mask.name, remedy="Correct it."
+            "The mask is empty: all voxels are 0",
+            where=str(files.mask),
+            remedy="Draw it again, or remove it.",
         )
     return inside
 
@@ -306,7 +310,7 @@ def read_on(geometry: Geometry, path: Path, pair: str) -> np.ndarray:
     if difference := geometry.differs(own):
         raise GeometryError(
             f"{pair} lie on different grids: {difference}",
-            where=path.name,
+            where=str(path),
             remedy="Resample one onto the other; scores compare voxel by voxel.",
         )
     return image

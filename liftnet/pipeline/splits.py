@@ -56,7 +56,7 @@ def load_splits(
     """
     if not path.is_file():
         write_json(path, make_splits(cases, patients))
-    splits = from_json(list[dict[str, list[str]]], read_json(path), where=path.name)
+    splits = from_json(list[dict[str, list[str]]], read_json(path), where=path)
     if not splits:
         raise PlanError(
             "There is no fold",
@@ -110,9 +110,9 @@ def _warn_of_patients_on_both_sides(
 
 
 def pick_fold(
-    splits: list[dict[str, list[str]]], fold: str, cases: Sequence[str]
+    splits: list[dict[str, list[str]]], fold: str, cases: Sequence[str], path: Path
 ) -> tuple[list[str], list[str]]:
-    """Training and validation cases of a fold.
+    """Training and validation cases of a fold; `path` is that of the splits, for the error.
 
     Raises:
         PlanError: If there is no such fold.
@@ -122,7 +122,7 @@ def pick_fold(
     if fold not in map(str, range(len(splits))):
         raise PlanError(
             f"There is no fold '{fold}'",
-            where="splits.json",
+            where=str(path),
             remedy=f"Choose 0 to {len(splits) - 1}, or all.",
         )
     chosen = splits[int(fold)]

@@ -143,10 +143,9 @@ def _train_folds(
     if device.type == "cpu":
         keep_freed_memory()
     task = load_task(plan.task)
-    splits = load_splits(
-        space.splits_file(name), store.identifiers(), known_patients(space.fingerprint_file(name))
-    )
-    chosen = {str(one): pick_fold(splits, str(one), store.identifiers()) for one in folds}
+    cases, path = store.identifiers(), space.splits_file(name)
+    splits = load_splits(path, cases, known_patients(space.fingerprint_file(name)))
+    chosen = {str(one): pick_fold(splits, str(one), cases, path) for one in folds}
     folders = []
     for one, (training, validation) in chosen.items():
         folder = fold_folder(space.run_folder(name, plan_name), plan.task, one, mapper=mapper)

@@ -201,6 +201,6 @@ def _shared_in(store: Store, plan: Plan, case: str) -> Mapping[str, float]:
 
 def _read(path: Path) -> TrainingFacts | None:
     try:
-        return from_json(TrainingFacts, read_json(path), where=str(path))
+        return from_json(TrainingFacts, read_json(path), where=path)
     except PlanError:
         return None

@@ -68,8 +68,8 @@ def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimi
             child.requires_grad_(False)
     if not groups:
         raise PlanError(
-            "Nothing is left to train: no submodule has a learning rate",
-            where="learning_rates",
+            "Nothing would be trained: no part of the network has a learning rate",
+            where="plan.json: stages.*.learning_rates",
             remedy="Give one to " + " or ".join(name for name, _ in network.named_children()) + ".",
         )
     on_gpu = next(network.parameters()).device.type == "cuda"

@@ -67,7 +67,7 @@ def test_numbers():
 @pytest.mark.parametrize(
     ("change", "where", "text"),
     [
-        ({"nam": 1}, "d", "Unknown key 'nam' in Drawing"),
+        ({"nam": 1}, "d", "^Unknown key 'nam'\n"),
         ({"name": 3}, "d.name", "Expected a text, got 3"),
         ({"mode": "dots"}, "d.mode", "Expected one of 'fill', 'line', got \"dots\""),
         ({"shapes": []}, "d.shapes", r"Expected an object, got \[\]"),
@@ -101,7 +101,7 @@ def test_suggestions():
         from_json(Drawing, {**data, "visibel": True}, where="d")
     assert caught.value.remedy == "Did you mean 'visible'?"
     del data["mode"]
-    with pytest.raises(PlanError, match="Key 'mode' is missing in Drawing"):
+    with pytest.raises(PlanError, match=r"^Key 'mode' is missing\n"):
         from_json(Drawing, data, where="d")
 
 
@@ -119,7 +119,7 @@ def test_replace_path():
 
 def test_unreadable_files(tmp_path):
     """A missing file and a file that is not JSON are plan errors."""
-    with pytest.raises(PlanError, match=r"File not found: no\.json"):
+    with pytest.raises(PlanError, match=r"(?s)File not found.*no\.json"):
         read_json(tmp_path / "no.json")
     (tmp_path / "x.json").write_text("{'a': 1}")
     with pytest.raises(PlanError, match="Not a JSON file"):

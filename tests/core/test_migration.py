@@ -81,7 +81,7 @@ def test_steps_follow_each_other():
         with pytest.raises(PlanError, match="this liftnet reads 3") as caught:
             brought_up_to_date({"version": version}, 3, {2: table[2]}, **words)
         assert caught.value.remedy == "Make it again."
-    with pytest.raises(PlanError, match=r"version 2, but not its form \(KeyError: 'b'\)"):
+    with pytest.raises(PlanError, match=r"version 2, but not the content of that version \('b'\)"):
         brought_up_to_date({"version": 2}, 3, table, **words)
 
 

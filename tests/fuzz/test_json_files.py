@@ -115,7 +115,7 @@ def test_small_files(tmp_path, seed):
         (
             "splits.json",
             [{"train": ["a"], "validation": ["b"]}],
-            lambda p: pick_fold(load_splits(p, ["a", "b"], {}), "0", ["a", "b"]),
+            lambda p: pick_fold(load_splits(p, ["a", "b"], {}), "0", ["a", "b"], p),
         ),
     ]
     for name, data, read in readers:

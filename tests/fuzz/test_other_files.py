@@ -119,7 +119,7 @@ def test_numbers_of_folds_and_datasets(tmp_path, text):
     """Digits that are no number, or thousands of them, name no fold and no dataset."""
     (tmp_path / "raw" / "Dataset001_X").mkdir(parents=True)
     with pytest.raises(LiftnetError, match="There is no fold"):
-        pick_fold([{"train": ["a"], "validation": ["b"]}], text, ["a", "b"])
+        pick_fold([{"train": ["a"], "validation": ["b"]}], text, ["a", "b"], tmp_path)
     with pytest.raises(LiftnetError, match="No dataset"):
         find_workspace(tmp_path).dataset_name(text)
 

@@ -149,7 +149,9 @@ def test_other_spacing_header_and_depth(trained, capsys):
     assert text == (
         "The spacing is 0.9 x 2.4 x 2.1 mm (axial slices first), that of training 4 x 2-2.4 x 2.1"
     )
-    assert said_of(trained, "x3_0000") == ["Slices: 1, training cases have at least 9"]
+    assert said_of(trained, "x3_0000") == [
+        "It has few slices: 1, training cases at least 9. Is the volume whole?"
+    ]
     printed = capsys.readouterr().out
     assert f"warning: x1: {text} (and 1 more cases)" in printed
     assert printed.count("The spacing is") == 1

@@ -136,7 +136,7 @@ def test_the_same_model_gives_the_same_bytes(trained, tmp_path, capsys):
         assert any(f"{len(content):,} bytes  {name}" in line for line in printed.splitlines())
     assert "Not in it: images, names of cases, paths" in printed
     assert "warning" not in printed
-    liftnet.import_model(again, sha256=printed.split("SHA-256 ")[1][:64], workspace=tmp_path / "w")
+    liftnet.import_model(again, sha256=printed.split("--sha256 ")[1][:64], workspace=tmp_path / "w")
 
 
 def test_predicts_the_same_elsewhere(trained, tmp_path):

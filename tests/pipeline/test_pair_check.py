@@ -75,13 +75,21 @@ def test_information_that_is_shared():
     assert pair_problems({**cases, "x": measured((0, 0, 0), 0.03)}, {}) == []
     (row,) = pair_problems({**cases, "x": measured((0, 0, 0), 0.004)}, {})
     assert row.case == "x"
-    words = "share no more than images of two patients (0.004, other cases 0.115)"
+    words = (
+        "share no more than images of two patients (0.004, other cases 0.115; "
+        "0: nothing in common, near 1: copies)"
+    )
     assert row.problem == f"mr and ct {words}"
-    assert row.remedy == "Look at both: are they registered, and of one subject?"
+    assert row.remedy == (
+        "Open both: are they of one patient, and registered? Replace the wrong one."
+    )
     (row,) = pair_problems({**cases, "x": measured((0, 0, 9), 0.004)}, {})
     assert "shifted" in row.problem and f"; mr and ct {words}" in row.problem
     (row,) = pair_problems({**cases, "x": measured((0, 0, 0), 0.7)}, {})
-    assert row.problem == "mr and ct share as much as one image twice (0.700, other cases 0.125)"
+    assert row.problem == (
+        "mr and ct share as much as one image twice (0.700, other cases 0.125; "
+        "0: nothing in common, near 1: copies)"
+    )
     copy = Copy(("x", "ct"), ("x", "mr"), "the same voxels as")
     assert pair_problems({**cases, "x": measured((0, 0, 0), 0.7)}, {}, [copy]) == []
     assert pair_problems({"a": measured((0, 0, 0)), "x": measured((0, 0, 0), 0.0)}, {}) == []
@@ -93,7 +101,8 @@ def test_a_cohort_that_is_paired_at_random():
     cases = {f"c{i}": measured((0, 0, 0), own) for i, own in enumerate(shares)}
     (row,) = pair_problems(cases, {})
     assert row.problem == (
-        "mr and ct share no more than images of two patients in most cases (median 0.001)"
+        "mr and ct share no more than images of two patients in most cases (median 0.001; "
+        "0: nothing in common, near 1: copies)"
     )
     always = {f"c{i}": measured((0, 0, 0), 0.7) for i in range(4)}  # one a function of the other
     assert pair_problems(always, {}) == []

@@ -258,7 +258,7 @@ def test_an_edited_plan_is_checked(workspace):
     good = read_json(path)
     for change, problem in (
         ({"version": 99}, "The plan has version 99, this liftnet reads 2"),
-        ({"sede": 1}, "Unknown key 'sede' in Plan"),
+        ({"sede": 1}, "Unknown key 'sede'\n"),
         ({"targets": ["d"]}, "d are not channels"),
         ({"task": "missing_modalities"}, "No task 'missing_modalities'"),
     ):

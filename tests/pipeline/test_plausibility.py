@@ -118,7 +118,9 @@ def test_what_is_flagged(trained, monkeypatch, capsys, change, wanted):
         assert said["training_cases"] == 3
         assert bool(said["flags"]) == bool(wanted)
         for word in wanted:
-            assert any(flag.startswith(word) and ", training " in flag for flag in said["flags"])
+            assert any(
+                flag.startswith(word) and ", training images " in flag for flag in said["flags"]
+            )
         assert (f"  {case}_0000: " in printed) == bool(wanted)
     assert found.keys() == {"t1", "t2"}
     line = "2 of 2 images look unlike" if wanted else "Plausibility: 2 images, no flag"

@@ -293,8 +293,8 @@ def test_splits_file(tmp_path):
     cases = ("a", "b", "c")
     splits = load_splits(path, cases, {})
     assert load_splits(path, cases, {}) == splits
-    assert pick_fold(splits, "1", cases) == (splits[1]["train"], splits[1]["validation"])
-    assert pick_fold(splits, "all", cases) == (["a", "b", "c"], ["a", "b", "c"])
+    assert pick_fold(splits, "1", cases, tmp_path) == (splits[1]["train"], splits[1]["validation"])
+    assert pick_fold(splits, "all", cases, tmp_path) == (["a", "b", "c"], ["a", "b", "c"])
     with pytest.raises(PlanError, match=r"splits.json names cases that are not preprocessed: c"):
         load_splits(path, ("a", "b"), {})
     for wrong in ({}, [{"train": ["a"]}], [{"train": [], "validation": ["a"]}], [3]):
@@ -331,7 +331,7 @@ def test_rates():
     assert a[60] == pytest.approx(1e-3 * 0.55)  # half way
     assert a[-1] == pytest.approx(1e-4, rel=0.01)
     assert (np.diff(a[10:]) <= 0).all()
-    with pytest.raises(PlanError, match="Nothing is left to train"):
+    with pytest.raises(PlanError, match="Nothing would be trained"):
         make_optimizer(network, replace(schedule, learning_rates={}))
 
 

@@ -153,7 +153,7 @@ class ContextTranslation(Stage[SlabBatch]):
                 count=count,
                 slice_batch=self.plan.inference.slice_batch,
             )
-        terms = []
+        compared: dict[int, list[tuple[Tensor, Tensor]]] = {}  # by the number of channels
         for batch, (source, whole), slab in zip(batches, pairs, decoded.split(1), strict=True):
             span = slice(batch.start, batch.start + count)
             subject = (source[:, :, span] > 0).any(dim=1, keepdim=True)
@@ -162,8 +162,12 @@ class ContextTranslation(Stage[SlabBatch]):
                 self.plan.targets.index(self.plan.channel_names[i]) for i in batch.supervised
             ]
             predicted = torch.stack([slab[:, i] for i in outputs], dim=1).float() * subject
+            compared.setdefault(len(outputs), []).append((predicted, target))
+        terms = []
+        for group in compared.values():
+            predicted, target = (torch.cat(part) for part in zip(*group, strict=True))
             terms.append(slab_loss(predicted, target, self.plan.losses))
-        return {name: torch.stack([t[name] for t in terms]).mean() for name in terms[0]}
+        return mean_terms(terms, list(map(len, compared.values())))
 
     def validate(
         self,

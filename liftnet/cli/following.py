@@ -1,0 +1,63 @@
+"""What the commands print at their end: the next one, ready to copy."""
+
+import os
+import shlex
+from pathlib import Path
+
+__all__ = ["say_cohort_evaluation", "say_evaluation", "say_next"]
+
+
+def say_next(
+    what: str,
+    *words: str,
+    dataset: str | int | None = None,
+    plan_name: str = "default",
+    workspace: Path | str | None = None,
+) -> None:
+    """Print a command with the dataset, the plan and the workspace that this one was given.
+
+    Args:
+        what: the sentence before it.
+        words: the command, and options that it alone has. A word in capital letters, such as
+            IMAGES, stands for what the user has to put there.
+        dataset: as it was given.
+        plan_name: the same.
+        workspace: the same.
+    """
+    from liftnet.pipeline.progress import mention
+
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes that torchrun has started, one says it
+    name, *rest = words
+    shared = ["-d", str(dataset)] if dataset is not None else []
+    shared += ["-p", plan_name] if plan_name != "default" else []
+    where = ["--workspace", str(workspace)] if workspace is not None else []
+    mention(f"{what}\n  {shlex.join([name, *shared, *rest, *where])}")
+
+
+def say_evaluation(folder: str, *, num_parts: int, workspace: str | None) -> None:
+    """After images were made from others: how to score them."""
+    parts = "" if num_parts == 1 else ", and when all parts are done"
+    say_next(
+        f"Next, where the true images are known, in a folder REFERENCES{parts}:",
+        "liftnet_evaluate",
+        "-i",
+        folder,
+        "-r",
+        "REFERENCES",
+        workspace=workspace,
+    )
+
+
+def say_cohort_evaluation(folder: str, *, num_parts: int, workspace: str | None) -> None:
+    """After volumes were generated: how to compare them with real ones."""
+    parts = "" if num_parts == 1 else ", when all parts are done"
+    say_next(
+        f"Next, with real volumes that were not trained on in a folder HELD_OUT{parts}:",
+        "liftnet_evaluate",
+        "-i",
+        folder,
+        "-r",
+        "HELD_OUT",
+        workspace=workspace,
+    )
