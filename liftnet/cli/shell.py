@@ -12,6 +12,8 @@ import typer
 from liftnet.cli.streams import open_streams
 from liftnet.core.errors import LiftnetError
 from liftnet.core.names import RENAME, is_text
+from liftnet.ops.host_memory import is_out_of_memory  # here: there may be no memory to import it
+from liftnet.pipeline.failures import file_problem, memory_problem
 from liftnet.pipeline.progress import results_only
 from liftnet.version import __version__
 
@@ -113,16 +115,12 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
         except BrokenPipeError:  # the reader of a pipe went away; typer knows what to do
             raise
         except OSError as error:
-            from liftnet.pipeline.failures import file_problem
-
             print(f"error: {file_problem(error)}", file=sys.stderr)
             sys.exit(1)
-        except (MemoryError, RuntimeError, ImportError) as error:
-            from liftnet.ops.host_memory import is_out_of_memory
-            from liftnet.pipeline.failures import memory_problem
-
+        except (MemoryError, RuntimeError, ImportError, SystemError) as error:
             if not is_out_of_memory(error):
                 raise
+            error.__traceback__ = None  # what it holds is needed to say so
             print(f"error: {memory_problem()}", file=sys.stderr)
             sys.exit(1)
 

@@ -5,9 +5,7 @@ import platform
 import sys
 from functools import lru_cache
 
-import torch
-
-__all__ = ["is_out_of_memory", "keep_freed_memory"]
+__all__ = ["is_of_device", "is_out_of_memory", "keep_freed_memory"]
 
 # <malloc.h> of glibc
 M_MMAP_MAX = -4
@@ -37,14 +35,23 @@ def keep_freed_memory() -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device's or the host's memory does not suffice."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    """Whether an error says that the device's or the host's memory does not suffice.
+
+    Without torch: too little memory to import it is such an error too.
+    """
+    if isinstance(error, MemoryError) or is_of_device(error):
         return True
     # Of the host (torch, threads, C++, files, libraries); of a device, such as mps.
     words = (
         *("DefaultCPUAllocator", "could not create a primitive", "can't start new thread"),
         *("bad_alloc", "out of memory", "Cannot allocate memory", "failed to map segment"),
+        *("error return without exception set", "without setting an exception"),  # of Python itself
     )
-    return isinstance(error, RuntimeError | ImportError) and any(
+    return isinstance(error, RuntimeError | ImportError | SystemError) and any(
         word in str(error) for word in words
     )
+
+
+def is_of_device(error: BaseException) -> bool:
+    """Whether it is torch.OutOfMemoryError."""
+    return type(error).__name__ == "OutOfMemoryError"

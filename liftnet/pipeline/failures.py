@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from liftnet.core.errors import LiftnetError
 from liftnet.core.files import missing_file, size_limit
-from liftnet.ops.host_memory import is_out_of_memory
+from liftnet.ops.host_memory import is_of_device, is_out_of_memory
 
 __all__ = ["explained", "file_problem", "memory_problem"]
 
@@ -31,13 +29,13 @@ def explained(what: str, name: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise file_problem(error, name) from None
-    except torch.OutOfMemoryError:
-        raise LiftnetError(
-            f"The device's memory is too small for this {what}",
-            where=f"{what} {name}",
-            remedy="Use a smaller inference.slice_batch in plan.json, or -device cpu.",
-        ) from None
-    except (MemoryError, RuntimeError, ImportError) as error:
+    except (MemoryError, RuntimeError, ImportError, SystemError) as error:
+        if is_of_device(error):
+            raise LiftnetError(
+                f"The device's memory is too small for this {what}",
+                where=f"{what} {name}",
+                remedy="Use a smaller inference.slice_batch in plan.json, or -device cpu.",
+            ) from None
         if not is_out_of_memory(error):
             raise
         raise memory_problem(f"{what} {name}") from None

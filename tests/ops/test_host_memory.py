@@ -87,6 +87,8 @@ def test_the_host_has_no_more():
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
         (MemoryError(), True),
+        (SystemError("error return without exception set"), True),
+        (SystemError("bad argument to internal function"), False),
         (RuntimeError("MPS backend out of memory"), True),
         (RuntimeError("expected 4 channels"), False),
         (ValueError("out of memory"), False),
