@@ -26,7 +26,7 @@ from liftnet.pipeline.outputs import Prepared, remove_half_written, write_case
 from liftnet.pipeline.parallel import worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import report_flags
-from liftnet.pipeline.predict_case import prepare_case
+from liftnet.pipeline.predict_case import prepare_case, with_something_to_make
 from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.source_layouts_recognise import Inputs
 from liftnet.pipeline.training_facts import say_unlearned, shares
@@ -122,8 +122,9 @@ def predict(
     mask_folder = None if masks is None else Path(masks)
     found = find_inputs(input_folder, model.plan, mask_folder)
     refuse_one_folder([p.parent for case in found for p in case.images.values()], output)
-    cases = found[part]
     wanted = check_targets(target, model.plan)
+    lacking = with_something_to_make(found, model, wanted)
+    cases = [case for case in found[part] if case in lacking]
     identifiers = {case.identifier for case in cases}
     failures: list[Failure] = []
     made: dict[str, float] = {}  # case -> seconds
