@@ -1,7 +1,7 @@
 """What every public function refuses at once: empty texts, names of no plan, impossible numbers."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
@@ -62,11 +62,18 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
     def called(*args: Parameters.args, **options: Parameters.kwargs) -> Result:
         for name, value in signature.bind(*args, **options).arguments.items():
             if value is not None and value is not signature.parameters[name].default:
-                for one in value if isinstance(value, list | tuple) else (value,):
+                for one in _each(value):
                     _check(name, one)
         return function(*args, **options)
 
     return called
+
+
+def _each(value: object) -> Iterable[object]:
+    """The values of a list or a mapping, or the one value."""
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 def _check(name: str, value: object) -> None:

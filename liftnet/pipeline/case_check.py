@@ -10,19 +10,33 @@ import numpy as np
 
 from liftnet.core.dataset import Case
 from liftnet.core.errors import DatasetError, PlanError
-from liftnet.core.geometry import Placement
+from liftnet.core.geometry import Placement, Triple
 from liftnet.core.jsonable import read_json
 from liftnet.core.plan import Plan
 from liftnet.ops.given_mask import inside_of, mask_doubt
 from liftnet.ops.mask import foreground
+from liftnet.pipeline.contrast_check import exchanged
 from liftnet.pipeline.header_check import header_faults
 from liftnet.pipeline.pair_check import odd_share
 from liftnet.pipeline.progress import say
-from liftnet.pipeline.training_facts import TrainingFacts, shared, turned_spacing
+from liftnet.pipeline.training_facts import (
+    TrainingFacts,
+    shared,
+    source_histograms,
+    turned_spacing,
+)
 
-__all__ = ["NAME_APART", "case_doubts", "check_mask", "odd_pairs", "report_warnings"]
+__all__ = [
+    "NAME_APART",
+    "case_doubts",
+    "check_mask",
+    "exchanged_sources",
+    "odd_pairs",
+    "report_warnings",
+]
 
-OTHER_SPACING = 2.0  # ours: augmentation scales by less, and details of half the size are others
+OTHER_SPACING = 1.5  # ours: augmentation scales by 1.4 at most
+OTHER_DETAIL = 2.0  # ours: augmentation lowers the resolution by as much, and this is resampled
 ROUNDING = 1.02  # as `same_spacing`
 THIN = 0.25  # ours: of the slices of the thinnest training case; fewer give little context
 LEAST_INSIDE = 0.1  # ours: of the subject; a mask that holds less is not of this body
@@ -54,18 +68,34 @@ def case_doubts(
     count, least = placement.turned_shape[0], min(f.slices[0] for f in facts if f is not None)
     if count < THIN * least:
         yield f"It has few slices: {count}, training cases at least {least}. Is the volume whole?"
-    own = turned_spacing(placement)
-    seen = [(min(f[a][0] for f in known), max(f[a][1] for f in known)) for a in range(3)]
-    if any(
-        mm * OTHER_SPACING * ROUNDING < low or mm > high * OTHER_SPACING * ROUNDING
-        for mm, (low, high) in zip(own, seen, strict=True)
-    ):
-        shown = " x ".join(f"{mm:.3g}" for mm in own)
-        spans = " x ".join(f"{a:.3g}" if a == b else f"{a:.3g}-{b:.3g}" for a, b in seen)
-        yield (
-            f"The spacing is {shown} mm ({plan.grid.slice_axis} slices first), that of training "
-            f"{spans}"
-        )
+    yield from _odd_spacing(known, turned_spacing(placement), plan)
+
+
+def _odd_spacing(
+    known: Sequence[tuple[tuple[float, float], ...]], own: Triple, plan: Plan
+) -> Iterator[str]:
+    """What is said of a spacing (D, H, W) unlike training's, and what becomes of it."""
+    grid = plan.grid
+    seen = [
+        (min(fold[a][0] for fold in known), max(fold[a][1] for fold in known)) for a in range(3)
+    ]
+    resampled = (grid.resample_through_plane, grid.resample_in_plane, grid.resample_in_plane)
+    odd = []
+    for mm, (low, high), brought in zip(own, seen, resampled, strict=True):
+        limit = (OTHER_DETAIL if brought else OTHER_SPACING) * ROUNDING
+        odd.append(mm * limit < low or mm > high * limit)
+    if not any(odd):
+        return
+    spans = " x ".join(f"{a:.3g}" if a == b else f"{a:.3g}-{b:.3g}" for a, b in seen)
+    wanted = " x ".join(f"{mm:.3g}" for mm in grid.spacing_mm)
+    cause = "its details are not those that were learned"
+    if odd[0] and not grid.resample_through_plane:
+        cause = "slices are used as they lie, and steps from one to the next are not those learned"
+    yield (
+        f"The spacing is {' x '.join(f'{mm:.3g}' for mm in own)} mm ({grid.slice_axis} slices "
+        f"first), that of training {spans}: {cause}. Resample the case to about {wanted} mm, or "
+        "train on such cases"
+    )
 
 
 def odd_pairs(
@@ -87,6 +117,27 @@ def odd_pairs(
             if fault := odd_share(own, median(training), others="training cases"):
                 texts.append(f"{pair} {fault[0]}. {fault[1]}")
     return texts, known
+
+
+def exchanged_sources(
+    plan: Plan, facts: Facts, voxels: np.ndarray, names: Sequence[str]
+) -> list[str]:
+    """What is said of images that look like those of each other's contrast.
+
+    Args:
+        plan: the plan.
+        facts: of the folds.
+        voxels: (C, D, H, W) in network units.
+        names: the channel of each.
+    """
+    known = [fold.contrasts for fold in facts if fold is not None]
+    if len(names) < 2 or not known:
+        return []
+    return [
+        f"{a} and {b} look exchanged: each has the intensities of the other in training. Look at "
+        "both, and exchange their names if so"
+        for a, b in exchanged(known, source_histograms(plan, voxels, names))
+    ]
 
 
 def check_mask(

@@ -14,9 +14,12 @@ from liftnet.core.jsonable import did_you_mean, read_json, write_json, write_tex
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.pipeline.lock import hold
 from liftnet.pipeline.progress import say
-from liftnet.pipeline.source_layouts import Found, common_ending, counted, find_brats
+from liftnet.pipeline.source_layouts import Found, common_ending
+from liftnet.pipeline.source_layouts_brats import find_brats
 from liftnet.pipeline.source_layouts_folders import find_folders
+from liftnet.pipeline.source_layouts_recognise import describe_left_out
 from liftnet.pipeline.source_layouts_synthrad import find_synthrad
+from liftnet.pipeline.text_table import counted
 from liftnet.tasks import load_task
 from liftnet.tasks.base import GenerationTask
 
@@ -243,10 +246,5 @@ def _notes(layout: str, sources: Sequence[str | Path], found: Found, counts: Cou
     if extra:
         lines.append(f"Only in test cases, left out: {', '.join(sorted(extra))}.")
     if found.left_out:
-        kinds = Counter(
-            path.name.removeprefix(path.parent.name).lstrip("-_") for path in found.left_out
-        )
-        shown = ", ".join(f"{number} x {kind}" for kind, number in kinds.most_common(5))
-        count = counted(len(found.left_out), "file")
-        lines.append(f"{count} left out (no contrast): {shown}.")
+        lines.append(f"{describe_left_out(found.left_out)}.")
     return "\n".join(lines) + "\n"

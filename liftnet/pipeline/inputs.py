@@ -1,7 +1,7 @@
 """The cases of a folder of new images."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from liftnet.core.dataset import (
@@ -17,7 +17,16 @@ from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.names import one_form
 from liftnet.core.plan import Plan
 from liftnet.pipeline.case_check import NAME_APART
+from liftnet.pipeline.folder_kinds import existing_folder, nothing_found, refuse_other_kind
 from liftnet.pipeline.progress import say
+from liftnet.pipeline.source_layouts_recognise import (
+    Inputs,
+    describe_cases,
+    describe_left_out,
+    folders_of,
+    recognise,
+    split_inputs,
+)
 from liftnet.pipeline.text_table import first_names
 
 __all__ = ["check_targets", "find_inputs", "part_of", "refuse_one_folder"]
@@ -27,41 +36,85 @@ MANY_STRANGERS = 3  # ours: more images of one case than this beyond its channel
 MAX_PARTS = 10_000  # ours: more runs than anybody starts
 
 
-def find_inputs(folder: Path, plan: Plan, masks: Path | None = None) -> list[Case]:
-    """The cases of an input folder, with their masks if a folder of masks is given.
+def find_inputs(given: Inputs, plan: Plan, masks: Path | None = None) -> list[Case]:
+    """The cases of new images, with their masks if a folder of masks is given.
+
+    Files in the raw format, CASE_0000.nii.gz, come first; else the layout is recognised.
+
+    Args:
+        given: a folder, texts such as "t1n=DIR", or a folder for each source.
+        plan: whose sources they are.
+        masks: the folder of masks.
 
     Raises:
-        DatasetError: If there is none, or the folder of masks has no mask of any of them.
+        DatasetError: If there is no case, it is not clear what an image is, or the folder of masks
+            has no mask of any of them.
     """
-    if not folder.is_dir():
-        raise DatasetError(
-            "The input folder does not exist", where=str(folder), remedy="Name another with -i."
-        )
+    folder = split_inputs(given, plan.sources, "-i")
+    if isinstance(folder, Path):
+        folder = existing_folder(folder, "input folder", "-i")
+        if (found := _raw_cases(folder, plan)) is not None:
+            written = {case: _written(images) for case, images in found.items()}
+            return _with_masks(found, written, plan, masks)
+    recognised = recognise(folder, plan.sources, plan.channel_names)
+    if recognised is None:
+        raise _no_case(folder, plan)
+    say(describe_cases(recognised, plan.sources))
+    if recognised.left_out:
+        say(describe_left_out(recognised.left_out))
+    return _with_masks(recognised.cases, {}, plan, masks)
+
+
+def _with_masks(
+    found: Mapping[str, dict[str, Path]],
+    written: Mapping[str, str],
+    plan: Plan,
+    masks: Path | None,
+) -> list[Case]:
+    files = _find_masks(masks, plan, found) if masks is not None else {}
+    return [
+        Case(written.get(case, case), images, files.get(case))
+        for case, images in sorted(found.items())
+    ]
+
+
+def _raw_cases(folder: Path, plan: Plan) -> dict[str, dict[str, Path]] | None:
+    """The cases of a folder of CASE_0000.nii.gz files; None if none is named so."""
     channels = {
         str(plan.file_number(name)): Channel(name, plan.channel(name).modality)
         for name in plan.sources
     }
     found, strangers = find_cases(folder, channels)
     _refuse_numbered_patients(found, strangers, folder, channels)
+    if not found:
+        return None
     for path in strangers:
         if path.name.lower().endswith(FILE_ENDINGS):
             say(
                 f"warning: {path.name} is not named CASE_0000 to "
                 f"CASE_{len(channels) - 1:04d}; left out"
             )
-    if not found:
-        raise DatasetError(
+    return found
+
+
+def _no_case(folder: Path | dict[str, Path], plan: Plan) -> DatasetError:
+    """What to say of a folder, or of one for each contrast, without a case."""
+    numbers = ", ".join(f"{plan.file_number(name):04d} for {name}" for name in plan.sources)
+    if isinstance(folder, Path):
+        named = "P01.nii.gz" if len(plan.sources) == 1 else f"P01_{plan.sources[0]}.nii.gz"
+        return nothing_found(
             "The input folder holds no case",
-            where=str(folder),
-            remedy="Name files CASE_0000.nii.gz, with numbers "
-            + ", ".join(f"{int(i):04d} for {c.name}" for i, c in channels.items())
-            + ".",
+            folder,
+            f"Name files CASE_0000.nii.gz, with numbers {numbers}; or {named}; or give the folder "
+            f"of each contrast: -i {plan.sources[0]}=DIR.",
         )
-    files = _find_masks(masks, plan, found) if masks is not None else {}
-    return [
-        Case(_written(images), images, files.get(identifier))
-        for identifier, images in sorted(found.items())
-    ]
+    for place in folder.values():
+        refuse_other_kind("The folder holds no image", place)
+    return DatasetError(
+        "The input folders hold no image",
+        where=", ".join(map(str, folder.values())),
+        remedy=f"Put the images directly into them; {', '.join(FILE_ENDINGS)} are read.",
+    )
 
 
 def _written(images: dict[str, Path]) -> str:
@@ -104,7 +157,7 @@ def _find_masks(folder: Path, plan: Plan, cases: Collection[str]) -> dict[str, P
         raise DatasetError(
             "This plan uses no masks", where=str(folder), remedy="Leave out -m: they do nothing."
         )
-    known = find_masks(folder)
+    known = find_masks(existing_folder(folder, "folder of masks", "-m"))
     files = {case: known[case] for case in cases if case in known}
     alone = sorted(known.keys() - files.keys())
     without = sorted(set(cases) - files.keys())
@@ -143,13 +196,15 @@ def part_of(num_parts: int, part_id: int) -> slice:
     return slice(part_id, None, num_parts)
 
 
-def refuse_one_folder(source: Path, output: Path) -> None:
+def refuse_one_folder(given: Inputs, output: Path) -> None:
     """Keep results away from sources: they would be taken for sources, or overwrite them.
 
     Raises:
         DatasetError: If the two folders are the same.
     """
-    if source.resolve() == output.resolve():
+    for source in folders_of(given):
+        if source.resolve() != output.resolve():
+            continue
         raise DatasetError(
             "Input and output folder are the same",
             where=str(source),

@@ -27,8 +27,9 @@ from liftnet.pipeline.outputs import Prepared, remove_half_written, write_case
 from liftnet.pipeline.parallel import worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import report_flags
-from liftnet.pipeline.predict_case import prepare_case
+from liftnet.pipeline.predict_case import prepare_case, with_something_to_make
 from liftnet.pipeline.progress import mention, progress, say
+from liftnet.pipeline.source_layouts_recognise import Inputs
 from liftnet.pipeline.training_facts import say_unlearned, shares
 from liftnet.pipeline.trajectories import (
     Trajectory,
@@ -55,7 +56,7 @@ class Failure:
 
 @checked
 def predict(
-    input_folder: Path | str,
+    input_folder: Inputs,
     output_folder: Path | str,
     dataset: int | str | None = None,
     *,
@@ -77,7 +78,9 @@ def predict(
     """Synthesize what the cases of a folder lack, each on its own grid.
 
     Args:
-        input_folder: files named CASE_0000.nii.gz, numbered as in dataset.json.
+        input_folder: of new cases: files named CASE_0000.nii.gz, numbered as in dataset.json, or
+            another layout that `liftnet_convert` knows. Or the folder of each source, as a
+            mapping {"t1n": folder} or texts "t1n=folder".
         output_folder: receives CASE_0003.nii.gz (the absent channel) and CASE_0003.json.
         dataset: id or name of the trained dataset.
         fold: folds to average; by default all that are trained.
@@ -108,8 +111,8 @@ def predict(
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
     mention(f"{name}: {space.describe()}")
-    source, output = Path(input_folder), Path(output_folder)
-    refuse_one_folder(source, output)
+    output = Path(output_folder)
+    refuse_one_folder(input_folder, output)
     check_trajectory(save_trajectory, mapper=mapper)
     part = part_of(num_parts, part_id)
     task = load_plan(space, name, plan_name).task
@@ -124,9 +127,11 @@ def predict(
     )
     say_unlearned(model.facts, model.plan)
     mask_folder = None if masks is None else Path(masks)
-    found = find_inputs(source, model.plan, mask_folder)
-    cases = found[part]
+    found = find_inputs(input_folder, model.plan, mask_folder)
+    refuse_one_folder([p.parent for case in found for p in case.images.values()], output)
     wanted = check_targets(target, model.plan)
+    lacking = with_something_to_make(found, model, wanted)
+    cases = [case for case in found[part] if case in lacking]
     identifiers = {case.identifier for case in cases}
     failures: list[Failure] = []
     made: dict[str, float] = {}  # case -> seconds

@@ -7,7 +7,13 @@ import numpy as np
 
 from liftnet.core.dataset import Case, split_ending
 from liftnet.core.errors import DatasetError, GeometryError, LiftnetError
-from liftnet.pipeline.case_check import NAME_APART, case_doubts, check_mask, odd_pairs
+from liftnet.pipeline.case_check import (
+    NAME_APART,
+    case_doubts,
+    check_mask,
+    exchanged_sources,
+    odd_pairs,
+)
 from liftnet.pipeline.model import Model
 from liftnet.pipeline.outputs import (
     Prepared,
@@ -17,12 +23,46 @@ from liftnet.pipeline.outputs import (
     output_range,
 )
 from liftnet.pipeline.preprocess import prepare, read_with_mask
+from liftnet.pipeline.progress import say
 from liftnet.pipeline.subject import refuse_wrong_intensities
+from liftnet.pipeline.text_table import counted, first_names
 from liftnet.pipeline.training_facts import servable
 from liftnet.pipeline.trajectories import case_facts, has_trajectory
 from liftnet.tasks import load_synthesis
 
-__all__ = ["prepare_case"]
+__all__ = ["prepare_case", "with_something_to_make"]
+
+SHOWN = 4  # ours: names of cases, enough to see which they are
+
+
+def with_something_to_make(
+    cases: Sequence[Case], model: Model, wanted: Sequence[str] | None
+) -> list[Case]:
+    """The cases that lack a target, or all where targets were named; the others are told.
+
+    Raises:
+        DatasetError: If no case lacks one. Or the only one may be of several patients.
+    """
+    plan = model.plan
+    lacking = [case for case in cases if wanted or not set(plan.targets) <= set(case.images)]
+    whole = [case.identifier for case in cases if case not in lacking]
+    again = "Name a contrast with --target to synthesize it anew from the others."
+    if not lacking:
+        if len(cases) == 1:  # two patients look like one case that lacks nothing
+            _refuse_several_patients(cases[0], list(cases[0].images), model)
+        raise DatasetError(
+            f"No case lacks a contrast: all {len(cases)} have {', '.join(plan.targets)}"
+            if len(cases) > 1
+            else f"Case {whole[0]} lacks no contrast: it has {', '.join(plan.targets)}",
+            where="-i",
+            remedy=again,
+        )
+    if whole:
+        say(
+            f"{counted(len(whole), 'case')} skipped, nothing is missing: "
+            f"{first_names(whole, SHOWN)}. {again}"
+        )
+    return lacking
 
 
 def prepare_case(
@@ -46,8 +86,6 @@ def prepare_case(
         request = load_synthesis(plan.task).request(plan, present, wanted)
         request = servable(model.facts, request, asked=wanted is not None)
     except LiftnetError as error:
-        if alone:  # two patients look like one case that lacks nothing
-            _refuse_several_patients(case, present, model)
         error.where = where
         raise
     _, ending = split_ending(case.images[request.sources[0]])
@@ -94,6 +132,7 @@ def prepare_case(
     done = prepare(volume, request.sources, plan, mask)
     doubts += case_doubts(case, request.sources, plan, model.facts, done.placement)
     doubts += odd_pairs(plan, model.facts, done.voxels, request.sources)[0]
+    doubts += exchanged_sources(plan, model.facts, done.voxels, request.sources)
     full = np.zeros((len(plan.channels), *done.voxels.shape[1:]), dtype=np.float32)
     full[[plan.channel_names.index(name) for name in request.sources]] = done.voxels
     return Prepared(

@@ -1,6 +1,5 @@
-"""What a folder of images holds: which file is which contrast of which case; BraTS folders."""
+"""What a folder of images holds: which file is which contrast of which case."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,15 +8,14 @@ from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
 from liftnet.core.files import missing_file
 from liftnet.core.names import check_name
+from liftnet.pipeline.folder_kinds import existing_folder
+from liftnet.pipeline.text_table import counted
 
 __all__ = [
     "Cases",
     "Found",
     "add_image",
     "common_ending",
-    "counted",
-    "existing_folder",
-    "find_brats",
     "one_folder",
     "train_and_test",
     "trainable",
@@ -50,17 +48,6 @@ class Found:
     train_masks: dict[str, Path] = field(default_factory=dict)  # case -> file
     test_masks: dict[str, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # sentences on the cases that were left out
-
-
-def existing_folder(folder: Path) -> Path:
-    """The absolute path of a folder.
-
-    Raises:
-        DatasetError: If there is no such folder.
-    """
-    if not folder.is_dir():
-        raise DatasetError("No such folder", where=str(folder), remedy="Check the path.")
-    return folder.absolute()
 
 
 def one_folder(layout: str, sources: Sequence[str | Path]) -> Path:
@@ -104,45 +91,6 @@ def add_image(images: dict[str, Path], channel: str, path: Path, *, where: Path)
             remedy="Keep one of them.",
         )
     images[channel] = path
-
-
-def find_brats(sources: Sequence[str | Path], test: str | Path | None) -> Found:
-    """The cases of one folder in BraTS layout, `CASE/CASE-t1n.nii.gz`, or of its train and test.
-
-    Raises:
-        DatasetError: If there is no such case.
-    """
-    source, test_folder = train_and_test(one_folder("brats", sources), test)
-    train, left_out = _brats_cases(source)
-    if not train:
-        raise DatasetError(
-            "No BraTS case found",
-            where=str(source),
-            remedy="Expected CASE/CASE-t1n.nii.gz (t1n, t1c, t2w, t2f) or CASE/CASE_t1.nii.gz "
-            "(t1, t1ce, t2, flair).",
-        )
-    tested, test_left_out = _brats_cases(test_folder) if test_folder else ({}, [])
-    names = {channel for images in train.values() for channel in images}
-    channels = tuple(dict.fromkeys(c for c in BRATS_CHANNELS.values() if c in names))
-    return Found(channels, train, tested, (*left_out, *test_left_out))
-
-
-def _brats_cases(folder: Path) -> tuple[Cases, list[Path]]:
-    """The cases of a folder in BraTS layout, and the image files that are no contrast."""
-    cases: Cases = {}
-    left_out = []
-    for path in sorted(folder.glob("*/*")):
-        stem, ending = split_ending(path)
-        if not ending or path.name.startswith(".") or path.is_dir():
-            continue
-        match = re.fullmatch(r".*[-_]([A-Za-z0-9]+)", stem)
-        channel = BRATS_CHANNELS.get(match[1].lower()) if match else None
-        if channel is None:
-            left_out.append(path)
-            continue
-        images = cases.setdefault(path.parent.name, {})
-        add_image(images, channel, path, where=path.parent)
-    return cases, left_out
 
 
 def trainable(found: Found, *, where: str) -> Found:
@@ -193,15 +141,6 @@ def trainable(found: Found, *, where: str) -> Found:
         test_masks=keep_masks(found.test_masks, test, "test"),
         notes=tuple(notes),
     )
-
-
-def counted(number: int, what: str) -> str:
-    """A number and what it counts.
-
-    >>> counted(1, "case"), counted(2, "case")
-    ('1 case', '2 cases')
-    """
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def common_ending(found: Found) -> str:

@@ -1,21 +1,17 @@
-"""The layout with one folder per contrast, in which the files of a case have the same name."""
+"""The layout with one folder per contrast: the files of a case share their name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
-from liftnet.core.names import check_channel_name, one_form
-from liftnet.pipeline.source_layouts import (
-    Cases,
-    Found,
-    add_image,
-    existing_folder,
-    trainable,
-)
+from liftnet.core.names import check_channel_name
+from liftnet.pipeline.folder_kinds import existing_folder, nothing_found, refuse_other_kind
+from liftnet.pipeline.source_layouts import Cases, Found, trainable
+from liftnet.pipeline.source_layouts_names import match_folders, spellings, without_contrast
 
 __all__ = ["find_folders"]
 
+MASK = "mask"
 TEST_MASKS = "masks"  # the sub-folder of a test folder that holds masks
 
 
@@ -27,7 +23,7 @@ def find_folders(
     masks: str | Path | None = None,
     alone: bool = False,
 ) -> Found:
-    """The cases of `t1n=DIR` folders whose files have the same name for the same case.
+    """The cases of `t1n=DIR` folders; the names of a case are the same but for its contrast.
 
     Args:
         sources: "t1n=DIR", one per contrast.
@@ -55,43 +51,64 @@ def find_folders(
             remedy="Write t1n=DIR t2w=DIR, or mr=DIR --target ct=DIR: sources come first. One "
             "contrast alone is for --task unconditional.",
         )
-    train, left_out = _same_named(folders)
+    words = {} if alone else spellings(tuple(folders))
+    train, left_out = match_folders(folders, words)
     if alone and not train:
-        raise DatasetError(
+        raise nothing_found(
             "No image found",
-            where=str(folders[channels[0]]),
-            remedy="Put the images directly into this folder.",
+            folders[channels[0]],
+            "Put the images directly into this folder.",
         )
     if not alone and max((len(images) for images in train.values()), default=0) < 2:
+        for channel, folder in folders.items():
+            refuse_other_kind(f"The folder of {channel} holds no image", folder)
         raise DatasetError(
-            "No file name occurs in two of the folders",
+            "No case occurs in two of the folders",
             where=", ".join(map(str, folders.values())),
-            remedy="Give the images of one case the same file name in each folder.",
+            remedy="Give the images of one case the same file name in each folder, or end their "
+            f"names with the contrast: {', '.join(f'P01_{channel}' for channel in folders)}.",
         )
     tested: Cases = {}
     test_masks: dict[str, Path] = {}
     if test:
-        root = existing_folder(Path(test))
-        parts = {c: root / c for c in folders if (root / c).is_dir()}
-        if alone and not parts:
-            parts = {channels[0]: root}
-        tested, more = _same_named(parts)
+        tested, test_masks, more = _test_cases(Path(test), folders, channels, words, alone=alone)
         left_out += more
-        if not any(set(channels) & set(images) for images in tested.values()):
-            raise DatasetError(
-                "No test image found",
-                where=str(root),
-                remedy=f"Put them into sub-folders named {', '.join(channels)}.",
-            )
-        if TEST_MASKS not in folders and (root / TEST_MASKS).is_dir():
-            test_masks, more = _masks(root / TEST_MASKS)
-            left_out += more
     train_masks: dict[str, Path] = {}
     if masks:
-        train_masks, more = _masks(existing_folder(Path(masks)))
+        place = existing_folder(Path(masks), "folder of masks", "--masks")
+        masks_there, more = match_folders({MASK: place}, {})
+        train_masks = _fit_masks(_of_one(masks_there), train, words)
         left_out += more
     found = Found(channels, train, tested, tuple(left_out), target_names, train_masks, test_masks)
     return trainable(found, where=", ".join(map(str, folders.values())))
+
+
+def _test_cases(
+    test: Path,
+    folders: Mapping[str, Path],
+    channels: Sequence[str],
+    words: Mapping[str, str],
+    *,
+    alone: bool,
+) -> tuple[Cases, dict[str, Path], list[Path]]:
+    """The test cases, their masks, and what is no image."""
+    root = existing_folder(test, "folder of test images", "--test")
+    parts = {c: root / c for c in folders if (root / c).is_dir()}
+    if alone and not parts:
+        parts = {channels[0]: root}
+    tested, left_out = match_folders(parts, words)
+    if not any(set(channels) & set(images) for images in tested.values()):
+        raise nothing_found(
+            "No test image found",
+            root,
+            f"Put them into sub-folders named {', '.join(channels)}.",
+        )
+    masks: dict[str, Path] = {}
+    if TEST_MASKS not in folders and (root / TEST_MASKS).is_dir():
+        found, more = match_folders({MASK: root / TEST_MASKS}, {})
+        masks = _fit_masks(_of_one(found), tested, words)
+        left_out += more
+    return tested, masks, left_out
 
 
 def _named_folders(pairs: Sequence[str]) -> dict[str, Path]:
@@ -121,23 +138,16 @@ def _named_folders(pairs: Sequence[str]) -> dict[str, Path]:
     return folders
 
 
-def _same_named(folders: dict[str, Path]) -> tuple[Cases, list[Path]]:
-    """Case -> contrast -> file for folders of same-named files, and what is no image."""
-    cases: Cases = {}
-    left_out = []
-    for channel, folder in folders.items():
-        for path in sorted(folder.iterdir()):
-            stem, ending = split_ending(path)
-            if path.name.startswith("."):
-                continue
-            if not ending or path.is_dir():
-                left_out.append(path)
-                continue
-            add_image(cases.setdefault(one_form(stem), {}), channel, path, where=folder)
-    return cases, left_out
+def _of_one(cases: Cases) -> dict[str, Path]:
+    """Case -> file for cases of one contrast."""
+    return {case: next(iter(images.values())) for case, images in cases.items()}
 
 
-def _masks(folder: Path) -> tuple[dict[str, Path], list[Path]]:
-    """Case -> mask for a folder of masks, and what is no image."""
-    cases, left_out = _same_named({"mask": folder})
-    return {case: images["mask"] for case, images in cases.items()}, left_out
+def _fit_masks(masks: dict[str, Path], cases: Cases, words: Mapping[str, str]) -> dict[str, Path]:
+    """Case -> mask: named as the case or as its images, or P01_mask."""
+    found = {name: path for name, path in masks.items() if name in cases}
+    for name, path in masks.items():
+        if name not in found:
+            case = without_contrast(name, [MASK, *words])
+            found.setdefault(case if case in cases else name, path)
+    return found

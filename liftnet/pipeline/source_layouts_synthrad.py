@@ -5,6 +5,7 @@ from pathlib import Path
 
 from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
+from liftnet.pipeline.folder_kinds import images_in, nothing_found
 from liftnet.pipeline.source_layouts import (
     Cases,
     Found,
@@ -13,14 +14,13 @@ from liftnet.pipeline.source_layouts import (
     train_and_test,
     trainable,
 )
+from liftnet.pipeline.source_layouts_names import MAX_DEPTH, OVERVIEW
 
 __all__ = ["find_synthrad"]
 
-MAX_DEPTH = 3  # SynthRAD: Task1/brain/1BA001 from the folder that holds Task1
 SOURCES = ("mr", "cbct")  # SynthRAD: of Task 1 and of Task 2
 TARGET = "ct"
 MASK = "mask"
-OVERVIEW = "overview"  # SynthRAD: pictures of the cases, beside them
 
 
 def find_synthrad(layout: str, sources: Sequence[str | Path], test: str | Path | None) -> Found:
@@ -84,10 +84,10 @@ def _synthrad_cases(folder: Path) -> tuple[Cases, dict[str, Path], list[Path]]:
             masks[case] = images.pop(MASK)
         cases[case] = images
     if not cases:
-        raise DatasetError(
+        raise nothing_found(
             "No SynthRAD case found",
-            where=str(folder),
-            remedy="Give the folder that holds the cases, CASE/mr.nii.gz (or cbct) and "
+            folder,
+            "Give the folder that holds the cases, CASE/mr.nii.gz (or cbct) and "
             f"CASE/ct.nii.gz, or one above it: {MAX_DEPTH} levels are searched.",
         )
     return cases, masks, left_out
@@ -113,7 +113,5 @@ def _case_folders(folder: Path, depth: int) -> Iterator[Path]:
 
 def _images(folder: Path) -> Iterator[tuple[str, Path]]:
     """The image files of a folder by their names in small letters, without ending."""
-    for path in sorted(folder.iterdir()):
-        stem, ending = split_ending(path)
-        if ending and not path.name.startswith(".") and not path.is_dir():
-            yield stem.lower(), path
+    for path in images_in(folder):
+        yield split_ending(path)[0].lower(), path

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from liftnet.pipeline.progress import say
 
-__all__ = ["aligned", "first_names", "number_or_dash", "say_wrapped"]
+__all__ = ["aligned", "counted", "first_names", "number_or_dash", "say_wrapped"]
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -24,6 +24,15 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def number_or_dash(value: float | None) -> str:
     """A number with four digits that count; a dash where there is none."""
     return "-" if value is None else f"{value:.4g}"
+
+
+def counted(number: int, what: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "case"), counted(2, "case")
+    ('1 case', '2 cases')
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def first_names(names: Sequence[str], shown: int) -> str:

@@ -1,8 +1,8 @@
 """What the training cases of a fold had: which channels, which spacing, how images share."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -17,6 +17,7 @@ from liftnet.core.plan import Plan
 from liftnet.data.store import Store
 from liftnet.ops.mask import bounding_box, foreground
 from liftnet.ops.registration import own_information
+from liftnet.pipeline.contrast_check import ContrastFacts, contrast_facts, intensity_histogram
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.runs import plan_digest
@@ -31,6 +32,7 @@ __all__ = [
     "servable",
     "shared",
     "shares",
+    "source_histograms",
 ]
 
 FACTS = "training_facts.json"
@@ -48,6 +50,7 @@ class TrainingFacts:
     spacing_mm: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]  # D, H, W
     slices: tuple[int, int]  # least and most along D, as they are stored
     pairs: dict[str, float]  # "t1n and t2w" -> median information of their own that they share
+    contrasts: ContrastFacts = field(default_factory=ContrastFacts)
     version: int = 1
 
 
@@ -75,17 +78,16 @@ def note_facts(store: Store, plan: Plan, training: Sequence[str], folder: Path) 
             )
     path, digest = folder / FACTS, plan_digest(plan)
     found = _read(path)
-    if found is not None and (found.plan, found.cases, found.channels) == (
-        digest,
-        len(training),
-        channels,
-    ):
+    own = (digest, len(training), channels)
+    if found is not None and (found.plan, found.cases, found.channels) == own:
         return
     picked = np.unique(np.linspace(0, len(training) - 1, MAX_CASES).round().astype(int))
     work = partial(_shared_in, store, plan)
     looked_at = [training[i] for i in picked]
     pairs: dict[str, list[float]] = {}
-    for _, found_in in in_parallel(work, looked_at, worker_count(None)):
+    histograms = []
+    for _, (found_in, own_histograms) in in_parallel(work, looked_at, worker_count(None)):
+        histograms.append(own_histograms)
         for name, value in found_in.items():
             pairs.setdefault(name, []).append(value)
     spacings = list(zip(*(turned_spacing(case.placement) for case in described), strict=True))
@@ -93,7 +95,10 @@ def note_facts(store: Store, plan: Plan, training: Sequence[str], folder: Path) 
     known = {name: median(values) for name, values in pairs.items()}
     counts_of_slices = [case.placement.turned_shape[0] for case in described]
     slices = (min(counts_of_slices), max(counts_of_slices))
-    write_json(path, TrainingFacts(digest, len(training), channels, (d, h, w), slices, known))
+    contrasts = contrast_facts(histograms)
+    write_json(
+        path, TrainingFacts(digest, len(training), channels, (d, h, w), slices, known, contrasts)
+    )
 
 
 def load_facts(folders: Sequence[Path], plan: Plan) -> list[TrainingFacts | None]:
@@ -119,9 +124,7 @@ def shared(plan: Plan, voxels: np.ndarray, names: Sequence[str]) -> dict[str, fl
     """
     if len(names) < 2:
         return {}
-    above = voxels - voxels.min(axis=(1, 2, 3), keepdims=True)
-    above[above < ROUNDING] = 0
-    subject = foreground(above, plan.grid.foreground)
+    above, subject = _subject(plan, voxels)
     if not subject.any():
         return {}
     box = tuple(slice(a, b) for a, b in zip(*bounding_box(subject), strict=True))
@@ -130,6 +133,27 @@ def shared(plan: Plan, voxels: np.ndarray, names: Sequence[str]) -> dict[str, fl
         f"{a} and {b}": own_information(above[i][box], above[j][box], subject[box], left=left)
         for (i, a), (j, b) in combinations(enumerate(names), 2)
     }
+
+
+def source_histograms(
+    plan: Plan, voxels: np.ndarray, names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Source -> the shares of its subject's voxels in steps of intensity; as `shared` takes it."""
+    above, subject = _subject(plan, voxels)
+    if not subject.any():
+        return {}
+    return {
+        name: intensity_histogram(image, subject)
+        for name, image in zip(names, above, strict=True)
+        if name in plan.sources
+    }
+
+
+def _subject(plan: Plan, voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images (C, D, H, W) whose background is 0, and where any is above it."""
+    above = voxels - voxels.min(axis=(1, 2, 3), keepdims=True)
+    above[above < ROUNDING] = 0
+    return above, foreground(above, plan.grid.foreground)
 
 
 def servable(facts: Facts, request: Request, *, asked: bool) -> Request:
@@ -193,10 +217,14 @@ def _seen(fold: TrainingFacts | None, channel: str) -> bool:
     return fold is None or fold.channels.get(channel, 0) > 0
 
 
-def _shared_in(store: Store, plan: Plan, case: str) -> Mapping[str, float]:
+def _shared_in(
+    store: Store, plan: Plan, case: str
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """What the images of a case share, and the histograms of its sources."""
     present = store.describe(case).present
     rows = [plan.channel_names.index(name) for name in present]
-    return shared(plan, np.asarray(store.voxels(case)[rows], np.float32), present)
+    voxels = np.asarray(store.voxels(case)[rows], np.float32)
+    return shared(plan, voxels, present), source_histograms(plan, voxels, present)
 
 
 def _read(path: Path) -> TrainingFacts | None:

@@ -101,13 +101,14 @@ def test_sources_of_two_patients(trained, capsys):
     assert "do not seem to be of one patient" in failure.error.problem
     third = of_another(trained, "p5_0000", "p3_0002")
     write_image(folder / "p5_0002.nii.gz", third, info.geometry, dtype="int16")
-    (failure,) = run(trained, folder)  # three patients look like a case that lacks nothing
-    assert "The images a, b, c do not seem to be of one patient" in failure.error.problem
+    with pytest.raises(DatasetError, match="images a, b, c do not seem to be of one patient"):
+        run(trained, folder)  # three patients look like a case that lacks nothing
     write_image(
         path, wrong[:, :-1], replace(info.geometry, shape=wrong[:, :-1].shape), dtype="int16"
     )
-    (failure,) = run(trained, folder)
-    assert isinstance(failure.error, GeometryError) and "patient-1_0000" in failure.error.remedy
+    with pytest.raises(GeometryError) as caught:
+        run(trained, folder)
+    assert caught.value.remedy is not None and "patient-1_0000" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,9 @@ def test_other_spacing_header_and_depth(trained, capsys):
     assert run(trained, folder) == []
     (text,) = said_of(trained, "x1_0000")
     assert text == (
-        "The spacing is 0.9 x 2.4 x 2.1 mm (axial slices first), that of training 4 x 2-2.4 x 2.1"
+        "The spacing is 0.9 x 2.4 x 2.1 mm (axial slices first), that of training 4 x 2-2.4 x 2.1: "
+        "slices are used as they lie, and steps from one to the next are not those learned. "
+        "Resample the case to about 4 x 2.4 x 2.1 mm, or train on such cases"
     )
     assert said_of(trained, "x3_0000") == [
         "It has few slices: 1, training cases at least 9. Is the volume whole?"

@@ -201,7 +201,7 @@ def test_wrong_calls(tmp_path, space):
     a, b, c = (f"{name}={tmp_path / name}" for name in "abc")
     calls = [
         ("brts", [tmp_path], {}, "No layout 'brts'"),
-        ("brats", [tmp_path / "no"], {}, "No such folder"),
+        ("brats", [tmp_path / "no"], {}, "The folder does not exist"),
         ("brats", [tmp_path / "empty"], {}, "No BraTS case found"),
         ("brats", [tmp_path, tmp_path], {}, "takes one source folder, got 2"),
         ("folders", [str(tmp_path / "a"), b], {}, "is not a contrast and a folder"),
@@ -213,12 +213,17 @@ def test_wrong_calls(tmp_path, space):
         ("folders", [], {"target": [a]}, "There is no source"),
         ("folders", [a], {"target": [a]}, "Two folders for a"),
         ("folders", [a], {"target": ["ct"]}, "'ct' is not a contrast and a folder"),
-        ("folders", [a], {"target": [b]}, "No file name occurs in two of the folders"),
-        ("folders", [a], {"target": [f"d={tmp_path / 'd'}"], "masks": "no"}, "No such folder"),
+        ("folders", [a], {"target": [b]}, "No case occurs in two of the folders"),
+        (
+            "folders",
+            [a],
+            {"target": [f"d={tmp_path / 'd'}"], "masks": "no"},
+            "folder of masks does not exist",
+        ),
         ("brats", [tmp_path], {"target": [a]}, "Layout brats takes no target"),
         ("synthrad2023", [tmp_path], {"masks": tmp_path}, "Layout synthrad2023 takes no target"),
         ("synthrad2023", [tmp_path, tmp_path], {}, "synthrad2023 takes one source folder, got 2"),
-        ("folders", [a, b], {}, "No file name occurs in two of the folders"),
+        ("folders", [a, b], {}, "No case occurs in two of the folders"),
         ("folders", [a, c], {}, r"different endings: \.nii, \.nii\.gz"),
         ("folders", [a, f"d={tmp_path / 'd'}"], empty, "No test image found"),
     ]
