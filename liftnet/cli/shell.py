@@ -11,6 +11,7 @@ import typer
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.names import RENAME, is_text
+from liftnet.pipeline.stopping import stopped_at_once
 
 __all__ = [
     "DatasetOption",
@@ -77,7 +78,8 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
     def guarded(*args: Any, **options: Any) -> None:
         try:
             _check_names(sys.argv[1:])
-            command(*args, **options)
+            with stopped_at_once():
+                command(*args, **options)
         except LiftnetError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)

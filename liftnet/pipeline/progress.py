@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["keep_quiet", "progress", "say"]
+__all__ = ["is_quiet", "keep_quiet", "progress", "say"]
 
 LINE_SECONDS = 30.0  # ours: in a log file, one line per half minute
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
@@ -22,9 +22,14 @@ def keep_quiet(quiet: bool = True) -> Iterator[None]:
         _quiet.reset(token)
 
 
+def is_quiet() -> bool:
+    """Whether this is inside `keep_quiet`."""
+    return _quiet.get()
+
+
 def say(text: str) -> None:
     """Print one line of result."""
-    if not _quiet.get():
+    if not is_quiet():
         print(text, flush=True)
 
 
@@ -33,7 +38,7 @@ def progress(
     label: str, total: int, *, done: int = 0, unit: str = "case"
 ) -> Iterator[Callable[..., None]]:
     """A progress bar; yields `advance(count=1, note="")`."""
-    if _quiet.get():
+    if is_quiet():
         yield lambda count=1, note="": None
         return
     view = _terminal_bar if sys.stderr.isatty() else _lines

@@ -1,12 +1,10 @@
 """Step 4: one training loop for every stage of every task."""
 
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from copy import deepcopy
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -36,6 +34,7 @@ from liftnet.pipeline.pretrained import Fitting, begin_from
 from liftnet.pipeline.progress import keep_quiet, progress, say
 from liftnet.pipeline.runs import find_device, fold_folder, prepare_run, refuse_imported
 from liftnet.pipeline.splits import load_splits, pick_fold
+from liftnet.pipeline.stopping import stopped_after_step
 from liftnet.pipeline.training_facts import note_facts
 from liftnet.pipeline.training_feed import hold_cases, make_feed
 from liftnet.pipeline.training_start import check_shares, prepare_
@@ -249,9 +248,9 @@ def train_stage(
     saved = time.monotonic()
     label = f"Train {stage.name}, {folder.parent.name}"
     with (
+        stopped_after_step() as signals,
         closing(feed),
         open_events(folder / EVENTS, after=run.step) as events,
-        _stop_signals() as signals,
         progress(label, schedule.num_steps, done=run.step, unit="step") as advance,
     ):
         if pretrained is not None and run.step == 0:
@@ -283,6 +282,7 @@ def train_stage(
             result = (
                 validate(run, stage, store, checked, folder, log, events) if validated else None
             )
+            stopped = anywhere(stopped or bool(signals)) if validated else stopped
             alarmed = result is not None and result.alarm is not None
             if due or stopped or alarmed or run.step == schedule.num_steps:
                 save_run(run, folder)
@@ -314,23 +314,3 @@ def _is_trained(run: Run, schedule: Schedule, folder: Path) -> bool:
 
 def _mix(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step, 2]).generate_state(1, np.uint64)[0] >> 1)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that is filled when SIGTERM or SIGINT asks the run to stop after this step."""
-    caught: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-
-    try:
-        previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: signals go elsewhere
-        yield caught
-        return
-    try:
-        yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
