@@ -21,6 +21,7 @@ from liftnet.core.strict_json import parse_json
 from liftnet.pipeline.progress import say
 
 __all__ = [
+    "UNREADABLE",
     "Checkpoint",
     "finished_steps",
     "has_checkpoint",

@@ -32,7 +32,7 @@ from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import note_known
 from liftnet.pipeline.pretrained import Fitting, begin_from
 from liftnet.pipeline.progress import keep_quiet, progress, say
-from liftnet.pipeline.runs import find_device, fold_folder, prepare_run, refuse_imported
+from liftnet.pipeline.runs import LATEST, find_device, fold_folder, prepare_run, refuse_imported
 from liftnet.pipeline.splits import load_splits, pick_fold
 from liftnet.pipeline.stopping import stopped_after_step
 from liftnet.pipeline.training_facts import note_facts
@@ -51,6 +51,7 @@ from liftnet.pipeline.training_state import (
     status,
 )
 from liftnet.pipeline.training_step import StepResult, settle, take_step
+from liftnet.pipeline.training_together import refuse_other_checkpoint, refuse_other_training
 from liftnet.pipeline.validation import spread, validate
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Stage, SynthesisTask
@@ -139,6 +140,8 @@ def _train_folds(
         space.splits_file(name), store.identifiers(), known_patients(space.fingerprint_file(name))
     )
     chosen = {str(one): pick_fold(splits, str(one), store.identifiers()) for one in folds}
+    options = {"--no-mapper": not mapper, "--restart": restart, "--pretrained": bool(pretrained)}
+    refuse_other_training(plan, store, chosen, [name for name, on in options.items() if on])
     folders = []
     for one, (training, validation) in chosen.items():
         folder = fold_folder(space.run_folder(name, plan_name), plan.task, one, mapper=mapper)
@@ -224,6 +227,7 @@ def train_stage(
     """
     schedule = stage.schedule
     check_shares(stage)
+    refuse_other_checkpoint(folder / LATEST)
     torch.manual_seed(seed)
     network = place(stage.build(previous), device)
     prepare_(stage, network, previous, store, training, folder, pretrained)
