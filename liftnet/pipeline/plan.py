@@ -10,13 +10,7 @@ from typing import Any
 from liftnet.core.dataset import load_dataset
 from liftnet.core.errors import PlanError
 from liftnet.core.files import remove_drafts
-from liftnet.core.jsonable import (
-    from_json,
-    read_versioned,
-    replace_path,
-    to_json,
-    write_json,
-)
+from liftnet.core.jsonable import from_json, read_versioned, replace_path, to_json, write_sealed
 from liftnet.core.migration import PLAN_UPGRADES
 from liftnet.core.plan import PLAN_VERSION, Plan
 from liftnet.core.strict_json import parse_json
@@ -90,7 +84,7 @@ def plan(
     target = space.plan_file(name, plan_name)
     with hold(target.parent, "liftnet_plan"):
         remove_drafts(target)
-        write_json(target, decided)
+        write_sealed(target, decided)
     if explain_plan:
         say(explain(decided))
     memory = decided.memory

@@ -12,7 +12,7 @@ import numpy as np
 
 from liftnet.core.errors import PlanError
 from liftnet.core.geometry import Placement
-from liftnet.core.jsonable import from_json, read_json, write_json
+from liftnet.core.jsonable import from_json, read_json, write_sealed
 from liftnet.core.plan import Plan
 from liftnet.data.store import Store
 from liftnet.metrics.plausibility import (
@@ -59,7 +59,7 @@ def note_known(store: Store, plan: Plan, training: Sequence[str], folder: Path) 
     if found is not None and found.plan == digest and set(found.cases) == set(cases):
         return
     numbers = dict(in_parallel(partial(_describe_case, store, plan), cases, worker_count(None)))
-    write_json(path, TrainingNumbers(digest, {case: numbers[case] for case in cases}))
+    write_sealed(path, TrainingNumbers(digest, {case: numbers[case] for case in cases}))
 
 
 def load_known(folders: Sequence[Path], plan: Plan) -> Known:

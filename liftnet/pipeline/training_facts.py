@@ -12,7 +12,7 @@ import numpy as np
 
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.geometry import SLICE_AXES, Placement, Triple
-from liftnet.core.jsonable import from_json, read_json, write_json
+from liftnet.core.jsonable import from_json, read_json, write_sealed
 from liftnet.core.plan import Plan
 from liftnet.data.store import Store
 from liftnet.ops.mask import bounding_box, foreground
@@ -93,7 +93,7 @@ def note_facts(store: Store, plan: Plan, training: Sequence[str], folder: Path) 
     known = {name: median(values) for name, values in pairs.items()}
     counts_of_slices = [case.placement.turned_shape[0] for case in described]
     slices = (min(counts_of_slices), max(counts_of_slices))
-    write_json(path, TrainingFacts(digest, len(training), channels, (d, h, w), slices, known))
+    write_sealed(path, TrainingFacts(digest, len(training), channels, (d, h, w), slices, known))
 
 
 def load_facts(folders: Sequence[Path], plan: Plan) -> list[TrainingFacts | None]:
@@ -202,5 +202,10 @@ def _shared_in(store: Store, plan: Plan, case: str) -> Mapping[str, float]:
 def _read(path: Path) -> TrainingFacts | None:
     try:
         return from_json(TrainingFacts, read_json(path), where=str(path))
-    except PlanError:
+    except PlanError as error:
+        if path.is_file():
+            say(
+                f"warning: {path.name} is not used ({error.problem}); the same liftnet_train "
+                f"command, given again, writes it anew: {path}"
+            )
         return None
