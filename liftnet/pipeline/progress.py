@@ -9,6 +9,7 @@ from contextvars import ContextVar
 __all__ = ["is_quiet", "keep_quiet", "progress", "say"]
 
 LINE_SECONDS = 30.0  # ours: in a log file, one line per half minute
+FIRST_SECONDS = 3.0  # ours: the first one comes soon, so that one sees that it runs, and how fast
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
@@ -48,15 +49,16 @@ def progress(
 
 @contextmanager
 def _lines(label: str, total: int, done: int, unit: str) -> Iterator[Callable[..., None]]:
-    started = last = time.monotonic()
+    started = time.monotonic()
+    due = started + FIRST_SECONDS
     count = done
 
     def advance(step: int = 1, note: str = "") -> None:
-        nonlocal count, last
+        nonlocal count, due
         count += step
         now = time.monotonic()
-        if now - last >= LINE_SECONDS or (count == total and total > done):
-            last = now
+        if now >= due or (count == total and total > done):
+            due = now + LINE_SECONDS
             rate = (count - done) / max(now - started, 1e-9)
             left = (total - count) / rate if rate > 0 else float("inf")
             print(

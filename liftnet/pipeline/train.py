@@ -1,5 +1,6 @@
 """Step 4: one training loop for every stage of every task."""
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -215,8 +216,9 @@ def train_stage(
     so builds on what the ablation without it predicts with, and a network whose weights got worse
     is not handed on. Source: LiFT App. F.
 
-    Pretrained weights go into what no stage before has trained. Such a stage is validated before
-    its first step, so that the log shows what the training adds.
+    Pretrained weights go into what no stage before has trained. A stage that begins with what was
+    trained before is validated before its first step: what it does not improve, it leaves as it
+    was, and the log shows what it adds.
 
     Every random choice derives from (seed, step) or (seed, volume), so a run that was stopped and
     continued ends with the weights of an unbroken one (on the CPU, bit for bit), and several
@@ -257,7 +259,7 @@ def train_stage(
         open_events(folder / EVENTS, after=run.step) as events,
         progress(label, schedule.num_steps, done=run.step, unit="step") as advance,
     ):
-        if pretrained is not None and run.step == 0:
+        if run.step == 0 and (pretrained is not None or previous is not None):
             validate(run, stage, store, checked, folder, log, events)
         while run.step < schedule.num_steps:
             started = time.monotonic()
@@ -301,8 +303,7 @@ def train_stage(
                 raise KeyboardInterrupt(
                     f"Stopped at step {run.step}; the same command continues. {folder}"
                 )
-    best = f"{best_words(log, run)} at step {run.best_step}"
-    say(f"Trained {run.step} steps, {best}: {folder}")
+    _report(stage.name, run, log, folder)
     return best_of(run, folder)
 
 
@@ -314,6 +315,16 @@ def _is_trained(run: Run, schedule: Schedule, folder: Path) -> bool:
     if run.step:
         say(f"Continues at step {run.step} of {schedule.num_steps}: {folder}")
     return False
+
+
+def _report(name: str, run: Run, log: list[dict[str, Any]], folder: Path) -> None:
+    """Say how a stage has ended."""
+    say(f"Trained {run.step} steps, {best_words(log, run)} at step {run.best_step}: {folder}")
+    if run.best_step == 0 and math.isfinite(run.best):
+        say(
+            f"warning: no validation of {name} was better than that of what it began with, "
+            "which prediction uses"
+        )
 
 
 def _mix(seed: int, step: int) -> int:

@@ -18,7 +18,7 @@ from liftnet.data.store import Store
 from liftnet.ops.mask import bounding_box, foreground
 from liftnet.ops.registration import own_information
 from liftnet.pipeline.parallel import in_parallel, worker_count
-from liftnet.pipeline.progress import say
+from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.runs import plan_digest
 from liftnet.tasks.base import Request
 
@@ -85,9 +85,11 @@ def note_facts(store: Store, plan: Plan, training: Sequence[str], folder: Path) 
     work = partial(_shared_in, store, plan)
     looked_at = [training[i] for i in picked]
     pairs: dict[str, list[float]] = {}
-    for _, found_in in in_parallel(work, looked_at, worker_count(None)):
-        for name, value in found_in.items():
-            pairs.setdefault(name, []).append(value)
+    with progress("Compare training images", len(looked_at)) as advance:
+        for _, found_in in in_parallel(work, looked_at, worker_count(None)):
+            for name, value in found_in.items():
+                pairs.setdefault(name, []).append(value)
+            advance()
     spacings = list(zip(*(turned_spacing(case.placement) for case in described), strict=True))
     d, h, w = ((min(values), max(values)) for values in spacings)
     known = {name: median(values) for name, values in pairs.items()}

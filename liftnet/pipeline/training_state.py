@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from liftnet.core.errors import PlanError
 from liftnet.core.jsonable import write_text
 from liftnet.core.plan import Schedule
-from liftnet.metrics.meaning import short_name
-from liftnet.metrics.paired import direction
+from liftnet.core.validation_words import score_words
 from liftnet.ops.processes import is_first, wait_for_all
 from liftnet.pipeline.checkpoint import (
     has_checkpoint,
@@ -230,13 +229,12 @@ def append_log(folder: Path, log: list[dict[str, Any]], row: dict[str, Any]) -> 
 
 
 def best_words(log: list[dict[str, Any]], run: Run) -> str:
-    """The best validation as its metric says it: the score is negated where higher is better."""
+    """The best validation, in the words and the unit of its metric."""
     if not math.isfinite(run.best):
         return "no validation was finite"
     keys = (key for row in reversed(log) for key in row if key.startswith("validation_"))
-    metric = next(keys, "score").removeprefix("validation_")
-    value = -run.best if direction(metric) == "higher" else run.best
-    return f"best {short_name(metric)} {value:.4g}"
+    words = score_words(next(keys, "").removeprefix("validation_"))
+    return f"best {words.text(run.best)}"
 
 
 def status(log: list[dict[str, Any]], run: Run) -> str:

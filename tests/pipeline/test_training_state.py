@@ -26,17 +26,21 @@ def test_status_grows_with_the_log():
     assert status(log, run()) == "loss 0.5123"
     first = {"diversity": 0.2, "trace": 0.04, "nearest": 1.3, "neighbours": 9.0}
     log.append({"step": 200, "validation": 0.6, "validation_monitors": first})
-    assert status(log[1:], run(0.6)) == "best monitors 0.6, diversity 0.2, trace 0.04, nearest 1.3"
+    assert (
+        status(log[1:], run(0.6))
+        == "best energy distance to real volumes 0.6, diversity 0.2, trace 0.04, nearest 1.3"
+    )
     later = {"diversity": 0.9833, "trace": 1.016, "nearest": float("nan"), "neighbours": 16.0}
     log.append({"step": 400, "validation": 0.7, "validation_monitors": later})
     log.append({"step": 500, "loss": 0.25, "l1": 0.2})
     assert status(log, run(0.6)) == (
-        "loss 0.2500, best monitors 0.6, diversity 0.983, trace 1.02, nearest nan"
+        "loss 0.2500, best energy distance to real volumes 0.6, diversity 0.983, trace 1.02, "
+        "nearest nan"
     )
     log.append({"step": 600, "validation": 30.0, "validation_mae_hu": {"ct": 34.71}})
-    assert status(log, run(30.0)) == "loss 0.2500, best mae_hu 30, ct 34.7"
+    assert status(log, run(30.0)) == "loss 0.2500, best MAE 30 HU, ct 34.7"
     log.append({"step": 700, "validation": -22.41, "validation_psnr": {"t2": 22.41}})
-    assert status(log, run(-22.41)) == "loss 0.2500, best PSNR 22.41, t2 22.4"
+    assert status(log, run(-22.41)) == "loss 0.2500, best PSNR 22.41 dB, t2 22.4"
 
 
 def test_a_damaged_log_is_a_record_all_the_same(tmp_path, capsys):
