@@ -1,6 +1,5 @@
 """A short training has two stages; the second starts from the first, which is not done again."""
 
-import json
 import shutil
 
 import numpy as np
@@ -18,6 +17,7 @@ from liftnet.pipeline.predict import predict
 from liftnet.pipeline.preprocess import preprocess
 from liftnet.pipeline.runs import BEST, LATEST
 from liftnet.pipeline.train import train
+from liftnet.pipeline.training_state import read_log
 from liftnet.tasks.translation.residual_context import ResidualContext
 
 SETTINGS = [
@@ -84,7 +84,7 @@ def test_a_second_stage_that_got_worse_is_not_used(pairs, monkeypatch, capsys):
     best = load_checkpoint(folder / "residual_context" / BEST).facts
     first = load_checkpoint(folder / "slice_translation" / BEST).facts
     assert best["step"] == 0 and best["score"] == pytest.approx(first["score"], rel=1e-6)
-    log = [json.loads(row) for row in (folder / "residual_context/log.jsonl").open()]
+    log = read_log(folder / "residual_context" / "log.jsonl")
     scores = {row["step"]: row["validation"] for row in log if "validation" in row}
     assert scores[0] == best["score"] < scores[max(scores)]
 

@@ -87,7 +87,8 @@ def plan_stages(
         },
     }
     codes = stages[CODE_STAGE]
-    stages[CODE_STAGE] = replace(codes, validate_every=max(codes.validate_every, CODE_CHECKS))
+    apart = min(codes.num_steps, max(codes.validate_every, CODE_CHECKS))
+    stages[CODE_STAGE] = replace(codes, validate_every=apart)
     fewer = "" if slices == MAX_SLICES else f"; {slices} fit the memory"
     for name in names:
         share = f"{_share(name, names):.0%} of --steps (ours)"
