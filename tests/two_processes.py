@@ -19,11 +19,13 @@ def run_together(code: str, *arguments: str, processes: int = 2) -> list[str]:
     return printed
 
 
-def start_together(code: str, *arguments: str, processes: int = 2) -> list[subprocess.Popen[str]]:
-    """The processes, started; what they print can be read."""
+def start_together(
+    code: str, *arguments: str, processes: int = 2, port: int = 0
+) -> list[subprocess.Popen[str]]:
+    """The processes, started; what they print can be read. They meet at a free port, by default."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port = port or free.getsockname()[1]
     return [
         subprocess.Popen(
             [sys.executable, "-c", code, *arguments],

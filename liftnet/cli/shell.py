@@ -15,6 +15,7 @@ from liftnet.core.names import RENAME, is_text
 from liftnet.ops.host_memory import is_out_of_memory  # here: there may be no memory to import it
 from liftnet.pipeline.failures import file_problem, memory_problem
 from liftnet.pipeline.progress import results_only
+from liftnet.pipeline.stopping import stopped_at_once
 from liftnet.version import __version__
 
 __all__ = [
@@ -104,7 +105,7 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
     def guarded(*args: Any, quiet: bool, version: bool, **options: Any) -> None:
         try:
             _check_names(sys.argv[1:])
-            with results_only(quiet):
+            with results_only(quiet), stopped_at_once():
                 command(*args, **options)
         except LiftnetError as error:
             print(f"error: {_for_options(error, labels)}", file=sys.stderr)

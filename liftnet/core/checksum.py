@@ -8,7 +8,9 @@ try:
 except ImportError:  # it is not needed to train
     from zlib import crc32
 
-__all__ = ["as_text", "crc32", "file_sha256"]
+__all__ = ["as_text", "crc32", "file_crc32", "file_sha256"]
+
+BLOCK_BYTES = 2**20  # ours: stays in the processor's cache between reading and the checksum
 
 
 def as_text(checksum: int) -> str:
@@ -18,6 +20,15 @@ def as_text(checksum: int) -> str:
     'cbf43926'
     """
     return f"{checksum:08x}"
+
+
+def file_crc32(path: Path) -> str:
+    """The CRC-32 of a file, as text."""
+    checksum, block = 0, bytearray(BLOCK_BYTES)
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            checksum = crc32(memoryview(block)[:count], checksum)
+    return as_text(checksum)
 
 
 def file_sha256(path: Path) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from liftnet.core.checksum import as_text, crc32
 from liftnet.core.errors import PlanError
 from liftnet.core.files import written_whole
 from liftnet.core.migration import NOTHING, Upgrade, brought_up_to_date
@@ -28,10 +29,12 @@ __all__ = [
     "replace_path",
     "to_json",
     "write_json",
+    "write_sealed",
     "write_text",
 ]
 
 T = TypeVar("T")
+CHECKSUM = "checksum"  # of the other keys of a file
 MAX_BYTES = 2**27  # ours: 128 MiB; the scores of 100 000 images take half of it
 FILE_END = ": "  # between the file and the keys in it
 MOST_SHOWN = 60  # letters of a value or a key in a message
@@ -293,12 +296,13 @@ def read_json(path: Path) -> Any:
     """The parsed content of a JSON file.
 
     Raises:
-        PlanError: If the file is missing or is not JSON that `parse_json` takes.
+        PlanError: If the file is missing, is not JSON that `parse_json` takes, or its values
+            are not those that were written with a checksum.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"it has more than {MAX_BYTES >> 20} MiB")
-        return parse_json(path.read_text(encoding="utf-8-sig"))  # some editors write a mark first
+        data = parse_json(path.read_text(encoding="utf-8-sig"))  # some editors write a mark first
     except FileNotFoundError:
         raise PlanError("File not found", where=str(path), remedy="Check the path.") from None
     except OSError as error:
@@ -310,6 +314,13 @@ def read_json(path: Path) -> Any:
             where=str(path),
             remedy="Correct the file or make it again.",
         ) from None
+    if isinstance(data, dict) and CHECKSUM in data and data.pop(CHECKSUM) != _checksum(data):
+        raise PlanError(
+            "The file is damaged, or was edited: its checksum differs",
+            where=str(path),
+            remedy=f'If you edited it, delete its line "{CHECKSUM}"; else make it again.',
+        )
+    return data
 
 
 def write_text(path: Path, text: str) -> None:
@@ -322,6 +333,19 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a dataclass or plain value as readable JSON, whole or not at all."""
     write_text(path, _readable(to_json(value)) + "\n")
+
+
+def write_sealed(path: Path, value: Any) -> None:
+    """Write as `write_json`, with a checksum of the values: `read_json` compares and omits it.
+
+    For what is not made to be edited, and would be followed if a bit of it had flipped.
+    """
+    data = to_json(value)
+    write_json(path, {**data, CHECKSUM: _checksum(data)})
+
+
+def _checksum(data: Any) -> str:
+    return as_text(crc32(json.dumps(data, sort_keys=True).encode()))
 
 
 def _readable(value: Any, indent: int = 0) -> str:

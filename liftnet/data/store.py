@@ -1,26 +1,27 @@
-"""Preprocessed cases on disk: one memory-mapped array and one JSON file each."""
+"""Preprocessed cases on disk: one array and one JSON file each."""
 
 import io
+import math
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from tokenize import TokenError
-from typing import Literal
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from torch import Tensor
 
-from liftnet.core.checksum import as_text, crc32
+from liftnet.core.checksum import as_text, crc32, file_crc32
 from liftnet.core.errors import CheckpointError, DatasetError, PlanError
 from liftnet.core.files import written_whole
 from liftnet.core.geometry import Placement
-from liftnet.core.jsonable import from_json, read_json, write_json
+from liftnet.core.jsonable import from_json, read_json, write_sealed
 from liftnet.core.migration import brought_up_to_date
+from liftnet.data.array_file import Layout, layout_of, read_rows
 
 __all__ = [
     "MASK_ENDING",
@@ -40,7 +41,6 @@ UNREADABLE = (OSError, ValueError, EOFError, TypeError, KeyError, SyntaxError, T
 # And for an .npz: RuntimeError where an entry is encrypted or compressed by an unknown method.
 UNREADABLE_ZIP = (*UNREADABLE, BadZipFile, zlib.error, RuntimeError)
 LARGEST = float(np.finfo(np.float16).max)
-BLOCK_BYTES = 2**20  # ours: stays in the processor's cache between reading and the checksum
 AGAIN = "Run liftnet_preprocess again: it makes this case anew and keeps the others."
 
 
@@ -94,28 +94,33 @@ class Store:
             return False
 
     def voxels(self, identifier: str) -> np.ndarray:
-        """The voxels (C, D, H, W), memory-mapped: only what is indexed is read.
+        """The voxels (C, D, H, W).
 
         Raises:
             DatasetError: If the file is missing or damaged.
         """
-        return self._array(f"{identifier}.npy")
+        return self._read(f"{identifier}.npy")
 
     def mask(self, identifier: str) -> np.ndarray:
-        """The mask (D, H, W), bool, memory-mapped.
+        """The mask (D, H, W), bool.
 
         Raises:
             DatasetError: If the file is missing or damaged.
         """
-        return self._array(identifier + MASK_ENDING)
+        return self._read(identifier + MASK_ENDING)
 
-    def slab(self, identifier: str, span: slice = slice(None)) -> Tensor:
-        """Slices (C, d, H, W) of a case, float16: where it is held, else mapped from its file.
+    def slab(
+        self, identifier: str, span: slice = slice(None), channel: int | None = None
+    ) -> Tensor:
+        """Slices (C, d, H, W) of a case, float16: where it is held, else read from its file.
+
+        With a `channel`, of that one alone: (1, d, H, W).
 
         Raises:
             DatasetError: If the file is missing or damaged.
         """
-        return self._slab(f"{identifier}.npy", (slice(None), span))
+        channels = slice(None) if channel is None else slice(channel, channel + 1)
+        return self._slab(f"{identifier}.npy", (channels, span))
 
     def mask_slab(self, identifier: str, span: slice = slice(None)) -> Tensor:
         """Slices (d, H, W) of a mask, bool; as `slab`."""
@@ -124,7 +129,7 @@ class Store:
     def _slab(self, name: str, index: tuple[slice, ...]) -> Tensor:
         if name in self.held:
             return self.held[name][index]
-        return torch.from_numpy(self._array(name, "c"))[index]
+        return torch.from_numpy(self._read(name, index))
 
     def size(self, identifiers: Iterable[str]) -> int:
         """The bytes of cases and their masks."""
@@ -138,7 +143,7 @@ class Store:
             DatasetError: If a file is missing or damaged.
         """
         held = {
-            path.name: torch.from_numpy(self._array(path.name, "c")).to(device, copy=True)
+            path.name: torch.from_numpy(self._read(path.name)).to(device, copy=True)
             for case in identifiers
             for path in self._files(case)
         }
@@ -148,19 +153,39 @@ class Store:
         names = (f"{identifier}.npy", identifier + MASK_ENDING)
         return [path for path in (self.folder / name for name in names) if path.is_file()]
 
-    def _array(self, name: str, mode: Literal["r", "c"] = "r") -> np.ndarray:
+    def _read(self, name: str, index: tuple[slice, ...] = ()) -> np.ndarray:
+        """An array, or what slices of its channels and of D take of it: nothing else is read."""
+        with self._damage_told(name) as path:
+            shape = self._layout(path).shape
+            groups, depth = math.prod(shape[:-3]), shape[-3]  # a mask is one group
+            channels = range(groups)[index[0]] if len(index) > 1 else range(groups)
+            span = range(depth)[index[-1]] if index else range(depth)
+            runs = [(group * depth + span.start, len(span)) for group in channels]
+            rows = read_rows(path, len(shape) - 2, runs)
+        return rows.reshape(*[len(channels)] * (len(shape) > 3), len(span), *shape[-2:])
+
+    @contextmanager
+    def _damage_told(self, name: str) -> Iterator[Path]:
+        """The path of a file whose checksum is right; errors inside say that it is damaged."""
         path = self.folder / name
         try:
             self._check(name)
-            array: np.ndarray = open_memmap(path, mode=mode)
-            wanted = np.dtype(bool if name.endswith(MASK_ENDING) else np.float16)
-            if array.dtype != wanted or array.ndim != (3 if name.endswith(MASK_ENDING) else 4):
-                raise ValueError(f"it holds {array.dtype} of shape {array.shape}")
+            yield path
         except UNREADABLE as error:
             raise DatasetError(
                 f"A preprocessed case cannot be read: {error}", where=str(path), remedy=AGAIN
             ) from None
-        return array
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        with self._damage_told(name) as path:
+            return self._layout(path).shape
+
+    def _layout(self, path: Path) -> Layout:
+        """The layout of an array, which is of the right kind."""
+        layout, mask = layout_of(path), path.name.endswith(MASK_ENDING)
+        if layout.dtype != np.dtype(bool if mask else np.float16) or len(layout.shape) != 4 - mask:
+            raise ValueError(f"it holds {layout.dtype} of shape {layout.shape}")
+        return layout
 
     def _check(self, name: str) -> None:
         """Refuse a file that is not what was written, or another one than at first."""
@@ -201,9 +226,9 @@ class Store:
                 return False
         try:
             described = self.describe(identifier)
-            shapes = [self.voxels(identifier).shape[1:]]
+            shapes = [self._shape(f"{identifier}.npy")[1:]]
             if mask:
-                shapes.append(self.mask(identifier).shape)
+                shapes.append(self._shape(identifier + MASK_ENDING))
         except (DatasetError, PlanError, CheckpointError):
             return False
         return described.key == key and set(shapes) == {described.shape}
@@ -235,7 +260,7 @@ def write_case(
         ending: write_array(folder / (case.identifier + ending), array, durable=False)
         for ending, array in arrays.items()
     }
-    write_json(folder / f"{case.identifier}.json", replace(case, checksums=checksums))
+    write_sealed(folder / f"{case.identifier}.json", replace(case, checksums=checksums))
 
 
 def write_array(final: Path, array: np.ndarray, *, durable: bool = True) -> str:
@@ -253,8 +278,4 @@ def write_array(final: Path, array: np.ndarray, *, durable: bool = True) -> str:
 @lru_cache(maxsize=8192)
 def _checksum(path: Path, changed: int, size: int) -> str:
     """The checksum of a file; worked out again only if it has changed."""
-    checksum, block = 0, bytearray(BLOCK_BYTES)
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(block):
-            checksum = crc32(memoryview(block)[:count], checksum)
-    return as_text(checksum)
+    return file_crc32(path)

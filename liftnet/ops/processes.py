@@ -6,14 +6,18 @@ processes, so that the gradient is that of one process with the whole step.
 """
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import rendezvous
+from torch.distributed.constants import default_pg_timeout
 
 from liftnet.core.errors import LiftnetError
 
@@ -22,6 +26,7 @@ __all__ = [
     "anywhere",
     "average_",
     "copy_from_first_",
+    "from_all",
     "from_first",
     "gather_items",
     "is_first",
@@ -35,6 +40,7 @@ __all__ = [
 ]
 
 BUCKET_NUMBERS = 2**24  # ours: 64 MiB of gradients are averaged at once
+MEETING_SECONDS = 300.0  # ours: the processes of a job start within minutes of each other
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
 
 
@@ -44,7 +50,7 @@ def together() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
         yield
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    _connect()
     try:
         yield
     except RuntimeError as error:
@@ -58,6 +64,62 @@ def together() -> Iterator[None]:
         ) from None
     finally:
         dist.destroy_process_group()
+
+
+def _connect() -> None:
+    """Find the other processes.
+
+    Raises:
+        LiftnetError: If they cannot be found, in bounded time: one that listens at the port and
+            is none of them would keep a process waiting for ever.
+    """
+    found: list[tuple[dist.Store, int, int]] = []
+    problems: list[Exception] = []
+
+    def meet() -> None:
+        try:
+            found.append(next(rendezvous("env://", timeout=timedelta(seconds=MEETING_SECONDS))))
+        except (RuntimeError, ValueError) as error:
+            problems.append(error)
+
+    meeting = threading.Thread(target=meet, name="meet", daemon=True)
+    meeting.start()
+    meeting.join(MEETING_SECONDS)
+    if not found:
+        raise _not_met(str(problems[0]) if problems else "no answer")
+    store, number, size = found[0]
+    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun listens itself
+    if not agent and store.add(f"liftnet/{number}", 1) > 1:
+        raise _not_met(f"there is a process {number} already")
+    try:
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=number, world_size=size)
+    except RuntimeError as error:
+        raise _not_met(str(error)) from None
+    store.set_timeout(default_pg_timeout)
+
+
+def _not_met(why: str) -> LiftnetError:
+    """What a process is told that does not find the others."""
+    number, count, host, port = (
+        os.environ.get(name, "unknown")
+        for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    )
+    remedy = (
+        "See what the other processes say. If another program uses the port, give this training "
+        "one of its own: MASTER_PORT, or torchrun --master-port."
+    )
+    if "EADDRINUSE" in why or "already in use" in why:
+        problem = f"Port {port}, at which the processes would meet, is taken by another program"
+        remedy = "Give this training a port of its own: MASTER_PORT, or torchrun --master-port."
+    elif "environment variable" in why:
+        problem = f"The processes cannot find each other: {why.splitlines()[0]}"
+        remedy = "Start them with torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT."
+    else:
+        problem = f"The {count} processes of this training do not find each other: " + (
+            why.splitlines()[0] if why else "no answer"
+        )
+    return LiftnetError(problem, where=f"process {number}, at {host}:{port}", remedy=remedy)
 
 
 def _is_lost_process(error: RuntimeError) -> bool:
@@ -124,6 +186,18 @@ def from_first(thing: Any) -> Any:
     box = [thing]
     dist.broadcast_object_list(box, device=torch.device("cpu"))
     return box[0]
+
+
+def from_all(thing: Any) -> list[Any]:
+    """What every process has, in their order; a small thing that can be pickled."""
+    if world_size() == 1:
+        return [thing]
+    found = []
+    for number in range(world_size()):
+        box = [thing]
+        dist.broadcast_object_list(box, src=number, device=torch.device("cpu"))
+        found.append(box[0])
+    return found
 
 
 def anywhere(flag: bool) -> bool:

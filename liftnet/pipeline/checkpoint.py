@@ -23,6 +23,7 @@ from liftnet.pipeline.failures import file_problem
 from liftnet.pipeline.progress import say
 
 __all__ = [
+    "UNREADABLE",
     "Checkpoint",
     "finished_steps",
     "has_checkpoint",

@@ -27,7 +27,7 @@ from liftnet.core.fingerprint import (
     IntensityRange,
 )
 from liftnet.core.geometry import Volume, axis_order, turn
-from liftnet.core.jsonable import from_json, read_versioned, write_json
+from liftnet.core.jsonable import from_json, read_versioned, write_sealed
 from liftnet.core.workspace import find_workspace
 from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.ops.intensities import clip_extremes
@@ -116,7 +116,7 @@ def extract_fingerprint(
         for text in filter(None, (describe_patients(patients), overlap)):
             mention(text)
         fingerprint = summarize(raw, cases, patients, suspicious)
-        write_json(path, fingerprint)
+        write_sealed(path, fingerprint)
     say(f"Fingerprint of {len(cases)} cases: {path}")
     return fingerprint
 

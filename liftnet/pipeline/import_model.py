@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from liftnet.core.arguments import checked
 from liftnet.core.dataset import load_description
 from liftnet.core.errors import DatasetError, LiftnetError
-from liftnet.core.jsonable import from_json, read_json, write_json
+from liftnet.core.jsonable import from_json, read_json, write_sealed
 from liftnet.core.names import check_folder_name
 from liftnet.core.plan import Plan
 from liftnet.core.workspace import Workspace, find_workspace
@@ -150,19 +150,19 @@ def _arrange(unpacked: Unpacked, plan: Plan, run: Path) -> None:
         folder = fold_folder(run, plan.task, fold, mapper=manifest.mapper)
         (folder / stage).mkdir(parents=True)
         shutil.move(unpacked.weights(fold), folder / stage / BEST)
-        write_json(folder / "plan.json", plan)
+        write_sealed(folder / "plan.json", plan)
         numbers = unpacked.plausibility(fold)
         if numbers.is_file() and isinstance(task, SynthesisTask):
             known = from_json(TrainingNumbers, read_json(numbers), where=numbers.name)
             if known.plan == plan_digest(unpacked.plan):
                 known = replace(known, plan=plan_digest(plan))
-            write_json(folder / NUMBERS_FILE, known)
+            write_sealed(folder / NUMBERS_FILE, known)
         facts = unpacked.training_facts(fold)
         if facts.is_file():
             had = from_json(TrainingFacts, read_json(facts), where=facts.name)
             if had.plan == plan_digest(unpacked.plan):
                 had = replace(had, plan=plan_digest(plan))
-            write_json(folder / FACTS, had)
+            write_sealed(folder / FACTS, had)
     papers = run / IMPORTED
     papers.mkdir()
     for file in sorted(unpacked.folder.iterdir()):

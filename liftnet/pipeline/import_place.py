@@ -6,7 +6,7 @@ from pathlib import Path
 
 from liftnet.core.errors import LiftnetError, PlanError
 from liftnet.core.files import flush_file, remove_drafts
-from liftnet.core.jsonable import read_json, to_json, write_json
+from liftnet.core.jsonable import read_json, to_json, write_sealed
 from liftnet.core.plan import Plan
 from liftnet.core.workspace import Workspace
 from liftnet.pipeline.failures import explained
@@ -44,7 +44,7 @@ def place_model(space: Workspace, plan: Plan, run: Path, *, overwrite: bool) -> 
                 if file.is_file():
                     flush_file(file)
             remove_drafts(plan_file)
-            write_json(plan_file, plan)
+            write_sealed(plan_file, plan)
             target.parent.mkdir(parents=True, exist_ok=True)
             if replaced:
                 shutil.rmtree(old, ignore_errors=True)

@@ -13,6 +13,7 @@ from liftnet.ops.precision import place
 from liftnet.pipeline.checkpoint import load_checkpoint, load_weights, weights_digest
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.plausibility import Known, load_known
+from liftnet.pipeline.progress import say
 from liftnet.pipeline.runs import BEST, LATEST, find_device, fold_folder, plan_digest
 from liftnet.pipeline.training_facts import TrainingFacts, load_facts
 from liftnet.tasks import load_task
@@ -33,6 +34,7 @@ class Model:
     device: torch.device
     known: Known  # what training images are like; empty where nothing is judged by it
     facts: tuple[TrainingFacts | None, ...] = ()  # what each fold's training cases had
+    unimproved: tuple[str, ...] = ()  # folds whose last stage was best before its first step
 
 
 def load_model(
@@ -58,6 +60,7 @@ def load_model(
     judged = isinstance(load_task(task), SynthesisTask)
     networks: list[nn.Module] = []
     weights: list[dict[str, Tensor]] = []
+    unimproved: list[str] = []
     plan = None
     for folder in folders:
         if not (folder / "plan.json").is_file():
@@ -86,6 +89,9 @@ def load_model(
             )
         load_weights(network, state.groups[group], where=path)
         networks.append(place(network, where).eval())
+        if state.facts.get("step") == 0:
+            unimproved.append(folder.name)
+            say(f"{folder.name}: {stage.name} was no better than what it began with, which is used")
         weights.append(state.groups[group])
     assert plan is not None
     variant = load_task(task).run_name(mapper=True) if mapper else "no_mapper"
@@ -98,6 +104,7 @@ def load_model(
         where,
         load_known(folders, plan) if judged else {},
         tuple(load_facts(folders, plan)),
+        tuple(unimproved),
     )
 
 

@@ -176,6 +176,7 @@ def made_by(model: Model, cost: Cost) -> dict[str, Any]:
         "plan": model.plan.name,
         "folds": [folder.name for folder in model.folders],
         "model": model.digest,
+        **({"unimproved_folds": list(model.unimproved)} if model.unimproved else {}),
         **({"pretrained": begun_with} if begun_with else {}),
         **asdict(cost),
         "device": model.device.type,

@@ -10,13 +10,7 @@ from liftnet.core.arguments import checked
 from liftnet.core.dataset import load_dataset
 from liftnet.core.errors import PlanError
 from liftnet.core.files import remove_drafts
-from liftnet.core.jsonable import (
-    from_json,
-    read_versioned,
-    replace_path,
-    to_json,
-    write_json,
-)
+from liftnet.core.jsonable import from_json, read_versioned, replace_path, to_json, write_sealed
 from liftnet.core.migration import PLAN_UPGRADES
 from liftnet.core.plan import PLAN_VERSION, Plan
 from liftnet.core.strict_json import parse_json
@@ -78,7 +72,7 @@ def plan(
     with hold(target.parent, "liftnet_plan"):
         refuse_busy(run)
         remove_drafts(target)
-        write_json(target, decided)
+        write_sealed(target, decided)
     if explain_plan:
         say(explain(decided))
     memory = decided.memory

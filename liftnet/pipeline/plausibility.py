@@ -12,7 +12,7 @@ import numpy as np
 
 from liftnet.core.errors import PlanError
 from liftnet.core.geometry import Placement
-from liftnet.core.jsonable import from_json, read_json, write_json
+from liftnet.core.jsonable import from_json, read_json, write_sealed
 from liftnet.core.plan import Plan
 from liftnet.data.store import Store
 from liftnet.metrics.plausibility import (
@@ -28,7 +28,7 @@ from liftnet.metrics.plausibility import (
 from liftnet.ops import normalize
 from liftnet.ops.mask import body
 from liftnet.pipeline.parallel import in_parallel, worker_count
-from liftnet.pipeline.progress import say
+from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.runs import plan_digest
 
 __all__ = ["Known", "examine", "load_known", "note_known", "report_flags"]
@@ -59,8 +59,13 @@ def note_known(store: Store, plan: Plan, training: Sequence[str], folder: Path) 
     found = _read(path)
     if found is not None and found.plan == digest and set(found.cases) == set(cases):
         return
-    numbers = dict(in_parallel(partial(_describe_case, store, plan), cases, worker_count(None)))
-    write_json(path, TrainingNumbers(digest, {case: numbers[case] for case in cases}))
+    numbers = {}
+    with progress("Describe training images", len(cases)) as advance:
+        work = partial(_describe_case, store, plan)
+        for case, found_in in in_parallel(work, cases, worker_count(None)):
+            numbers[case] = found_in
+            advance()
+    write_sealed(path, TrainingNumbers(digest, {case: numbers[case] for case in cases}))
 
 
 def load_known(folders: Sequence[Path], plan: Plan) -> Known:

@@ -11,7 +11,7 @@ from zipfile import is_zipfile
 from torch import Tensor
 
 from liftnet.core.errors import CheckpointError, PlanError
-from liftnet.core.jsonable import read_versioned, to_json, write_json
+from liftnet.core.jsonable import read_versioned, to_json, write_sealed
 from liftnet.core.plan import Plan
 from liftnet.ops.processes import is_first
 from liftnet.pipeline.checkpoint import has_checkpoint, load_checkpoint, weights_digest
@@ -229,7 +229,7 @@ def _examine(
     }
     if not is_first():
         return
-    write_json(folder / PRETRAINED, facts)
+    write_sealed(folder / PRETRAINED, facts)
     mention(f"Begins with {pretrained.name}: {pretrained.plan.dataset}, {pretrained.fold}")
     for name, some in matches.items():
         for line in _in_words(name, some):

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["keep_quiet", "mention", "progress", "results_only", "say"]
+__all__ = ["is_quiet", "keep_quiet", "mention", "progress", "results_only", "say"]
 
 LINE_SECONDS = 30.0  # ours: in a log file, one line per half minute
+FIRST_SECONDS = 3.0  # ours: the first one comes soon, so that one sees that it runs, and how fast
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 _brief: ContextVar[bool] = ContextVar("brief", default=False)
 
@@ -33,9 +34,14 @@ def results_only(wanted: bool = True) -> Iterator[None]:
         _brief.reset(token)
 
 
+def is_quiet() -> bool:
+    """Whether this is inside `keep_quiet`."""
+    return _quiet.get()
+
+
 def say(text: str) -> None:
     """Print one line of result, or a warning."""
-    if not _quiet.get():
+    if not is_quiet():
         print(text, flush=True)
 
 
@@ -50,7 +56,7 @@ def progress(
     label: str, total: int, *, done: int = 0, unit: str = "case"
 ) -> Iterator[Callable[..., None]]:
     """A progress bar; yields `advance(count=1, note="")`."""
-    if _quiet.get() or _brief.get() or sys.stderr is None:  # None: closed, and in Python
+    if is_quiet() or _brief.get() or sys.stderr is None:  # None: closed, and in Python
         yield lambda count=1, note="": None
         return
     view = _terminal_bar if sys.stderr.isatty() else _lines
@@ -60,15 +66,16 @@ def progress(
 
 @contextmanager
 def _lines(label: str, total: int, done: int, unit: str) -> Iterator[Callable[..., None]]:
-    started = last = time.monotonic()
+    started = time.monotonic()
+    due = started + FIRST_SECONDS
     count = done
 
     def advance(step: int = 1, note: str = "") -> None:
-        nonlocal count, last
+        nonlocal count, due
         count += step
         now = time.monotonic()
-        if now - last >= LINE_SECONDS or (count == total and total > done):
-            last = now
+        if now >= due or (count == total and total > done):
+            due = now + LINE_SECONDS
             rate = (count - done) / max(now - started, 1e-9)
             left = (total - count) / rate if rate > 0 else float("inf")
             print(

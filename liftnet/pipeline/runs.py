@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from liftnet.core.errors import CheckpointError, LiftnetError
-from liftnet.core.jsonable import to_json, write_json
+from liftnet.core.jsonable import to_json, write_sealed
 from liftnet.core.plan import Plan
 from liftnet.ops.precision import pick_device
 from liftnet.ops.processes import local_rank, world_size
@@ -125,4 +125,4 @@ def prepare_run(folder: Path, plan: Plan, *, continue_training: bool, restart: b
             remedy="Begin anew with --restart, or train the new plan under a name of its own "
             "(liftnet_plan -p NAME).",
         )
-    write_json(path, plan)
+    write_sealed(path, plan)

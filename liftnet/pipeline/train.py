@@ -1,12 +1,11 @@
 """Step 4: one training loop for every stage of every task."""
 
-import signal
+import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from copy import deepcopy
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -35,8 +34,9 @@ from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import note_known
 from liftnet.pipeline.pretrained import Fitting, begin_from
 from liftnet.pipeline.progress import keep_quiet, mention, progress, say
-from liftnet.pipeline.runs import find_device, fold_folder, prepare_run, refuse_imported
+from liftnet.pipeline.runs import LATEST, find_device, fold_folder, prepare_run, refuse_imported
 from liftnet.pipeline.splits import load_splits, pick_fold
+from liftnet.pipeline.stopping import stopped_after_step
 from liftnet.pipeline.training_facts import note_facts
 from liftnet.pipeline.training_feed import hold_cases, make_feed
 from liftnet.pipeline.training_start import check_shares, prepare_
@@ -53,6 +53,7 @@ from liftnet.pipeline.training_state import (
     status,
 )
 from liftnet.pipeline.training_step import StepResult, settle, take_step
+from liftnet.pipeline.training_together import refuse_other_checkpoint, refuse_other_training
 from liftnet.pipeline.validation import spread, validate
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Stage, SynthesisTask
@@ -146,6 +147,8 @@ def _train_folds(
     cases, path = store.identifiers(), space.splits_file(name)
     splits = load_splits(path, cases, known_patients(space.fingerprint_file(name)))
     chosen = {str(one): pick_fold(splits, str(one), cases, path) for one in folds}
+    options = {"--no-mapper": not mapper, "--restart": restart, "--pretrained": bool(pretrained)}
+    refuse_other_training(plan, store, chosen, [name for name, on in options.items() if on])
     folders = []
     for one, (training, validation) in chosen.items():
         folder = fold_folder(space.run_folder(name, plan_name), plan.task, one, mapper=mapper)
@@ -220,8 +223,9 @@ def train_stage(
     so builds on what the ablation without it predicts with, and a network whose weights got worse
     is not handed on. Source: LiFT App. F.
 
-    Pretrained weights go into what no stage before has trained. Such a stage is validated before
-    its first step, so that the log shows what the training adds.
+    Pretrained weights go into what no stage before has trained. A stage that begins with what was
+    trained before is validated before its first step: what it does not improve, it leaves as it
+    was, and the log shows what it adds.
 
     Every random choice derives from (seed, step) or (seed, volume), so a run that was stopped and
     continued ends with the weights of an unbroken one (on the CPU, bit for bit), and several
@@ -232,6 +236,7 @@ def train_stage(
     """
     schedule = stage.schedule
     check_shares(stage)
+    refuse_other_checkpoint(folder / LATEST)
     torch.manual_seed(seed)
     network = place(stage.build(previous), device)
     prepare_(stage, network, previous, store, training, folder, pretrained)
@@ -256,12 +261,12 @@ def train_stage(
     saved = time.monotonic()
     label = f"Train {stage.name}, {folder.parent.name}"
     with (
+        stopped_after_step() as signals,
         closing(feed),
         open_events(folder / EVENTS, after=run.step) as events,
-        _stop_signals() as signals,
         progress(label, schedule.num_steps, done=run.step, unit="step") as advance,
     ):
-        if pretrained is not None and run.step == 0:
+        if run.step == 0 and (pretrained is not None or previous is not None):
             validate(run, stage, store, checked, folder, log, events)
         while run.step < schedule.num_steps:
             started = time.monotonic()
@@ -290,6 +295,7 @@ def train_stage(
             result = (
                 validate(run, stage, store, checked, folder, log, events) if validated else None
             )
+            stopped = anywhere(stopped or bool(signals)) if validated else stopped
             alarmed = result is not None and result.alarm is not None
             if due or stopped or alarmed or run.step == schedule.num_steps:
                 save_run(run, folder)
@@ -304,8 +310,7 @@ def train_stage(
                 raise KeyboardInterrupt(
                     f"Stopped at step {run.step}; the same command continues. {folder}"
                 )
-    best = f"{best_words(log, run)} at step {run.best_step}"
-    say(f"Trained {run.step} steps, {best}: {folder}")
+    _report(stage.name, run, log, folder)
     return best_of(run, folder)
 
 
@@ -319,25 +324,15 @@ def _is_trained(run: Run, schedule: Schedule, folder: Path) -> bool:
     return False
 
 
+def _report(name: str, run: Run, log: list[dict[str, Any]], folder: Path) -> None:
+    """Say how a stage has ended."""
+    say(f"Trained {run.step} steps, {best_words(log, run)} at step {run.best_step}: {folder}")
+    if run.best_step == 0 and math.isfinite(run.best):
+        say(
+            f"warning: no validation of {name} was better than that of what it began with, "
+            "which prediction uses"
+        )
+
+
 def _mix(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step, 2]).generate_state(1, np.uint64)[0] >> 1)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """A list that is filled when SIGTERM or SIGINT asks the run to stop after this step."""
-    caught: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-
-    try:
-        previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: signals go elsewhere
-        yield caught
-        return
-    try:
-        yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

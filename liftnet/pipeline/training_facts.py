@@ -12,14 +12,14 @@ import numpy as np
 
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.geometry import SLICE_AXES, Placement, Triple
-from liftnet.core.jsonable import from_json, read_json, write_json
+from liftnet.core.jsonable import from_json, read_json, write_sealed
 from liftnet.core.plan import Plan
 from liftnet.data.store import Store
 from liftnet.ops.mask import bounding_box, foreground
 from liftnet.ops.registration import own_information
 from liftnet.pipeline.contrast_check import ContrastFacts, contrast_facts, intensity_histogram
 from liftnet.pipeline.parallel import in_parallel, worker_count
-from liftnet.pipeline.progress import say
+from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.runs import plan_digest
 from liftnet.tasks.base import Request
 
@@ -86,19 +86,20 @@ def note_facts(store: Store, plan: Plan, training: Sequence[str], folder: Path) 
     looked_at = [training[i] for i in picked]
     pairs: dict[str, list[float]] = {}
     histograms = []
-    for _, (found_in, own_histograms) in in_parallel(work, looked_at, worker_count(None)):
-        histograms.append(own_histograms)
-        for name, value in found_in.items():
-            pairs.setdefault(name, []).append(value)
+    with progress("Compare training images", len(looked_at)) as advance:
+        for _, (found_in, own_histograms) in in_parallel(work, looked_at, worker_count(None)):
+            histograms.append(own_histograms)
+            for name, value in found_in.items():
+                pairs.setdefault(name, []).append(value)
+            advance()
     spacings = list(zip(*(turned_spacing(case.placement) for case in described), strict=True))
     d, h, w = ((min(values), max(values)) for values in spacings)
     known = {name: median(values) for name, values in pairs.items()}
     counts_of_slices = [case.placement.turned_shape[0] for case in described]
     slices = (min(counts_of_slices), max(counts_of_slices))
     contrasts = contrast_facts(histograms)
-    write_json(
-        path, TrainingFacts(digest, len(training), channels, (d, h, w), slices, known, contrasts)
-    )
+    facts = TrainingFacts(digest, len(training), channels, (d, h, w), slices, known, contrasts)
+    write_sealed(path, facts)
 
 
 def load_facts(folders: Sequence[Path], plan: Plan) -> list[TrainingFacts | None]:
@@ -230,5 +231,10 @@ def _shared_in(
 def _read(path: Path) -> TrainingFacts | None:
     try:
         return from_json(TrainingFacts, read_json(path), where=path)
-    except PlanError:
+    except PlanError as error:
+        if path.is_file():
+            say(
+                f"warning: {path.name} is not used ({error.problem}); the same liftnet_train "
+                f"command, given again, writes it anew: {path}"
+            )
         return None

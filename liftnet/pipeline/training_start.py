@@ -12,7 +12,9 @@ from liftnet.data.store import Store
 from liftnet.ops.processes import alone, copy_from_first_, is_first, wait_for_all, world_size
 from liftnet.pipeline.checkpoint import finished_steps, has_checkpoint, load_checkpoint
 from liftnet.pipeline.pretrained import PRETRAINED, Fitting, submodule
+from liftnet.pipeline.progress import say
 from liftnet.pipeline.runs import LATEST
+from liftnet.pipeline.training_together import refuse_other_weights
 from liftnet.tasks.base import Stage
 
 __all__ = ["check_shares", "prepare_"]
@@ -31,7 +33,10 @@ def prepare_(
     if finished_steps(folder / LATEST) >= stage.schedule.num_steps:
         return
     start = starting_weights(network, previous, pretrained, folder)
+    refuse_other_weights(start)
     put(start, network)  # before the survey, which looks at the cases through the network
+    if stage.preparation:
+        say(f"{stage.name} gets ready: {stage.preparation} ({len(training)} cases)")
     in_turn(lambda: stage.survey(network, store, training, folder))
     put(start, network)  # and after it, whatever it has set
     copy_from_first_(network.state_dict().values())

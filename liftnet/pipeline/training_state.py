@@ -15,8 +15,7 @@ from liftnet.core.errors import PlanError
 from liftnet.core.files import open_own
 from liftnet.core.jsonable import write_text
 from liftnet.core.plan import Schedule
-from liftnet.metrics.meaning import short_name
-from liftnet.metrics.paired import direction
+from liftnet.core.validation_words import score_words
 from liftnet.ops.processes import is_first, wait_for_all
 from liftnet.pipeline.checkpoint import (
     has_checkpoint,
@@ -24,6 +23,7 @@ from liftnet.pipeline.checkpoint import (
     load_weights,
     save_checkpoint,
 )
+from liftnet.pipeline.progress import say
 from liftnet.pipeline.runs import BEST, LATEST
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "make_optimizer",
     "mean_row",
     "note_terms",
+    "read_log",
     "save_run",
     "set_rates",
     "status",
@@ -141,19 +142,39 @@ def load_run(run: Run, folder: Path, device: torch.device) -> list[dict[str, Any
         run.optimizer.state[parameters[name]][entry] = tensor if on_host else tensor.to(device)
     run.step, run.best_step, run.recent = facts["step"], facts["best_step"], facts["recent"]
     run.best = math.inf if facts["best"] is None else facts["best"]
-    rows = []
-    if log_path.is_file():
-        for line in log_path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:  # the line that a kill cut off
-                break
-            if row["step"] <= run.step:
-                rows.append(row)
+    rows = [row for row in read_log(log_path) if row["step"] <= run.step]
     wait_for_all()  # everybody has read it
     if is_first():
         write_text(log_path, "".join(json.dumps(row) + "\n" for row in rows))
     return rows
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log, which is a record: a damaged line is left out, and that is said."""
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    rows = [row for line in lines if (row := _row(line)) is not None]
+    damaged = sum(bool(line) for line in lines[:-1]) - len(rows)  # a kill may cut the last one off
+    if damaged > 0:
+        say(f"warning: {damaged} damaged line{'s' * (damaged > 1)} of {path.name} left out: {path}")
+    return rows
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """A row as this run has written it, or None."""
+    try:
+        row = json.loads(line)  # a number may be NaN
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        return None
+    named = (value for key, value in row.items() if key.startswith("validation_"))
+    return row if all(map(_are_numbers, named)) else None
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, dict) and all(isinstance(v, int | float) for v in values.values())
 
 
 def best_of(run: Run, folder: Path) -> nn.Module:
@@ -211,13 +232,12 @@ def append_log(folder: Path, log: list[dict[str, Any]], row: dict[str, Any]) -> 
 
 
 def best_words(log: list[dict[str, Any]], run: Run) -> str:
-    """The best validation as its metric says it: the score is negated where higher is better."""
+    """The best validation, in the words and the unit of its metric."""
     if not math.isfinite(run.best):
         return "no validation was finite"
     keys = (key for row in reversed(log) for key in row if key.startswith("validation_"))
-    metric = next(keys, "score").removeprefix("validation_")
-    value = -run.best if direction(metric) == "higher" else run.best
-    return f"best {short_name(metric)} {value:.4g}"
+    words = score_words(next(keys, "").removeprefix("validation_"))
+    return f"best {words.text(run.best)}"
 
 
 def status(log: list[dict[str, Any]], run: Run) -> str:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -129,6 +129,7 @@ class Stage(ABC, Generic[AnyBatch]):
 
     name: str
     schedule: Schedule
+    preparation: ClassVar[str] = ""  # what `survey` does, where that takes long
 
     @abstractmethod
     def build(self, previous: nn.Module | None = None) -> nn.Module:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from liftnet.core.validation_words import score_words
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -25,7 +27,6 @@ PLACES = {
 }
 TITLES = {
     "loss": "loss and its terms",
-    "validation": "validation score, lower is better",
     "validation_psnr": "validation PSNR [dB], higher is better",
     "validation_mae_hu": "validation mean absolute error [HU], lower is better",
     "validation_mae": "validation mean absolute error [share of the range], lower is better",
@@ -45,7 +46,8 @@ class Panel:
     logarithmic: bool = False
     smooth: bool = False
     """Draw the raw curve faintly and a running mean over it."""
-    mark_lowest: bool = False
+    mark: Literal["", "lowest", "highest"] = ""
+    """Which value gets a star: the best."""
     from_zero: bool = False
     """Show from 0 to a little above all but the 2 % highest values: one hiccup hides nothing."""
 
@@ -69,11 +71,25 @@ def progress_panels(log: Sequence[Mapping[str, Any]]) -> list[Panel]:
     details = sorted(name for name in curves if name.startswith("validation_"))
     return [
         Panel(TITLES["loss"], losses, logarithmic=_positive(losses), smooth=True),
-        Panel(TITLES["validation"], curves.get("validation", {}), mark_lowest=True),
+        _score_panel(curves.get("validation", {}), details),
         *(panel for name in details for panel in _detail_panels(name, curves[name])),
         Panel(TITLES["learning_rate"], curves.get("learning_rate", {}), logarithmic=True),
         Panel(TITLES["seconds_per_step"] + _waited(seconds), seconds, smooth=True, from_zero=True),
     ]
+
+
+def _score_panel(curves: Mapping[str, Curve], details: Sequence[str]) -> Panel:
+    """Return the panel of the score, as people know it: PSNR in dB, the higher the better."""
+    known = [name.removeprefix("validation_") for name in details if "sharpness" not in name]
+    words = score_words(known[0] if known else "")
+    unit = f" [{words.unit}]" if words.unit else ""
+    better: Literal["highest", "lowest"] = "highest" if words.higher else "lowest"
+    shown = {}
+    if "score" in curves:
+        steps, values = curves["score"]
+        shown["mean"] = (steps, -values if words.higher else values)
+    title = f"validation: mean {words.name}{unit}, {better.removesuffix('est')}er is better"
+    return Panel(title, shown, mark=better)
 
 
 def row_numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
@@ -166,8 +182,8 @@ def draw_curves(axes: Any, panel: Panel) -> None:
         colour = COLOURS[index % len(COLOURS)]
         style = STYLES[index // len(COLOURS) % len(STYLES)]
         _draw_curve(axes, name, curve, colour=colour, style=style, smooth=panel.smooth)
-    if panel.mark_lowest:
-        _mark_lowest(axes, *next(iter(curves.values())))
+    if panel.mark:
+        _mark_best(axes, *next(iter(curves.values())), best=panel.mark)
     if panel.logarithmic:
         axes.set_yscale("log")
     axes.set_xlabel("step", fontsize=8)
@@ -207,13 +223,15 @@ def _drawable(curve: Curve, logarithmic: bool) -> Curve:
     return steps, np.where(good, values, np.nan)
 
 
-def _mark_lowest(axes: Any, steps: NDArray[np.float64], values: NDArray[np.float64]) -> None:
-    """Mark the lowest value with a star, and say in the title which it is."""
-    best = int(np.nanargmin(values))
+def _mark_best(
+    axes: Any, steps: NDArray[np.float64], values: NDArray[np.float64], *, best: str
+) -> None:
+    """Mark the lowest or highest value with a star, and say in the title which it is."""
+    index = int(np.nanargmin(values) if best == "lowest" else np.nanargmax(values))
     axes.plot(
-        steps[best], values[best], marker="*", markersize=13, color=COLOURS[1], linestyle="none"
+        steps[index], values[index], marker="*", markersize=13, color=COLOURS[1], linestyle="none"
     )
     title = axes.get_title(loc="left")
     axes.set_title(
-        f"{title}: best {values[best]:.4g} at step {steps[best]:.0f}", fontsize=10, loc="left"
+        f"{title}: best {values[index]:.4g} at step {steps[index]:.0f}", fontsize=10, loc="left"
     )

@@ -3,8 +3,10 @@
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,26 @@ def test_how_a_command_ends(monkeypatch, capsys, error, code, text):
     with pytest.raises(SystemExit) as caught:
         run(command)
     assert (caught.value.code, capsys.readouterr().err) == (code, text)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_a_signal_ends_a_command_as_ctrl_c_does(monkeypatch, capsys, name):
+    """It is told, and what the command has opened is closed."""
+    closed = []
+
+    def command() -> None:
+        """Wait."""
+        try:
+            os.kill(os.getpid(), getattr(signal, name))
+            time.sleep(10)
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr(sys, "argv", ["liftnet"])
+    with pytest.raises(SystemExit) as caught:
+        run(command)
+    text = f"Stopped by {name}; the same command continues.\n"
+    assert (caught.value.code, capsys.readouterr().err, closed) == (130, text, [True])
 
 
 def test_an_error_of_our_own_keeps_its_traceback(monkeypatch):

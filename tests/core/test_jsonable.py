@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from liftnet.core.errors import PlanError
-from liftnet.core.jsonable import from_json, read_json, replace_path, to_json, write_json
+from liftnet.core.jsonable import (
+    from_json,
+    read_json,
+    replace_path,
+    to_json,
+    write_json,
+    write_sealed,
+)
 
 
 @dataclass(frozen=True)
@@ -124,3 +131,29 @@ def test_unreadable_files(tmp_path):
     (tmp_path / "x.json").write_text("{'a': 1}")
     with pytest.raises(PlanError, match="Not a JSON file"):
         read_json(tmp_path / "x.json")
+
+
+def test_a_flipped_bit_is_no_other_value(tmp_path):
+    """Of a sealed file: each bit is either of no meaning, or missed."""
+    values = {"version": 1, "rate": 0.25, "names": ["a", "b"], "box": [1, 2, 3], "on": True}
+    path = tmp_path / "x.json"
+    write_sealed(path, values)
+    assert read_json(path) == values
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(bytes(damaged))
+            try:
+                found = read_json(path)
+            except PlanError:
+                continue
+            assert {name: found.get(name) for name in values} == values, (place, bit)
+    path.write_text(whole.decode().replace("0.25", "0.5"))
+    with pytest.raises(PlanError, match="damaged, or was edited: its checksum differs") as caught:
+        read_json(path)
+    assert 'delete its line "checksum"' in str(caught.value)
+    edited = [line for line in path.read_text().splitlines(keepends=True) if "checksum" not in line]
+    path.write_text("".join(edited).replace("true,", "true"))
+    assert read_json(path) == {**values, "rate": 0.5}

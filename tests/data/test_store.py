@@ -1,5 +1,6 @@
 """Preprocessed cases on disk."""
 
+import os
 import zlib
 from dataclasses import replace
 
@@ -9,6 +10,8 @@ import torch
 
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.geometry import AxisOrder, Geometry, Placement
+from liftnet.core.jsonable import read_json, write_json
+from liftnet.data import array_file
 from liftnet.data.store import Store, StoredCase, write_case
 
 GRID = Geometry((5, 4, 3), (3.0, 2.0, 1.0), (0.0, 1.0, 2.0), ((0, 0, 1), (0, 1, 0), (1, 0, 0)))
@@ -22,7 +25,7 @@ VOXELS = np.random.default_rng(0).random((2, 5, 3, 3))
 
 
 def test_round_trip(tmp_path):
-    """What is written is what is read, as float16 and memory-mapped; no other file is left."""
+    """What is written is what is read, as float16; no other file is left."""
     write_case(tmp_path / "s", VOXELS, CASE)
     store = Store(tmp_path / "s")
     assert store.identifiers() == ("x.1",)
@@ -33,7 +36,7 @@ def test_round_trip(tmp_path):
     }
     assert described.placement.box == PLACEMENT.box
     voxels = store.voxels("x.1")
-    assert isinstance(voxels, np.memmap)
+    assert voxels.dtype == np.float16
     np.testing.assert_array_equal(voxels, VOXELS.astype(np.float16))
     assert sorted(p.name for p in store.folder.iterdir()) == ["x.1.json", "x.1.npy"]
 
@@ -76,11 +79,10 @@ MASK = np.random.default_rng(1).random((5, 3, 3)) < 0.5
 
 
 def test_masks(tmp_path):
-    """A mask is bool and memory-mapped, and no case of its own."""
+    """A mask is bool, and no case of its own."""
     write_case(tmp_path, VOXELS, CASE, mask=MASK)
     store = Store(tmp_path)
     assert store.identifiers() == ("x.1",)
-    assert isinstance(store.mask("x.1"), np.memmap)
     assert store.mask("x.1").dtype == bool
     np.testing.assert_array_equal(store.mask("x.1"), MASK)
     names = sorted(p.name for p in tmp_path.iterdir())
@@ -123,7 +125,7 @@ def test_nothing_becomes_infinite(tmp_path):
 
 
 def test_slabs_are_the_same_from_disk_and_from_memory(tmp_path, monkeypatch):
-    """Slices of voxels and masks are mapped, or taken from what is held; both are equal."""
+    """Slices of voxels and masks are read, or taken from what is held; both are equal."""
     mask = np.random.default_rng(1).random((5, 3, 3)) > 0.5
     write_case(tmp_path, VOXELS, CASE, mask=mask)
     write_case(tmp_path, VOXELS + 1, replace(CASE, identifier="y"))
@@ -139,11 +141,48 @@ def test_slabs_are_the_same_from_disk_and_from_memory(tmp_path, monkeypatch):
         np.testing.assert_array_equal(slab, VOXELS.astype(np.float16)[:, span])
         np.testing.assert_array_equal(store.mask_slab("x.1", span), mask[span])
         assert torch.equal(held.slab("x.1", span), slab)
+        for some in (store, held):
+            assert torch.equal(some.slab("x.1", span, channel=1), slab[1:])
         assert torch.equal(held.mask_slab("x.1", span), store.mask_slab("x.1", span))
     with pytest.raises(DatasetError, match="cannot be read"):
         store.mask_slab("y")
     monkeypatch.setattr(np, "load", None)  # what is held is not read
     assert held.slab("x.1").shape == (2, 5, 3, 3)
+
+
+def test_a_case_that_is_cut_short(tmp_path):
+    """What was read before stays whole; whoever reads it later is told. Nothing is mapped."""
+    write_case(tmp_path, VOXELS, CASE, mask=MASK)
+    store = Store(tmp_path)
+    before = store.slab("x.1"), store.mask_slab("x.1"), store.voxels("x.1")
+    for name in ("x.1.npy", "x.1.mask.npy"):
+        os.truncate(tmp_path / name, 130)  # in place: a mapping would lose its pages
+    np.testing.assert_array_equal(before[0], VOXELS.astype(np.float16))
+    np.testing.assert_array_equal(before[1], MASK)
+    np.testing.assert_array_equal(before[2], VOXELS.astype(np.float16))
+    for read in (store.slab, store.mask_slab, store.voxels):
+        with pytest.raises(DatasetError, match="it is damaged, its checksum differs"):
+            read("x.1")
+    old = read_json(tmp_path / "x.1.json") | {"checksums": {}}  # of an earlier version
+    write_json(tmp_path / "x.1.json", old)
+    for read, wanted in ((store.slab, 308), (store.mask_slab, 173)):
+        with pytest.raises(DatasetError, match=f"it has 130 bytes instead of {wanted}"):
+            read("x.1")
+
+
+def test_a_file_that_is_cut_short_while_it_is_read(tmp_path, monkeypatch):
+    """Between the look at its size and the reading."""
+    write_case(tmp_path, VOXELS, CASE)
+    path, whole = tmp_path / "x.1.npy", array_file._layout
+
+    def cutting(file):
+        layout = whole(file)
+        os.truncate(path, 200)
+        return layout
+
+    monkeypatch.setattr(array_file, "_layout", cutting)
+    with pytest.raises(ValueError, match="it was cut short while it was read"):
+        array_file.read_rows(path, 1)
 
 
 def test_a_rewritten_case_is_described_anew(tmp_path):

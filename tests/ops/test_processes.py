@@ -1,9 +1,12 @@
 """Several processes that work together, and one that is alone."""
 
+import socket
+
 import pytest
 import torch
-from two_processes import run_together
+from two_processes import run_together, start_together
 
+from liftnet.core.errors import LiftnetError
 from liftnet.ops import processes
 
 CODE = """
@@ -69,6 +72,52 @@ def test_two_processes():
     """Shares, flags, means and gradients are those of one process with all items."""
     printed = run_together(CODE)
     assert [text.split()[-2:] for text in printed] == [["fine", "0"], ["fine", "1"]]
+
+
+MEETING = """
+from liftnet.core.errors import LiftnetError
+from liftnet.ops import processes
+processes.MEETING_SECONDS = 2.0
+try:
+    with processes.together():
+        pass
+except LiftnetError as error:
+    print(error)
+"""
+
+
+def test_a_port_that_is_taken():
+    """Every process ends, and says why: one cannot listen, the other hears nothing."""
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        started = start_together(MEETING, port=port)
+        first, second = (process.communicate(timeout=60)[0] for process in started)
+    assert f"Port {port}, at which the processes would meet, is taken" in first
+    assert "do:    Give this training a port of its own: MASTER_PORT" in first
+    assert "The 2 processes of this training do not find each other: no answer" in second
+    assert f"where: process 1, at 127.0.0.1:{port}" in second
+    assert "Traceback" not in first + second
+
+
+def test_a_process_of_another_training():
+    """It has met others at this port, of which one has its number."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, 1, is_master=True)
+    store.add("liftnet/1", 1)
+    started = start_together(MEETING, port=store.port)
+    _, second = (process.communicate(timeout=60)[0] for process in started)
+    assert "there is a process 1 already" in second
+
+
+def test_no_address(monkeypatch):
+    """What was started by hand is told what is missing."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    ends = pytest.raises(LiftnetError, match=r"cannot find each other: .* RANK")
+    with ends as caught, processes.together():
+        pass
+    assert "torchrun" in str(caught.value)
 
 
 def test_one_process():

@@ -52,16 +52,19 @@ def test_worker_count():
 
 
 def test_progress_lines(monkeypatch, capsys):
-    """Without a terminal: a line per half minute and one at the end, from where it began."""
-    clock = iter([0.0, 10.0, 31.0, 40.0])
+    """Without a terminal: a line soon, one per half minute and one at the end."""
+    clock = iter([0.0, 2.0, 10.0, 31.0, 41.0, 42.0])
     monkeypatch.setattr(view.time, "monotonic", lambda: next(clock))
-    with progress("Work", 5, done=2, unit="step") as advance:
+    with progress("Work", 7, done=2, unit="step") as advance:
         advance()
         advance(note="loss 0.5")
         advance()
+        advance()
+        advance()
     assert capsys.readouterr().err.splitlines() == [
-        "Work: 4/5 steps, 15.50 s/step, 0:16 left, loss 0.5",
-        "Work: 5/5 steps, 13.33 s/step, 0:00 left",
+        "Work: 4/7 steps, 5.00 s/step, 0:15 left, loss 0.5",
+        "Work: 6/7 steps, 10.25 s/step, 0:10 left",
+        "Work: 7/7 steps, 8.40 s/step, 0:00 left",
     ]
 
 

@@ -91,26 +91,46 @@ def test_what_a_run_leaves_with_a_picture(workspace):
     assert (stage / LATEST).stat().st_mtime_ns == made
 
 
-@pytest.mark.parametrize("stop_at", [1, 4])
-def test_stopped_by_sigterm_and_continued(workspace, unbroken, monkeypatch, stop_at, capsys):
-    """After SIGTERM the step is finished and saved; the same command ends as an unbroken run."""
+@pytest.mark.parametrize(("stop_at", "number"), [(1, signal.SIGTERM), (4, signal.SIGHUP)])
+def test_stopped_by_a_signal_and_continued(
+    workspace, unbroken, monkeypatch, stop_at, number, capfd
+):
+    """After a signal the step is finished and saved; the same command ends as an unbroken run."""
     loss = ContextTranslation.loss
     calls = []
 
     def stopping(self, network, batches, generator):
         calls.append(1)
         if len(calls) == stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return loss(self, network, batches, generator)
 
     monkeypatch.setattr(ContextTranslation, "loss", stopping)
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt, match=f"Stopped at step {stop_at}; the same command"):
         train(workspace=workspace, device="cpu")
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
+    assert f"{number.name}: stopping after this step" in capfd.readouterr().err
     train(workspace=workspace, device="cpu")
     assert len(calls) == 6
     assert_same_run(run_folder(workspace), unbroken)
+
+
+def test_stopped_in_the_last_validation(workspace, unbroken, monkeypatch):
+    """It is not lost: nothing comes after it, and all that was trained is there."""
+    validate = ContextTranslation.validate
+
+    def stopping(self, *arguments):
+        result = validate(self, *arguments)
+        if arguments[-1]:  # there was one before: this is the one after the last step
+            os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    monkeypatch.setattr(ContextTranslation, "validate", stopping)
+    with pytest.raises(KeyboardInterrupt, match="Stopped at step 6; the same command continues"):
+        train(workspace=workspace, fold=(0, 1), device="cpu")
+    assert_same_run(run_folder(workspace), unbroken)
+    assert not run_folder(workspace, fold="fold_1").exists()
 
 
 def test_an_error_after_a_checkpoint_and_continued(workspace, unbroken, monkeypatch):

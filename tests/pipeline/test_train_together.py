@@ -5,15 +5,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from small_generation import make_volume
 from two_processes import run_together
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.geometry import Geometry
+from liftnet.core.jsonable import write_json
 from liftnet.imageio import write_image
 from liftnet.ops import precision
-from liftnet.pipeline import training_start
-from liftnet.pipeline.checkpoint import load_checkpoint
+from liftnet.pipeline import training_start, training_together
+from liftnet.pipeline.checkpoint import load_checkpoint, save_checkpoint
 from liftnet.pipeline.convert import convert
 from liftnet.pipeline.plan import plan
 from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
@@ -127,3 +129,47 @@ def test_uneven_shares_are_refused(_prepared, tmp_path, monkeypatch):
     with pytest.raises(LiftnetError, match="2 volumes per step cannot be shared by 3") as caught:
         train(workspace=folder, device="cpu")
     assert "volumes_per_step=3" in str(caught.value)
+
+
+UNLIKE = """
+import os, sys
+from liftnet.core.errors import LiftnetError
+from liftnet.pipeline import training_together
+from liftnet.pipeline.train import train
+rank = int(os.environ["RANK"])
+training_together.__version__ = f"0.{rank}"
+try:
+    train(workspace=sys.argv[1 + rank], device="cpu")
+except LiftnetError as error:
+    print(error)
+"""
+
+
+def test_unlike_processes_are_refused(_prepared, tmp_path):
+    """Both say what differs; nothing is trained."""
+    spaces = [tmp_path / "a", tmp_path / "b"]
+    for space in spaces:
+        shutil.copytree(_prepared, space)
+    file = spaces[1] / "preprocessed" / "Dataset007_Phantom" / "default" / "plan.json"
+    file.write_text(file.read_text().replace('"seed": 0', '"seed": 7'))
+    write_json(file.parent.parent / "splits.json", [{"train": ["p1"], "validation": ["p2"]}])
+    for printed in run_together(UNLIKE, *map(str, spaces)):
+        for text in ("differ in liftnet's version (0.0, 0.1), the plan (", "the seed (0, 7)"):
+            assert text in printed
+        assert "the splits (" in printed and "the options" not in printed
+        assert "where: process 0 on" in printed and "the same workspace" in printed
+    assert not any((space / "results").exists() for space in spaces)
+
+
+def test_another_checkpoint_or_other_weights_are_refused(tmp_path, monkeypatch):
+    """Each process has its own disk, and another state on it."""
+    save_checkpoint(tmp_path / LATEST, {"network": {"a": torch.zeros(3)}}, {"step": 3})
+    monkeypatch.setattr(training_together, "world_size", lambda: 2)
+    other = {"the checkpoint that they continue from": "none"}
+    monkeypatch.setattr(training_together, "from_all", lambda own: [own, ("gpu2", other)])
+    with pytest.raises(LiftnetError, match="differ in the checkpoint that they continue") as caught:
+        training_together.refuse_other_checkpoint(tmp_path / LATEST)
+    assert "process 1 on gpu2" in str(caught.value)
+    training_together.refuse_other_checkpoint(tmp_path / "absent")
+    with pytest.raises(LiftnetError, match="differ in the weights that they begin with"):
+        training_together.refuse_other_weights({"a": torch.ones(2)})

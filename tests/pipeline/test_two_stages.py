@@ -2,14 +2,23 @@
 
 import shutil
 
+import numpy as np
+import pytest
 import torch
 
+from liftnet.core.jsonable import read_json
 from liftnet.core.plan import Plan
+from liftnet.imageio import read_image
 from liftnet.pipeline.checkpoint import load_checkpoint
+from liftnet.pipeline.export import export
+from liftnet.pipeline.import_model import import_model
 from liftnet.pipeline.plan import plan
+from liftnet.pipeline.predict import predict
 from liftnet.pipeline.preprocess import preprocess
 from liftnet.pipeline.runs import BEST, LATEST
 from liftnet.pipeline.train import train
+from liftnet.pipeline.training_state import read_log
+from liftnet.tasks.translation.residual_context import ResidualContext
 
 SETTINGS = [
     "networks.mixer.hidden_size=8",
@@ -56,3 +65,42 @@ def test_the_ablation_has_both_stages_and_no_mixer(workspace):
     for stage in ("slice_translation", "context_translation"):
         names = load_checkpoint(folder / stage / BEST).groups["network"]
         assert names and all(name.startswith("translator.") for name in names)
+
+
+def test_a_second_stage_that_got_worse_is_not_used(pairs, monkeypatch, capsys):
+    """Both are scored on the same cases; the images are those of the first stage, and it is told.
+
+    An exported model has what is used, and says so too.
+    """
+    loss = ResidualContext.loss
+
+    def backwards(self, network, batches, generator):
+        return {name: -20 * term for name, term in loss(self, network, batches, generator).items()}
+
+    monkeypatch.setattr(ResidualContext, "loss", backwards)
+    (folder,) = train(workspace=pairs, device="cpu")
+    printed = capsys.readouterr().out
+    assert "no validation of residual_context was better than that of what it began" in printed
+    best = load_checkpoint(folder / "residual_context" / BEST).facts
+    first = load_checkpoint(folder / "slice_translation" / BEST).facts
+    assert best["step"] == 0 and best["score"] == pytest.approx(first["score"], rel=1e-6)
+    log = read_log(folder / "residual_context" / "log.jsonl")
+    scores = {row["step"]: row["validation"] for row in log if "validation" in row}
+    assert scores[0] == best["score"] < scores[max(scores)]
+
+    export(pairs / "model.zip", workspace=pairs)
+    import_model(pairs / "model.zip", workspace=pairs / "elsewhere")
+    made = {}
+    for name, space, mapper in (
+        ("both", pairs, True), ("first", pairs, False), ("zip", pairs / "elsewhere", True)
+    ):  # fmt: skip
+        options = {"device": "cpu", "num_processes": 1, "mapper": mapper}
+        capsys.readouterr()
+        inputs = pairs / "raw" / "Dataset009_Heads" / "imagesTs"
+        assert predict(inputs, pairs / name, workspace=space, **options) == []
+        facts = read_json(pairs / name / "t1_0000.json")
+        assert facts.get("unimproved_folds") == (["fold_0"] if mapper else None)
+        assert ("fold_0: residual_context was no better" in capsys.readouterr().out) == mapper
+        made[name] = read_image(pairs / name / "t1_0000.nii.gz")[0]
+    np.testing.assert_array_equal(made["both"], made["first"])
+    np.testing.assert_array_equal(made["both"], made["zip"])

@@ -106,7 +106,7 @@ def test_panels_sort_the_log() -> None:
     panels = progress_panels(log)
     assert [panel.title for panel in panels] == [
         "loss and its terms",
-        "validation score, lower is better",
+        "validation: mean PSNR [dB], higher is better",
         "validation PSNR [dB], higher is better",
         "learning rate",
         "seconds per step, 25% of the time waiting for data",
@@ -116,7 +116,7 @@ def test_panels_sort_the_log() -> None:
     steps, values = losses["loss"]
     np.testing.assert_array_equal(steps, np.arange(1, 11))
     np.testing.assert_allclose(values[[1, 3, 9]], [7.0, 1 / 4, 1 / 10])
-    np.testing.assert_allclose(score["score"], [[5, 10], [7, 2]])
+    np.testing.assert_allclose(score["mean"], [[5, 10], [-7, -2]])
     np.testing.assert_allclose(psnr["t1n"][1], [25, 30])
     assert set(rates) == {"translator", "mixer"}
     assert set(seconds) == {"in all", "waiting for data"}
@@ -168,11 +168,11 @@ def test_legends_stand_beside_the_curves() -> None:
     figure.canvas.draw()
     for axes, panel in zip(grid, panels, strict=False):
         legend = axes.get_legend()
-        assert (legend is None) == panel.mark_lowest  # its title names its only curve
+        assert (legend is None) == bool(panel.mark)  # its title names its only curve
         if legend is not None:
             assert legend.get_window_extent().x0 >= axes.get_window_extent().x1
             assert legend.get_window_extent().x1 <= figure.bbox.x1
-    assert figure.axes[1].get_title(loc="left").endswith("better: best 2 at step 10")
+    assert figure.axes[1].get_title(loc="left").endswith("better: best -2 at step 10")
 
 
 def test_drawing_leaves_pyplot_alone(tmp_path: Path) -> None:

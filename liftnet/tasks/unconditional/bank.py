@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from liftnet.core.checksum import file_crc32
 from liftnet.core.errors import PlanError
 from liftnet.core.files import written_whole
-from liftnet.core.jsonable import read_json, write_json
+from liftnet.core.jsonable import read_json, write_sealed
 from liftnet.core.plan import Plan
-from liftnet.data.store import UNREADABLE_ZIP, Store, write_array
+from liftnet.data.array_file import StoredRows, new_array, stored_rows
+from liftnet.data.store import Store, write_array
 from liftnet.losses.feature_scale import FeatureScale, scale_of, stack_scales
 from liftnet.metrics.cohort import delta_z_profile, depth_reference
 from liftnet.networks.volume_generator import VolumeGenerator, slice_features
@@ -26,12 +28,14 @@ __all__ = ["Bank", "load_bank", "make_bank", "plane_features"]
 
 SCALE_VOLUMES = 256  # ours: enough for a mean distance, and its square is affordable
 LEAST_SPREAD = 1e-6  # ours: a part that does not vary at all weighs nothing
-FORMAT = 2
+FORMAT = 3
+FACTS = "bank.json"
+FILES = (*(f"{plane}.npy" for plane in PLANES), "codes.npy", "depth.npy", "scales.npz")
 
 
 @dataclass(frozen=True)
 class Bank:
-    """Features and codes of N real volumes of one shape; large arrays are memory-mapped.
+    """Features and codes of N real volumes of one shape; features stay on the disk.
 
     Attributes:
         cases: the N volumes.
@@ -46,7 +50,7 @@ class Bank:
     """
 
     cases: tuple[str, ...]
-    features: dict[str, np.ndarray]
+    features: dict[str, StoredRows]
     balance: dict[str, Tensor]
     scales: dict[str, FeatureScale]
     varied: dict[str, tuple[int, ...]]
@@ -58,7 +62,7 @@ class Bank:
         self, plane: str, indices: Sequence[int], volumes: Sequence[int], device: torch.device
     ) -> Tensor:
         """Balanced features (n, M, F), float32, of the same slices of M volumes."""
-        rows = self.features[plane][list(indices)][:, list(volumes)]
+        rows = self.features[plane].rows(indices)[:, list(volumes)]
         found = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
         return found.float() * self.balance[plane].to(device)
 
@@ -86,17 +90,14 @@ def make_bank(
     are made once, since they never change.
     """
     digest = _digest(network, plan, store, cases)
-    try:
-        if read_json(folder / "bank.json")["digest"] == digest:
-            return load_bank(folder)
-    except (PlanError, *UNREADABLE_ZIP):  # absent or damaged: made again
-        pass
+    if _is_whole(folder, digest):
+        return load_bank(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bank.json").unlink(missing_ok=True)
+    (folder / FACTS).unlink(missing_ok=True)
     widths = _write_features(network, plan, store, cases, folder)
     balances, scales, varied = {}, {}, {}
     for plane in PLANES:
-        features = np.load(folder / f"{plane}.npy", mmap_mode="r")
+        features = stored_rows(folder / f"{plane}.npy")
         varied[plane] = [i for i, rows in enumerate(features) if (rows != rows[0]).any()]
         balances[plane] = _balance(features, widths[plane])
         scales[plane] = _scales(features, balances[plane])
@@ -107,27 +108,38 @@ def make_bank(
     )
     write_array(folder / "depth.npy", reference)
     _write_tensors(folder / "scales.npz", balances, scales)
-    write_json(
-        folder / "bank.json",
-        {
-            "format": FORMAT,
-            "digest": digest,
-            "cases": list(cases),
-            "step": float(np.mean(steps)),
-            "varied": varied,
-        },
-    )
+    facts = {
+        "format": FORMAT,
+        "digest": digest,
+        "cases": list(cases),
+        "step": float(np.mean(steps)),
+        "varied": varied,
+        "checksums": {name: file_crc32(folder / name) for name in FILES},
+    }
+    write_sealed(folder / FACTS, facts)
     return load_bank(folder)
 
 
+def _is_whole(folder: Path, digest: str) -> bool:
+    """Whether a folder holds a bank of this digest, none of whose files is damaged."""
+    try:
+        facts = read_json(folder / FACTS)
+        return bool(
+            facts["digest"] == digest
+            and all(file_crc32(folder / name) == facts["checksums"][name] for name in FILES)
+        )
+    except (PlanError, OSError, AttributeError, KeyError, TypeError):
+        return False  # absent or damaged: it is made again
+
+
 def load_bank(folder: Path) -> Bank:
-    """A bank from its folder."""
-    facts = read_json(folder / "bank.json")
+    """A bank from its folder, which holds a whole one."""
+    facts = read_json(folder / FACTS)
     with np.load(folder / "scales.npz") as stored:
         numbers = {name: torch.from_numpy(stored[name]) for name in stored.files}
     return Bank(
         cases=tuple(facts["cases"]),
-        features={p: np.load(folder / f"{p}.npy", mmap_mode="r") for p in PLANES},
+        features={p: stored_rows(folder / f"{p}.npy") for p in PLANES},
         balance={p: numbers[f"{p}_balance"] for p in PLANES},
         scales={
             p: FeatureScale(*(numbers[f"{p}_{name}"] for name in ("mean", "distance", "cv")))
@@ -165,12 +177,9 @@ def _write_features(
                 )
                 found, widths[plane] = slice_features(network.features, slices[0])
                 if plane not in arrays:
-                    arrays[plane] = np.lib.format.open_memmap(
-                        folder / f".{plane}.npy.{os.getpid()}.tmp",
-                        mode="w+",
-                        dtype=np.float16,
-                        shape=(count, len(cases), found.shape[1]),
-                    )
+                    draft = folder / f".{plane}.npy.{os.getpid()}.tmp"
+                    shape_of_all = (count, len(cases), found.shape[1])
+                    arrays[plane] = new_array(draft, np.float16, shape_of_all)
                 arrays[plane][indices, row] = found.half().cpu().numpy()
         codes.append(network.generator.encode(volume[:, None]).cpu())
     for plane, array in arrays.items():
@@ -180,7 +189,7 @@ def _write_features(
     return widths
 
 
-def _balance(features: np.ndarray, widths: Sequence[int]) -> Tensor:
+def _balance(features: StoredRows, widths: Sequence[int]) -> Tensor:
     """One factor per feature (F,), equal within a part, after which parts vary alike."""
     total = np.zeros(features.shape[2])
     for rows in features:
@@ -192,7 +201,7 @@ def _balance(features: np.ndarray, widths: Sequence[int]) -> Tensor:
     return torch.from_numpy(np.concatenate(factors)).float()
 
 
-def _scales(features: np.ndarray, balance: Tensor) -> FeatureScale:
+def _scales(features: StoredRows, balance: Tensor) -> FeatureScale:
     """The scale of each slice's features."""
     picked = np.unique(np.linspace(0, features.shape[1] - 1, SCALE_VOLUMES).round().astype(int))
     scales = []

@@ -51,22 +51,34 @@ class LatentBatch(Batch):
 
 
 def real_volume(plan: Plan, store: Store, case: str) -> np.ndarray:
-    """The voxels (D, H, W) of a preprocessed case in network units; not writable."""
-    return np.asarray(store.voxels(case)[plan.channel_names.index(plan.targets[0])])
+    """The voxels (D, H, W), float16, of a preprocessed case in network units."""
+    return store.slab(case, channel=_channel(plan))[0].cpu().numpy()
+
+
+def _channel(plan: Plan) -> int:
+    return plan.channel_names.index(plan.targets[0])
 
 
 def draw_slices(
     plan: Plan, store: Store, case: str, rng: np.random.Generator, counts: Mapping[str, int]
 ) -> SliceBatch:
     """Slices at random places: plane -> how many. All are as likely, near-empty ones too."""
-    volume = store.slab(case)[plan.channel_names.index(plan.targets[0])]
     axes = SLICE_AXES[plan.grid.slice_axis]
+    shape = store.describe(case).shape
+    few = set(counts) == {plan.grid.slice_axis}  # others run through the whole volume
+    volume = None if few else store.slab(case, channel=_channel(plan))[0]
     planes, indices, seeds = {}, {}, {}
     for plane, count in counts.items():
         # Rows and columns as `slices_of` has them, whatever the slice axis.
-        turned = volume.permute([axes.index(world) for world in SLICE_AXES[plane]])
-        chosen = rng.integers(len(turned), size=count)
-        planes[plane] = torch.stack([turned[i] for i in chosen.tolist()])[:, None]
+        order = [axes.index(world) for world in SLICE_AXES[plane]]
+        chosen = rng.integers(shape[order[0]], size=count)
+        if volume is None:
+            spans = [slice(i, i + 1) for i in chosen.tolist()]
+            slices = [store.slab(case, span, channel=_channel(plan))[0, 0] for span in spans]
+        else:
+            turned = volume.permute(order)
+            slices = [turned[i] for i in chosen.tolist()]
+        planes[plane] = torch.stack(slices)[:, None]
         indices[plane] = torch.from_numpy(chosen)
         seeds[plane] = draw_seeds(count, rng)
     return SliceBatch(case, planes, indices, seeds)

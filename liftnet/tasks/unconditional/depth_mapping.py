@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ class DepthMapping(Stage[LatentBatch]):
     Source: LiFT Sec. 4.1, Algorithm 1.
     """
 
+    preparation: ClassVar[str] = "makes the features and codes of all training volumes, if need be"
     plan: Plan
     name: str = STAGE
     bank: Bank | None = field(default=None, repr=False)

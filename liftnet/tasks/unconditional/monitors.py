@@ -90,10 +90,8 @@ def check_samples(
     details["depth_order"] = depth_order(arrays, held_out.depth)
     details["delta_z"] = float(np.mean([delta_z_profile(v) for v in arrays])) / held_out.step
     del details["energy"]
-    alarm = collapsed(
-        [*(h["diversity"] for h in history), details["diversity"]],
-        [*(h["trace"] for h in history), details["trace"]],
-    )
+    known = [*(row for row in history if {"diversity", "trace"} <= row.keys()), details]
+    alarm = collapsed([row["diversity"] for row in known], [row["trace"] for row in known])
     low, _ = normalize.limits(plan.channel(plan.targets[0]).normalization)
     images = {f"generated {i}": arrays[i] - low for i in range(min(3, len(arrays)))}
     return Validation(score, "monitors", details, images, alarm=alarm, remedy=REMEDY)

@@ -32,6 +32,7 @@ BETAS = (0.9, 0.95)  # ours: as masked autoencoders are trained (He et al. 2022)
 POSITIVES = 64  # ours: measured on a small model, 1.7 times nearer to real than with 8
 PLANE_SLICES = {128: 6, 64: 6, 32: 4}  # ours: take no more memory than the slices of a step
 CHECKED_REAL = 128  # ours: four times those generated, so that these decide the noise of a check
+CODE_CHECKS = 500  # ours: at least so many steps apart; one takes as long as hundreds of them
 TRAINING_SHARE = 0.8  # nnU-Net: five folds, so that four fifths are trained on
 
 
@@ -85,6 +86,9 @@ def plan_stages(
             for name in (CODE_STAGE, DEPTH_STAGE)
         },
     }
+    codes = stages[CODE_STAGE]
+    apart = min(codes.num_steps, max(codes.validate_every, CODE_CHECKS))
+    stages[CODE_STAGE] = replace(codes, validate_every=apart)
     fewer = "" if slices == MAX_SLICES else f"; {slices} fit the memory"
     for name in names:
         share = f"{_share(name, names):.0%} of --steps (ours)"
@@ -106,6 +110,8 @@ def plan_stages(
         "with; their features are made once (ours)",
         f"stages.{SLICE_STAGE}.betas": "(0.5, 0.9): a critic follows what the generator does now "
         "(ours)",
+        f"stages.{CODE_STAGE}.validate_every": "a validation makes volumes, and takes as long as "
+        "hundreds of steps (ours)",
         f"stages.{CODE_STAGE}": "the mapper's first fifth, by energy distance of codes: drift "
         "needs a start that varies with the latent (ours, measured)",
         f"stages.{DEPTH_STAGE}.learning_rates": "Adam 2e-4, generator and features frozen "

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -66,6 +67,7 @@ class SliceGeneration(Stage[SliceBatch]):
         mapper can start from, and a ceiling that can be measured.
     """
 
+    preparation: ClassVar[str] = "finds the components and codes of all training slices"
     plan: Plan
     name: str = STAGE
     codes: Tensor | None = field(default=None, repr=False)  # (N, D, c)

@@ -1,5 +1,6 @@
 """All stages of task A on tiny volumes: learning, resuming, the bank, the monitors."""
 
+import os
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import torch
 from small_generation import CASES, SHAPE, make_plan, make_volume, write_volumes
 from torch import nn
 
-from liftnet.core.errors import LiftnetError
+from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.plan import Plan
 from liftnet.losses.feature_scale import scale_of
 from liftnet.pipeline.train import train_stage
@@ -253,6 +254,17 @@ def test_the_bank_holds_what_it_says(store, tmp_path):
     again = make_bank(network, plan, store, CASES, tmp_path / "bank")
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "bank").iterdir()} == before_times
     assert again.cases == CASES
+    for name in ("axial.npy", "scales.npz", "codes.npy", "depth.npy", "bank.json"):
+        path = tmp_path / "bank" / name
+        damaged, whole = bytearray(path.read_bytes()), path.read_bytes()
+        place = whole.index(b'"step"') + 9 if name == "bank.json" else -5
+        damaged[place] ^= 1
+        path.write_bytes(bytes(damaged))  # a number is another one
+        assert make_bank(network, plan, store, CASES, tmp_path / "bank").cases == CASES
+        assert path.read_bytes() == whole or name == "scales.npz", name
+    os.truncate(tmp_path / "bank" / "coronal.npy", 1000)
+    with pytest.raises(DatasetError, match="A file of this training cannot be read"):
+        bank.positives("coronal", [5], [3], CPU)
     fewer = make_bank(network, plan, store, CASES[:5], tmp_path / "bank")
     assert fewer.codes.shape[0] == load_bank(tmp_path / "bank").codes.shape[0] == 5
 
