@@ -131,6 +131,7 @@ def predict(
             case,
             model,
             wanted,
+            source,
             output,
             normalized,
             continue_prediction,

@@ -21,6 +21,7 @@ from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image
 from liftnet.metrics.regions import AIR_HU
 from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan
+from liftnet.pipeline.source_files import MadeFrom
 from liftnet.tasks import load_task, task_names
 from liftnet.tasks.base import SynthesisTask
 
@@ -51,6 +52,7 @@ class Facts:
     dataset: str
     plan: str
     modality: Modality | None = None
+    made_from: MadeFrom | None = None  # None: an older file
 
     @property
     def in_network_units(self) -> bool:
@@ -119,6 +121,7 @@ def read_facts(image: Path) -> Facts | None:
     if not isinstance(data, dict) or "intensity" not in data or "target" not in data:
         return None  # another program's
     known: Any = Modality | None
+    files: Any = MadeFrom | None
     wrong = "Predict this case again, or delete the JSON file to use the image's own range."
     try:
         limits = from_json(dict[str, Any], data["intensity"], where="intensity")
@@ -129,6 +132,7 @@ def read_facts(image: Path) -> Facts | None:
             for key in ("target", "task", "dataset", "plan")
         }
         modality = from_json(known, data.get("modality"), where="modality")
+        made_from = from_json(files, data.get("made_from"), where="made_from")
     except PlanError as error:
         raise PlanError(error.problem, where=f"{path}: {error.where}", remedy=wrong) from None
     folders = [named["dataset"], named["plan"]]
@@ -140,7 +144,13 @@ def read_facts(image: Path) -> Facts | None:
             where=f"{path}: {'intensity' if not low < high else 'dataset, plan'}",
             remedy=wrong,
         )
-    return Facts(sources=tuple(sources), written_range=(low, high), modality=modality, **named)
+    return Facts(
+        sources=tuple(sources),
+        written_range=(low, high),
+        modality=modality,
+        made_from=made_from,
+        **named,
+    )
 
 
 def has_own_numbers(reference: Path) -> bool:
