@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.names import RENAME, is_text
+from liftnet.core.names import RENAME, is_text, legible
 
 __all__ = [
     "DatasetOption",
@@ -79,7 +79,7 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
             _check_names(sys.argv[1:])
             command(*args, **options)
         except LiftnetError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {legible(str(error))}", file=sys.stderr)
             sys.exit(1)
         except KeyboardInterrupt as stopped:
             print(str(stopped) or "Interrupted; the same command continues.", file=sys.stderr)
@@ -89,7 +89,7 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
         except OSError as error:
             from liftnet.pipeline.failures import file_problem
 
-            print(f"error: {file_problem(error)}", file=sys.stderr)
+            print(f"error: {legible(str(file_problem(error)))}", file=sys.stderr)
             sys.exit(1)
         except (MemoryError, RuntimeError, ImportError) as error:
             from liftnet.ops.host_memory import is_out_of_memory

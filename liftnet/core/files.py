@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ __all__ = [
     "keep_as",
     "missing_file",
     "remove_drafts",
+    "write_together",
     "written_whole",
 ]
 
@@ -47,6 +48,35 @@ def written_whole(final: Path, *, durable: bool = True) -> Iterator[Path]:
     finally:
         if not complete:
             temporary.unlink(missing_ok=True)
+
+
+def write_together(contents: Mapping[Path, str | bytes], *, label: str = "whole") -> None:
+    """Write files that belong together: on a full disk all stay as they were, none is new alone.
+
+    All are written under other names, then take their own in this order. Several machines may do
+    so at once: the drafts of each are its own, by its `label`.
+
+    Raises:
+        OSError: If one cannot be written; names the file.
+    """
+    drafts = {p: p.with_name(f".{p.stem}.{label}.{os.getpid()}{p.suffix}") for p in contents}
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            raw = content if isinstance(content, bytes) else content.encode()
+            try:
+                drafts[path].write_bytes(raw)
+                flush_file(drafts[path])
+            except OSError as error:
+                error.filename, error.filename2 = str(path), None
+                raise
+        for path, draft in drafts.items():
+            draft.replace(path)
+        for folder in {path.parent for path in contents}:
+            flush_folder(folder)
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
 
 
 def remove_drafts(final: Path) -> None:

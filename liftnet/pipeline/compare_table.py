@@ -1,11 +1,10 @@
 """A comparison for reading: tables and sentences for the terminal, lines for a spreadsheet."""
 
-import csv
-import io
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from liftnet.core import spreadsheet
 from liftnet.core.comparison import (
     Direction,
     LeftOut,
@@ -242,14 +241,12 @@ def _verb(better: Direction, found: PairedDifference, above: bool) -> tuple[str,
 def as_csv(rows: Mapping[str, Sequence[CaseScore]]) -> str:
     """One line per case, contrast and metric: each method's value, and minus the baseline's."""
     first, *others = rows
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     changes = [f"{name} - {first}" for name in others]
-    writer.writerow(["case", "contrast", "metric", "better", *rows, *changes])
+    lines: list[list[object]] = [["case", "contrast", "metric", "better", *rows, *changes]]
     for group in zip(*rows.values(), strict=True):
         for metric in group[0].metrics:
             values = [row.metrics[metric] for row in group]
             better = direction(metric)
             line = [group[0].case, group[0].contrast, metric, better, *values]
-            writer.writerow([*line, *differ(values[1:], values[:1] * len(others), better).tolist()])
-    return text.getvalue()
+            lines.append([*line, *differ(values[1:], values[:1] * len(others), better).tolist()])
+    return spreadsheet.as_csv(lines)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from liftnet.core.names import legible
+
 __all__ = ["keep_quiet", "progress", "say"]
 
 LINE_SECONDS = 30.0  # ours: in a log file, one line per half minute
@@ -25,7 +27,7 @@ def keep_quiet(quiet: bool = True) -> Iterator[None]:
 def say(text: str) -> None:
     """Print one line of result."""
     if not _quiet.get():
-        print(text, flush=True)
+        print(legible(text), flush=True)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.jsonable import read_json
 from liftnet.core.names import without_folders
 from liftnet.core.scores import AVERAGE, Origin, Protocol, Scores, read_scores
+from liftnet.core.spreadsheet import read_csv
 from liftnet.metrics.paired import direction
 from liftnet.pipeline.compare_results import MAIN_METRICS
 from liftnet.pipeline.score_table import metric_names, unit_of
@@ -169,11 +170,11 @@ def _of_comparison(file: Path, comparison: MethodComparison) -> Results:
     table = file.with_name("comparison.csv")
     try:
         with table.open(encoding="utf-8", newline="") as lines:
-            for line in csv.DictReader(lines):
+            for line in read_csv(lines):
                 image = images.setdefault((line["case"], line["contrast"]), {n: {} for n in names})
                 for name in names:
                     image[name][line["metric"]] = float(line[name])
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, csv.Error, KeyError, ValueError) as error:
         raise PlanError(
             f"The values of the cases cannot be read ({error})",
             where=str(table),

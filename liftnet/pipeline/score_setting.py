@@ -14,6 +14,7 @@ from liftnet.core.dataset import (
     split_ending,
 )
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
+from liftnet.core.geometry import SliceAxis
 from liftnet.core.jsonable import from_json, read_json
 from liftnet.core.plan import Plan
 from liftnet.core.scores import Protocol
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 DEFAULT_TASK = "missing_modality"  # where neither a JSON file nor a dataset names the task
-DEFAULT_SLICE_AXIS = "axial"  # LiFT: all three tasks
+DEFAULT_SLICE_AXIS: SliceAxis = "axial"  # LiFT: all three tasks
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Known:
     task: str  # "" if it is not known
     dataset: str  # "" if it is not known
     plan: Plan | None
-    slice_axis: str
+    slice_axis: SliceAxis
     names: Mapping[str, str]
     modalities: Mapping[str, Modality]
     source_names: Mapping[str, str]
@@ -93,7 +94,7 @@ class Setting:
     protocol: Protocol
     task: str
     dataset: str
-    slice_axis: str
+    slice_axis: SliceAxis
     names: Mapping[str, str]  # by channel digits of predicted images, as far as they are known
     modalities: Mapping[str, Modality]
     source_names: Mapping[str, str]  # by channel digits of source images

@@ -13,6 +13,7 @@ from typing import Any
 from zlib_ng import gzip_ng
 
 from liftnet.core.files import written_whole
+from liftnet.core.names import isolated
 from liftnet.visual.html import Html, join, tag
 
 __all__ = ["NIIVUE", "Page", "Section", "write_page"]
@@ -31,6 +32,7 @@ SCRIPTS = (  # each uses those before it
     "viewer.js",
 )
 STYLE = "page.css"
+KEYS = ("id", "data")  # by which parts of a page find each other
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def _data(page: Page) -> Html:
     """What scripts read: it cannot end its element, as every "<" is written as JSON's escape."""
     parts = []
     for name, text in (
-        ("cases", json.dumps({"cases": list(page.cases)})),
+        ("cases", json.dumps({"cases": _legible(list(page.cases))})),
         ("results", page.results),
     ):
         safe = Html(text.replace("<", "\\u003c"))
@@ -114,6 +116,15 @@ def _data(page: Page) -> Html:
     if page.viewer_3d and page.cases:
         parts.append(tag("script", Html(_packed(NIIVUE)), type="text/plain", id="niivue"))
     return join(parts)
+
+
+def _legible(node: Any, key: str = "") -> Any:
+    """What the viewer reads, with names in which no letters turn others around."""
+    if isinstance(node, dict):
+        return {name: _legible(value, name) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_legible(value, key) for value in node]
+    return isolated(node) if isinstance(node, str) and key not in KEYS else node
 
 
 @cache

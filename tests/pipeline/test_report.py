@@ -479,3 +479,32 @@ def test_no_folder_is_noted_but_the_one_named(tmp_path, monkeypatch, folder, not
     made = note_sources(case, ["mr"], Path(folder), tmp_path / "out" / "predicted")
     assert made.folder == noted
     assert made.files["mr"].file == "p_0000.nii.gz"
+
+
+def test_a_slice_axis_that_there_is_not(folders):
+    """Scores that a hand has changed are refused with the values that it may have."""
+    path = folders / "plain" / "scores.json"
+    path.write_text(path.read_text().replace('"slice_axis": "axial"', '"slice_axis": "oblique"'))
+    with pytest.raises(PlanError, match="'axial', 'coronal', 'sagittal'") as error:
+        report(folders / "plain", workspace=folders / "w")
+    assert str(path) in error.value.where and "slice_axis" in error.value.where
+
+
+def test_odd_names_in_a_comparison(tmp_path, capsys):
+    """Formulas in its CSV come back as names; what turns letters around is shown as its code."""
+    case = "=1+\u202ec"
+    for folder in ("ref", "-a", "b"):
+        save(tmp_path / folder / f"{case}_0003.nii.gz", image(len(folder)))
+    for method in ("-a", "b"):
+        evaluate(tmp_path / method, tmp_path / "ref", workspace=tmp_path / "w", num_processes=1)
+    compare([tmp_path / "-a", tmp_path / "b"], tmp_path / "out", workspace=tmp_path / "w")
+    for line in (tmp_path / "out" / "comparison.csv").read_text().splitlines()[1:]:
+        assert line.startswith(f"'{case},")
+    text = report(tmp_path / "out", workspace=tmp_path / "w").read_text()
+    data = embedded(text)[0][0]
+    assert data["id"] == f"{case}/0003" and data["title"] == "=1+\\u202ec, 0003"
+    assert "\u202e" not in Cells(text).text and "=1+\\u202ec" in Cells(text).text
+    (tmp_path / "ref" / f"{case}_0003.nii.gz").unlink()
+    report(tmp_path / "out", workspace=tmp_path / "w")
+    printed = capsys.readouterr().out
+    assert "warning: =1+\\u202ec, 0003 is not shown" in printed and "\u202e" not in printed
