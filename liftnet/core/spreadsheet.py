@@ -8,6 +8,7 @@ __all__ = ["as_csv", "read_csv"]
 
 # Source: OWASP, CSV Injection: a text that begins with one of these may be run.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+END = "\r\n"  # what is in it is quoted inside a cell
 QUOTE = "'"  # a spreadsheet shows what follows as text
 
 
@@ -17,9 +18,7 @@ def as_csv(rows: Iterable[Sequence[object]]) -> str:
     >>> as_csv([["=1+1", -0.5]])
     "'=1+1,-0.5\\n"
     """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([list(map(_guarded, row)) for row in rows])
-    return text.getvalue()
+    return "".join(f"{_line(row)}\n" for row in rows)
 
 
 def read_csv(lines: Iterable[str]) -> Iterator[dict[str, str]]:
@@ -28,6 +27,12 @@ def read_csv(lines: Iterable[str]) -> Iterator[dict[str, str]]:
     names = [_bare(name) for name in next(rows, [])]
     for row in rows:
         yield dict(zip(names, map(_bare, row), strict=True))
+
+
+def _line(row: Sequence[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator=END).writerow([_guarded(cell) for cell in row])
+    return text.getvalue()[: -len(END)]
 
 
 def _guarded(cell: object) -> object:
