@@ -217,8 +217,10 @@ def _sentence(
 ) -> str:
     digits, unit = change_digits(result, found), f" {change_unit(result)}".rstrip()
     if not is_shown(found):
-        change = change_text(found, digits, sign="+").replace(" [", f"{unit} [", 1)
+        factor = better_sign(result.better) or 1
+        change = change_text(found, digits, sign="+", factor=factor).replace(" [", f"{unit} [", 1)
         change = change if " [" in change else change + unit
+        change = f"a gain of {change}" if factor < 0 else change  # + is better here too
         return (
             f"no difference is shown between {name} and {baseline} in {where}: {change} on "
             f"{found.n} cases ({p})"

@@ -348,7 +348,7 @@ def test_what_a_better_method_is_worse_in(folders):
     compare([folders / "fine", folders / "plain"], folders / "out", workspace=folders / "w")
     text = Cells(report(folders / "out", workspace=folders / "w").read_text()).text
     assert re.search(
-        r"But plain is worse than fine in \d of the 9 other metrics: RMSE \(\+0\.", text
+        r"But plain is worse than fine in \d of the 9 other metrics: RMSE \(-0\.", text
     )
     assert "worse on 9 of 9)" in text
 
@@ -508,3 +508,64 @@ def test_odd_names_in_a_comparison(tmp_path, capsys):
     report(tmp_path / "out", workspace=tmp_path / "w")
     printed = capsys.readouterr().out
     assert "warning: =1+\\u202ec, 0003 is not shown" in printed and "\u202e" not in printed
+
+
+def test_a_gain_is_above_zero_where_lower_is_better_too(folders):
+    """In tables, charts and sentences; the means stay as they are."""
+    compare([folders / "plain", folders / "fine"], folders / "out", names=["A", "B"])
+    raw = {r.metric: r for r in read_comparison(folders / "out" / "comparison.json").results}
+    text = report(folders / "out", workspace=folders / "w").read_text()
+    assert raw["mae"].differences["B"].mean < 0 < raw["psnr"].differences["B"].mean
+    rows = re.findall(r'<td title="(\w+)">[^<]*</td><td>t2f</td><td>B</td>(.*?)</tr>', text)
+    shown = {metric: re.findall(r">([+-]\d[^ <]*)", row) for metric, row in rows}
+    for metric, sign in (("psnr", 1), ("mae", -1), ("sharpness_in_plane", -1)):
+        found = raw[metric].differences["B"]
+        assert float(shown[metric][0]) == pytest.approx(sign * found.mean, rel=0.1)
+        assert float(shown[metric][1]) == pytest.approx(sign * found.rank_biserial, abs=0.01)
+    words = Cells(text).text
+    assert "gain over A (+ is better)" in words and "gain in MAE, right of 0 is better" in text
+    assert "n = 9 cases: with fewer than 10, intervals are too narrow" in words
+    by_mae = report(folders / "out", folders / "x", by="mae", workspace=folders / "w")
+    assert re.search(
+        r"B is worse than A by MAE on 1 of 9 images, most on p6, t2f \(-0",
+        (Cells(by_mae.read_text()).text),
+    )
+
+
+def test_one_case_has_no_charts_of_cases_and_no_tests(folders):
+    """The numbers and images alone, with a warning."""
+    for method in NOISE:
+        for path in (folders / method).iterdir():
+            if not path.name.startswith("p6"):
+                path.unlink()
+        evaluate(folders / method, folders / "ref", workspace=folders / "w", num_processes=1)
+    compare([folders / "plain", folders / "fine"], folders / "out")
+    for place in (folders / "plain", folders / "out"):
+        text = report(place, workspace=folders / "w").read_text()
+        assert 'id="pictures"' in text and 'id="summary"' in text
+        assert 'id="distributions"' not in text and 'id="differences"' not in text
+        words = Cells(text).text
+        assert "Paired gains" not in words and "p = 1" not in words.split("How it was")[0]
+        assert "n = 1 case: nothing here says what holds for others" in words
+        assert "in the only case" in words
+
+
+def test_contrasts_stand_in_the_datasets_order(folders):
+    """As their files are numbered, not by the alphabet; a method has its own name."""
+    for number, name in enumerate(NAMES):
+        save(folders / "ref" / f"{name}_0001.nii.gz", image(number + 20))
+        save(folders / "plain" / f"{name}_0001.nii.gz", image(number + 20))
+        for digits, target in (("0001", "t9"), ("0003", "t2f")):
+            told = facts(name, target=target, variant="lift_c")
+            write_json(folders / "plain" / f"{name}_{digits}.json", told)
+    evaluate(folders / "plain", folders / "ref", workspace=folders / "w", num_processes=1)
+    text = report(folders / "plain", workspace=folders / "w").read_text()
+    cells = Cells(text)
+    contrasts = [c["data-contrast"] for c in cells.found if c["data-metric"] == "psnr"]
+    assert contrasts == ["t9", "t2f", "average"]
+    assert "missing_modality, 9 cases (t9, t2f)" in cells.text
+    assert {c["data-method"] for c in cells.found} == {"LiFT-C"}
+    rows = re.findall(r"<tr><td>(?:<a[^>]*>)?(p\d)(?:</a>)?</td><td>(t\w+)</td>", text)
+    assert rows == [(name, target) for name in NAMES for target in ("t9", "t2f")]
+    labels = [e["label"] for e in embedded(text)[0][0]["images"] if e["role"] == "predicted"]
+    assert labels == ["LiFT-C"]
