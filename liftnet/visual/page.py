@@ -32,6 +32,7 @@ SCRIPTS = (  # each uses those before it
     "viewer.js",
 )
 STYLE = "page.css"
+MOST_SENTENCES = 10  # ours: with more, images would begin below the first screen
 KEYS = ("id", "data")  # by which parts of a page find each other
 
 
@@ -95,7 +96,11 @@ def _summary(page: Page) -> Html:
     if page.warnings:
         items = [tag("li", warning) for warning in page.warnings]
         parts.append(tag("ul", items, class_="warnings", aria_label="Warnings"))
-    parts.append(tag("ul", [tag("li", sentence) for sentence in page.verdict], class_="verdict"))
+    items = [tag("li", sentence) for sentence in page.verdict]
+    shown = tag("ul", items[:MOST_SENTENCES])
+    if rest := items[MOST_SENTENCES:]:
+        shown = join(shown, tag("details", tag("summary", f"{len(rest)} more"), tag("ul", rest)))
+    parts.append(tag("div", shown, class_="verdict"))
     return join(parts)
 
 
