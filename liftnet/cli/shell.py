@@ -11,7 +11,7 @@ import typer
 
 from liftnet.cli.streams import open_streams
 from liftnet.core.errors import LiftnetError
-from liftnet.core.names import RENAME, is_text
+from liftnet.core.names import RENAME, is_text, legible
 from liftnet.ops.host_memory import is_out_of_memory  # here: there may be no memory to import it
 from liftnet.pipeline.failures import file_problem, memory_problem
 from liftnet.pipeline.progress import results_only
@@ -108,7 +108,7 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
             with results_only(quiet), stopped_at_once():
                 command(*args, **options)
         except LiftnetError as error:
-            print(f"error: {_for_options(error, labels)}", file=sys.stderr)
+            print(f"error: {legible(str(_for_options(error, labels)))}", file=sys.stderr)
             sys.exit(1)
         except KeyboardInterrupt as stopped:
             print(str(stopped) or "Interrupted; the same command continues.", file=sys.stderr)
@@ -116,7 +116,7 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
         except BrokenPipeError:  # the reader of a pipe went away; typer knows what to do
             raise
         except OSError as error:
-            print(f"error: {file_problem(error)}", file=sys.stderr)
+            print(f"error: {legible(str(file_problem(error)))}", file=sys.stderr)
             sys.exit(1)
         except (MemoryError, RuntimeError, ImportError, SystemError) as error:
             if not is_out_of_memory(error):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from liftnet.core.geometry import SliceAxis
 from liftnet.core.jsonable import from_json, read_versioned
 from liftnet.core.scores import NOT_NOTED, MetricSummary, Origin, Protocol, with_infinities
 
@@ -98,7 +99,7 @@ class MethodComparison:
     protocol: Protocol
     task: str
     dataset: str  # "" if it is not known
-    slice_axis: str  # the axis of delta_z
+    slice_axis: SliceAxis  # the axis of delta_z
     reference_folder: str
     baseline: str
     methods: tuple[Method, ...]  # the baseline comes first

@@ -5,7 +5,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,6 +26,7 @@ __all__ = [
     "remove_drafts",
     "reserve",
     "size_limit",
+    "write_together",
     "written_whole",
 ]
 
@@ -131,6 +132,37 @@ def kind_of(path: Path) -> str:
         stat.S_IFCHR: "a device",
     }
     return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+def write_together(contents: Mapping[Path, str | bytes], *, label: str = "whole") -> None:
+    """Write files that belong together: on a full disk all stay as they were, none is new alone.
+
+    All are written under other names, then take their own in this order. Several machines may do
+    so at once: the drafts of each are its own, by its `label`.
+
+    Raises:
+        LiftnetError: If a folder, a device or a pipe has the name of one.
+        OSError: If one cannot be written; names the file.
+    """
+    drafts = {p: p.with_name(f".{p.stem}.{label}.{os.getpid()}{p.suffix}") for p in contents}
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            raw = content if isinstance(content, bytes) else content.encode()
+            try:
+                reserve(drafts[path], path)
+                drafts[path].write_bytes(raw)
+                flush_file(drafts[path])
+            except OSError as error:
+                error.filename, error.filename2 = str(path), None
+                raise
+        for path, draft in drafts.items():
+            draft.replace(path)
+        for folder in {path.parent for path in contents}:
+            flush_folder(folder)
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
 
 
 def remove_drafts(final: Path) -> None:

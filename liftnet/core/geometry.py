@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Literal
 
 import numpy as np
 
@@ -11,6 +12,7 @@ __all__ = [
     "AxisOrder",
     "Geometry",
     "Placement",
+    "SliceAxis",
     "Volume",
     "axis_order",
     "same_spacing",
@@ -22,6 +24,7 @@ Shape = tuple[int, int, int]
 
 SAME_SPACING = 0.02  # ours: a difference in spacing below 2 % is left as it is
 # World axis (x = left, y = posterior, z = superior) of each array axis (D, H, W), per slice axis.
+SliceAxis = Literal["axial", "coronal", "sagittal"]
 SLICE_AXES: dict[str, tuple[int, int, int]] = {
     "axial": (2, 1, 0),
     "coronal": (1, 2, 0),

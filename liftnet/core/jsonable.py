@@ -24,6 +24,7 @@ from liftnet.core.strict_json import parse_json
 __all__ = [
     "Between",
     "from_json",
+    "json_text",
     "read_json",
     "read_versioned",
     "replace_path",
@@ -332,7 +333,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a dataclass or plain value as readable JSON, whole or not at all."""
-    write_text(path, _readable(to_json(value)) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """A dataclass or plain value as readable JSON."""
+    return _readable(to_json(value)) + "\n"
 
 
 def write_sealed(path: Path, value: Any) -> None:

@@ -19,6 +19,8 @@ __all__ = [
     "is_dataset_name",
     "is_folder_name",
     "is_text",
+    "isolated",
+    "legible",
     "like",
     "one_form",
     "without_folders",
@@ -35,6 +37,11 @@ CHANNEL_WORDS = ("average", "mask")
 ABSOLUTE = re.compile(  # its last part is group 1
     r"(?<![\w./\\-])(?:[A-Za-z]:)?[/\\](?:[^\s/\\,;:'\"]+[/\\])*([^\s/\\,;:'\"]+)[/\\]?"
 )
+UNSEEN = re.compile(  # control characters, and those that turn the order of letters around
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+WORD = r"[^\s,;:()]*[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff][^\s,;:()]*"
+RIGHT_TO_LEFT = re.compile(rf"{WORD}(?:\s+{WORD})*")  # words of Hebrew, Arabic and their like
 
 
 def is_text(name: str) -> bool:
@@ -176,6 +183,25 @@ def like(found: Mapping[str, Value], names: Iterable[str]) -> dict[str, Value]:
     """
     written = {one_form(name): name for name in names}
     return {written.get(one_form(key), key): value for key, value in found.items()}
+
+
+def legible(text: str) -> str:
+    r"""The text with characters that are not seen, but change what is, written as their codes.
+
+    A right-to-left override in a name turns around the numbers behind it.
+
+    >>> legible("\u202ecase: 24.78 dB")
+    '\\u202ecase: 24.78 dB'
+    """
+    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def isolated(text: str) -> str:
+    """The legible text, in which words from right to left do not move what is beside them.
+
+    As <bdi> does in HTML, for where there are no elements.
+    """
+    return RIGHT_TO_LEFT.sub("\u2068\\g<0>\u2069", legible(text))
 
 
 def without_folders(text: str) -> str:

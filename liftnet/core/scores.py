@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from liftnet.core.geometry import Triple
+from liftnet.core.geometry import SliceAxis, Triple
 from liftnet.core.jsonable import from_json, read_versioned
 
 __all__ = [
@@ -73,7 +73,7 @@ class Comparison:
     reference: np.ndarray
     subject: np.ndarray  # bool: the foreground of all reference channels of the case
     subject_note: str  # which channels those are
-    slice_axis: str
+    slice_axis: SliceAxis
     spacing_mm: Triple = field(kw_only=True)  # along D, H, W
     modality: str | None = None  # None: not known
     written_range: tuple[float, float] | None = None  # file units of the network's 0 and 1
@@ -142,7 +142,7 @@ class Scores:
     protocol: Protocol
     task: str
     dataset: str  # "" if it is not known
-    slice_axis: str  # the axis of delta_z
+    slice_axis: SliceAxis  # the axis of delta_z
     predicted_folder: str
     reference_folder: str
     sources_folder: str

@@ -8,7 +8,8 @@ from typing import Any
 from liftnet.core.arguments import checked
 from liftnet.core.comparison import COMPARISON_VERSION, Method, MethodComparison
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
-from liftnet.core.jsonable import write_json, write_text
+from liftnet.core.files import write_together
+from liftnet.core.jsonable import json_text
 from liftnet.core.names import check_folder_name
 from liftnet.core.scores import Scores, read_scores
 from liftnet.pipeline.compare_checks import (
@@ -142,9 +143,9 @@ def compare(
         liftnet=__version__,
         made=origin_since(start),
     )
-    with hold(output, "liftnet_compare"):  # both files are of one comparison
-        write_text(output / "comparison.csv", as_csv(rows))
-        write_json(output / "comparison.json", comparison)  # comes last: where it is new, both are
+    table = output / "comparison.csv", as_csv(rows)
+    with hold(output, "liftnet_compare"):
+        write_together(dict([table, (output / "comparison.json", json_text(comparison))]))
     report(comparison, output / "comparison.json")
     return comparison
 

@@ -1,11 +1,10 @@
 """A comparison for reading: tables and sentences for the terminal, lines for a spreadsheet."""
 
-import csv
-import io
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from liftnet.core import spreadsheet
 from liftnet.core.comparison import (
     Direction,
     LeftOut,
@@ -218,8 +217,10 @@ def _sentence(
 ) -> str:
     digits, unit = change_digits(result, found), f" {change_unit(result)}".rstrip()
     if not is_shown(found):
-        change = change_text(found, digits, sign="+").replace(" [", f"{unit} [", 1)
+        factor = better_sign(result.better) or 1
+        change = change_text(found, digits, sign="+", factor=factor).replace(" [", f"{unit} [", 1)
         change = change if " [" in change else change + unit
+        change = f"a gain of {change}" if factor < 0 else change  # + is better here too
         return (
             f"no difference is shown between {name} and {baseline} in {where}: {change} on "
             f"{found.n} cases ({p})"
@@ -242,14 +243,12 @@ def _verb(better: Direction, found: PairedDifference, above: bool) -> tuple[str,
 def as_csv(rows: Mapping[str, Sequence[CaseScore]]) -> str:
     """One line per case, contrast and metric: each method's value, and minus the baseline's."""
     first, *others = rows
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     changes = [f"{name} - {first}" for name in others]
-    writer.writerow(["case", "contrast", "metric", "better", *rows, *changes])
+    lines: list[list[object]] = [["case", "contrast", "metric", "better", *rows, *changes]]
     for group in zip(*rows.values(), strict=True):
         for metric in group[0].metrics:
             values = [row.metrics[metric] for row in group]
             better = direction(metric)
             line = [group[0].case, group[0].contrast, metric, better, *values]
-            writer.writerow([*line, *differ(values[1:], values[:1] * len(others), better).tolist()])
-    return text.getvalue()
+            lines.append([*line, *differ(values[1:], values[:1] * len(others), better).tolist()])
+    return spreadsheet.as_csv(lines)

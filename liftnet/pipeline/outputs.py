@@ -21,6 +21,7 @@ from liftnet.pipeline.origin import shown_command
 from liftnet.pipeline.plausibility import examine
 from liftnet.pipeline.preprocess import restore
 from liftnet.pipeline.pretrained import pretrained_origins
+from liftnet.pipeline.source_files import MadeFrom
 from liftnet.pipeline.training_facts import shares
 from liftnet.tasks.base import Request
 from liftnet.version import __version__
@@ -54,6 +55,7 @@ class Prepared:
     dtypes: dict[str, str]
     ending: str
     inputs: dict[str, list[int]]  # size and time of change of its files before they were read
+    made_from: MadeFrom
     warnings: tuple[str, ...] = ()  # what is odd about its files and images
 
 
@@ -155,6 +157,7 @@ def write_case(
             "intensity": {"low": low, "high": high, "dtype": dtype},
             "variant": model.variant,
             "inputs": prepared.inputs,
+            "made_from": asdict(prepared.made_from),
             "warnings": list(prepared.warnings),
             "plausibility": plausibility,
             **made_by(model, cost),

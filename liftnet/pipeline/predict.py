@@ -29,7 +29,7 @@ from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import report_flags
 from liftnet.pipeline.predict_case import prepare_case, with_something_to_make
 from liftnet.pipeline.progress import mention, progress, say
-from liftnet.pipeline.source_layouts_recognise import Inputs
+from liftnet.pipeline.source_layouts_recognise import Inputs, input_root
 from liftnet.pipeline.training_facts import say_unlearned, shares
 from liftnet.pipeline.trajectories import (
     Trajectory,
@@ -111,7 +111,7 @@ def predict(
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
     mention(f"{name}: {space.describe()}")
-    output = Path(output_folder)
+    root, output = input_root(input_folder), Path(output_folder)
     refuse_one_folder(input_folder, output)
     check_trajectory(save_trajectory, mapper=mapper)
     part = part_of(num_parts, part_id)
@@ -143,6 +143,7 @@ def predict(
             case,
             model,
             wanted,
+            root,
             output,
             normalized,
             continue_prediction,

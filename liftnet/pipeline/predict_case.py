@@ -24,6 +24,7 @@ from liftnet.pipeline.outputs import (
 )
 from liftnet.pipeline.preprocess import prepare, read_with_mask
 from liftnet.pipeline.progress import say
+from liftnet.pipeline.source_files import note_sources
 from liftnet.pipeline.subject import refuse_wrong_intensities
 from liftnet.pipeline.text_table import counted, first_names
 from liftnet.pipeline.training_facts import servable
@@ -69,6 +70,7 @@ def prepare_case(
     case: Case,
     model: Model,
     wanted: Sequence[str] | None,
+    folder: Path,
     output: Path,
     normalized: bool,
     keep_finished: bool,
@@ -77,7 +79,7 @@ def prepare_case(
 ) -> Prepared | None:
     """Read and prepare a case, or None if its outputs are there already.
 
-    Where it is `alone` in its folder, its images may be those of several patients.
+    Where it is `alone` in its `folder`, its images may be those of several patients.
     """
     plan = model.plan
     where = f"case {case.identifier}"
@@ -109,6 +111,7 @@ def prepare_case(
     if alone:
         _refuse_several_patients(case, present, model)
     volume, mask, dtypes = read_with_mask(case, request.sources, plan, where=where)
+    made_from = note_sources(case, request.sources, folder, output)
     if input_facts(case, request) != inputs:
         raise DatasetError(
             "A file of this case was replaced while it was read",
@@ -145,6 +148,7 @@ def prepare_case(
         dtypes=dtypes,
         ending=ending,
         inputs=inputs,
+        made_from=made_from,
         warnings=tuple(doubts + done.warnings),
     )
 

@@ -1,13 +1,13 @@
 """Whether predicted or generated volumes are copies of training volumes."""
 
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
 from liftnet.core.arguments import checked
+from liftnet.core.files import write_together
 from liftnet.core.geometry import SLICE_AXES
-from liftnet.core.jsonable import write_json
+from liftnet.core.jsonable import json_text
 from liftnet.core.probe import (
     COPIES,
     NO_COPY,
@@ -109,11 +109,9 @@ def probe(
             held_out_folder=str(held_out.absolute()),
             liftnet=__version__,
         )
-        with explained("picture", str(target)):
-            target.mkdir(parents=True, exist_ok=True)
-            for picture in sorted(pictures.iterdir()):
-                shutil.copyfile(picture, target / picture.name)
-    write_json(target / "probe.json", found)  # comes last: where it is new, all are
+        drawn = sorted(pictures.iterdir()) if pictures.is_dir() else []
+        contents = {target / picture.name: picture.read_bytes() for picture in drawn}
+    write_together({**contents, target / "probe.json": json_text(found)})
     report(found, target / "probe.json")
     return found
 

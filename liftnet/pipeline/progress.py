@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from liftnet.core.names import legible
+
 __all__ = ["is_quiet", "keep_quiet", "mention", "progress", "results_only", "say"]
 
 LINE_SECONDS = 30.0  # ours: in a log file, one line per half minute
@@ -42,7 +44,7 @@ def is_quiet() -> bool:
 def say(text: str) -> None:
     """Print one line of result, or a warning."""
     if not is_quiet():
-        print(text, flush=True)
+        print(legible(text), flush=True)
 
 
 def mention(text: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from liftnet.core.arguments import checked
 from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.scores import AVERAGE
 from liftnet.metrics.meaning import short_name
 from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.report_charts import (
@@ -17,6 +18,7 @@ from liftnet.pipeline.report_charts import (
 )
 from liftnet.pipeline.report_choice import Shown, choose
 from liftnet.pipeline.report_cohort import find_cohort_file, report_cohort
+from liftnet.pipeline.report_order import few_cases, in_order
 from liftnet.pipeline.report_origin import find_flags, origin_section, read_all_facts
 from liftnet.pipeline.report_pictures import MB, Picture, picture
 from liftnet.pipeline.report_results import Results, json_without_folders, read_results
@@ -88,7 +90,7 @@ def report(
             workspace=workspace,
             refused={"--cases": cases, "--by": by, "-s": sources},
         )
-    results = read_results(Path(input_folder))
+    results = in_order(read_results(Path(input_folder)), workspace)
     path = _page_file(results.file, output)
     metric = _ranking_metric(results, by)
     shown = choose(results, metric, num_cases, cases)
@@ -192,16 +194,16 @@ def _page(
     words = [f"liftnet_predict flagged {len(flags)} of the images as unlike its training images."]
     drawn = [one for one in shown if any(p.shown == one for p in pictures)]
     found: list[tuple[str, str, Html | None]] = [
-        ("summary", "Numbers", summary_section(results)),
-        ("distributions", "Distribution over cases", distribution_section(results)),
-        ("differences", "Differences", difference_section(results) if results.compared else None),
-        ("regions", "Regions of the CT", region_section(results)),
         ("pictures", "Images", _picture_section(results, metric, pictures) if pictures else None),
         (
             "profiles",
             "Along the slice axis",
             profile_section(results, pictures) if pictures else None,
         ),
+        ("summary", "Numbers", summary_section(results)),
+        ("distributions", "Distribution over cases", distribution_section(results)),
+        ("differences", "Gains", difference_section(results) if results.compared else None),
+        ("regions", "Regions of the CT", region_section(results)),
         ("images", "Cases", case_section(results, drawn, flags, trained)),
         ("trajectories", "Trajectories of slices", trajectory_section(results)),
         ("measure", "How it was measured", measure_section(results)),
@@ -210,7 +212,9 @@ def _page(
     names = " and ".join(method.name for method in results.methods)
     what = f"Comparison of {names}" if results.compared else "Evaluation"
     name = f": {results.dataset}" if results.dataset else ""
-    contrasts = ", ".join(dict.fromkeys(image.contrast for image in results.images))
+    contrasts = ", ".join(
+        dict.fromkeys(t.contrast for t in results.tables if t.contrast != AVERAGE)
+    )
     errors = [0.0, max((p.data["errorWindow"][1] for p in pictures), default=0.0)]  # one scale
     data = [
         p.data | {"metrics": metric_line(results, p.shown.image), "errorWindow": errors}
@@ -221,7 +225,12 @@ def _page(
         subtitle=f"{results.task}, {len(results.cases)} cases ({contrasts}), protocol "
         f"{results.protocol.name}; liftnet {results.liftnet}",
         verdict=verdict(results, metric, flags=words if flags else (), trained=trained),
-        warnings=[*results.warnings, *training_warnings(results, seen), *problems],
+        warnings=[
+            *results.warnings,
+            *few_cases(results),
+            *training_warnings(results, seen),
+            *problems,
+        ],
         sections=[Section(key, title, content) for key, title, content in found if content],
         cases=data,
         volumes={key: text for p in pictures for key, text in p.texts.items()},
@@ -241,7 +250,7 @@ def _picture_section(results: Results, metric: str, pictures: Sequence[Picture])
         )
     notes = {f"{p.shown.image.title}: {note}" for p in pictures for note in p.notes}
     return join(
-        tag("p", f"{order}, unless cases were asked for. {PICTURE_WORDS}"),
         tag("div", id="viewer"),
+        tag("p", f"{order}, unless cases were asked for. {PICTURE_WORDS}", class_="note"),
         [tag("p", note, class_="note") for note in sorted(notes)],
     )

@@ -9,6 +9,7 @@ import numpy as np
 from liftnet.core.comparison import MetricComparison
 from liftnet.metrics import regions
 from liftnet.metrics.meaning import short_name
+from liftnet.metrics.paired import better_sign
 from liftnet.pipeline.compare_table import change_digits, change_unit, encode_p
 from liftnet.pipeline.report_choice import identifier
 from liftnet.pipeline.report_pictures import Picture
@@ -37,8 +38,8 @@ NUM_STYLES = 6  # m0 to m5 in page.css
 REGION_METRICS = ("mae", "delta_z_mae")  # LiFT App. B.5: reported per region
 
 
-def distribution_section(results: Results) -> Html:
-    """One chart per main metric and contrast: every image as a dot, mean with interval."""
+def distribution_section(results: Results) -> Html | None:
+    """One chart per main metric and contrast of several cases: dots, mean with interval."""
     figures = []
     order = {metric: place for place, metric in enumerate(results.main_metrics)}
     tables = [t for t in results.tables if t.metric in order and t.contrast != "average"]
@@ -53,8 +54,8 @@ def distribution_section(results: Results) -> Html:
             points = tuple(point for point in points if not math.isnan(point[1]))
             found = table.means[method.name]
             groups.append(charts.Group(method.name, points, found.mean, found.low, found.high))
-        if not all(group.points for group in groups):
-            continue  # every value is unknown
+        if not all(len(group.points) > 1 for group in groups):
+            continue  # of one case there is no distribution
         name = short_name(table.metric)
         title = f"{name}, {table.contrast}" if len(_contrasts(results)) > 1 else name
         digits = digits_of(table.metric, [found.mean for found in table.means.values()])
@@ -62,6 +63,8 @@ def distribution_section(results: Results) -> Html:
             groups, label=name, unit=table.unit, better=table.better, digits=digits
         )
         figures.append(_figure(title, drawn))
+    if not figures:
+        return None
     return join(tag("div", figures, class_="charts"), tag("p", DISTRIBUTION_WORDS, class_="note"))
 
 
@@ -74,8 +77,8 @@ def _contrasts(results: Results) -> list[str]:
     return list(dict.fromkeys(image.contrast for image in results.images))
 
 
-def difference_section(results: Results) -> Html:
-    """One chart per main metric: mean differences from the baseline with their intervals."""
+def difference_section(results: Results) -> Html | None:
+    """One chart per main metric: mean gains over the baseline with their intervals."""
     figures = []
     several = len(results.methods) > 2
     classes = _classes(results)
@@ -92,21 +95,23 @@ def difference_section(results: Results) -> Html:
             )
             for table in tables
             for name, found in table.differences.items()
+            if found.n > 1
         ]
         if rows:
             unit, name = change_unit(tables[0]), short_name(metric)
+            known = better_sign(tables[0].better) != 0
             digits = max(
                 change_digits(t, found) for t in tables for found in t.differences.values()
             )
             drawn = charts.forest(
                 rows,
-                label=f"difference in {name}",
+                label=f"{'gain' if known else 'difference'} in {name}",
                 unit=unit,
-                better=tables[0].better,
+                better="higher" if known else "unknown",  # of a gain
                 digits=digits,
             )
-            figures.append(_figure(f"{name}: method minus {results.methods[0].name}", drawn))
-    return tag("div", figures, class_="charts")
+            figures.append(_figure(f"{name}: gain over {results.methods[0].name}", drawn))
+    return tag("div", figures, class_="charts") if figures else None
 
 
 def region_section(results: Results) -> Html | None:
@@ -116,7 +121,7 @@ def region_section(results: Results) -> Html | None:
         categories = []
         for region in regions.NAMES:
             tables = [t for t in results.tables if t.metric == f"{metric}_{region}"]
-            for table in tables:
+            for table in (t for t in tables if max(m.n for m in t.means.values()) > 1):
                 label = region if len(_contrasts(results)) == 1 else f"{region}, {table.contrast}"
                 categories.append(charts.Category(label, _bars(results, table)))
         if categories:

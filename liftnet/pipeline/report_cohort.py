@@ -30,6 +30,7 @@ from liftnet.pipeline.report_cohort_sections import (
     pair_section,
     verdict,
 )
+from liftnet.pipeline.report_order import few_volumes
 from liftnet.pipeline.report_pictures import MB
 from liftnet.pipeline.report_results import json_without_folders
 from liftnet.visual.figures import sample_sheet
@@ -211,7 +212,7 @@ def _sample_section(viewed: Viewed, problems: list[str]) -> Html | None:
         "even steps from the list of names, not by how they look. All have one grey scale."
     )
     image = tag("img", src=f"data:image/png;base64,{picture}", alt=f"Three planes each of {names}")
-    return join(tag("p", words), tag("figure", image))
+    return join(tag("figure", image), tag("p", words, class_="note"))
 
 
 def _evenly(names: Sequence[str], count: int) -> list[str]:
@@ -256,9 +257,9 @@ def _page(
 ) -> Page:
     shown = {pair.data["id"] for pair in pairs}
     found: list[tuple[str, str, Html | None]] = [
-        ("summary", "Numbers", numbers_section(scores, shown)),
         ("samples", "Samples", samples),
         ("pictures", "Closest pairs", pair_section(scores, pairs) if pairs else None),
+        ("summary", "Numbers", numbers_section(scores, shown)),
         ("measure", "How it was measured", measure_section(scores)),
         ("notes", "What the numbers rest on", notes_section(scores)),
         ("origin", "How it was made", origin_section(scores)),
@@ -271,7 +272,7 @@ def _page(
         f"{training} ({scores.channel}), protocol {scores.protocol.name}; liftnet "
         f"{scores.liftnet}",
         verdict=verdict(scores),
-        warnings=[*scores.warnings, *problems],
+        warnings=[*scores.warnings, *few_volumes(scores), *problems],
         sections=[Section(key, title, content) for key, title, content in found if content],
         cases=[pair.data for pair in pairs],
         volumes={key: text for pair in pairs for key, text in pair.texts.items()},

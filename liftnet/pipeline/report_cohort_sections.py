@@ -177,7 +177,7 @@ def pair_section(scores: CohortScores, pairs: Sequence[PairPicture]) -> Html:
         "same folds in the same places; its error map is dark."
     )
     notes = [tag("p", pair.note, class_="note") for pair in pairs if pair.note]
-    return join(tag("p", words), tag("div", id="viewer"), notes)
+    return join(tag("div", id="viewer"), tag("p", words, class_="note"), notes)
 
 
 def measure_section(scores: CohortScores) -> Html:

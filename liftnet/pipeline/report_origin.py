@@ -5,14 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from liftnet.core.dataset import FILE_ENDINGS
-from liftnet.core.errors import LiftnetError, PlanError
-from liftnet.core.jsonable import read_json
+from liftnet.core.errors import LiftnetError
 from liftnet.core.scores import Origin
 from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.report_choice import identifier
-from liftnet.pipeline.report_results import Results
+from liftnet.pipeline.report_results import Results, prediction_facts
 from liftnet.version import __version__
 from liftnet.visual.html import Html, tag
 
@@ -32,19 +30,10 @@ AllFacts = Mapping[str, list[dict[str, Any]]]
 
 def read_all_facts(results: Results) -> AllFacts:
     """Method -> the JSON that liftnet_predict wrote beside each of its images."""
-    return {method.name: list(_facts(method.predicted)) for method in results.methods}
-
-
-def _facts(folder: Path) -> Iterator[dict[str, Any]]:
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-        if not any(path.with_suffix(ending).is_file() for ending in FILE_ENDINGS):
-            continue
-        try:
-            data = read_json(path)
-        except PlanError:
-            continue  # another program's, or damaged: the evaluation has said so
-        if isinstance(data, dict) and "target" in data and "case" in data:
-            yield data
+    return {
+        method.name: [facts for _, facts in prediction_facts(method.predicted)]
+        for method in results.methods
+    }
 
 
 def find_flags(results: Results, facts: AllFacts) -> dict[str, str]:

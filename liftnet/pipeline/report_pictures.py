@@ -86,7 +86,8 @@ def picture(
     for name, other in methods.items():
         if difference := first.geometry.differs(other.geometry):
             raise LiftnetError(f"{name} lies on another grid: {difference}")
-    extra, notes = find_sources(first, sources=sources, workspace=workspace)
+    told = next((m for m in methods.values() if m.pair.facts and m.pair.facts.made_from), first)
+    extra, notes = find_sources(told, sources=sources, workspace=workspace)
     images = {name: method.compared for name, method in methods.items()}
     axis = 2 - SLICE_AXES[results.slice_axis][0]
     content = _content(images)

@@ -5,22 +5,37 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from liftnet.core.comparison import MethodComparison, MetricComparison, read_comparison
+from liftnet.core.comparison import (
+    MethodComparison,
+    MetricComparison,
+    PairedDifference,
+    read_comparison,
+)
+from liftnet.core.dataset import FILE_ENDINGS
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.jsonable import read_json
 from liftnet.core.names import without_folders
 from liftnet.core.scores import AVERAGE, Origin, Protocol, Scores, read_scores
-from liftnet.metrics.paired import direction
+from liftnet.core.spreadsheet import read_csv
+from liftnet.metrics.paired import better_sign, direction
 from liftnet.pipeline.compare_results import MAIN_METRICS
 from liftnet.pipeline.score_table import metric_names, unit_of
 
-__all__ = ["Image", "MethodFiles", "Results", "json_without_folders", "read_results"]
+__all__ = [
+    "Image",
+    "MethodFiles",
+    "Results",
+    "json_without_folders",
+    "prediction_facts",
+    "read_results",
+]
 
-PREDICTED = "predicted"  # what the only method of an evaluation is called
+PREDICTED = "predicted"  # the only method of an evaluation, where no JSON file names it
+METHODS = {"lift_c": "LiFT-C", "no_mapper": "LiFT-C without context"}  # by variant
 
 
 @dataclass(frozen=True)
@@ -58,7 +73,7 @@ class Results:
     reference: Path
     sources: Path | None
     images: tuple[Image, ...]
-    tables: tuple[MetricComparison, ...]  # without differences for an evaluation
+    tables: tuple[MetricComparison, ...]  # differences as gains; none for an evaluation
     main_metrics: tuple[str, ...]
     conclusions: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -112,6 +127,7 @@ def read_results(place: Path) -> Results:
 
 def _of_scores(file: Path, scores: Scores) -> Results:
     names = metric_names(scores.cases) if scores.cases else []
+    method = _method_name(Path(scores.predicted_folder))
     summary = {c: s for c, s in scores.summary.items() if c != AVERAGE or len(scores.summary) > 2}
     tables = [
         MetricComparison(
@@ -119,7 +135,7 @@ def _of_scores(file: Path, scores: Scores) -> Results:
             contrast=contrast,
             better=direction(metric),
             unit=unit_of(metric, scores.cases),
-            means={PREDICTED: found[metric]},
+            means={method: found[metric]},
             differences={},
         )
         for metric in names
@@ -134,12 +150,10 @@ def _of_scores(file: Path, scores: Scores) -> Results:
         task=scores.task,
         dataset=scores.dataset,
         slice_axis=scores.slice_axis,
-        methods=(MethodFiles(PREDICTED, Path(scores.predicted_folder)),),
+        methods=(MethodFiles(method, Path(scores.predicted_folder)),),
         reference=Path(scores.reference_folder),
         sources=Path(scores.sources_folder) if scores.sources_folder else None,
-        images=tuple(
-            Image(row.case, row.contrast, {PREDICTED: row.metrics}) for row in scores.cases
-        ),
+        images=tuple(Image(row.case, row.contrast, {method: row.metrics}) for row in scores.cases),
         tables=tuple(tables),
         main_metrics=tuple(m for m in MAIN_METRICS if m in names) or tuple(names),
         conclusions=(),
@@ -148,6 +162,49 @@ def _of_scores(file: Path, scores: Scores) -> Results:
         notes=tuple(_origins(scores)),
         made=scores.made,
         liftnet=scores.liftnet,
+    )
+
+
+def _method_name(folder: Path) -> str:
+    """What the JSON files beside predicted images call the method that made them all."""
+    found = {str(facts["variant"]) for _, facts in prediction_facts(folder) if facts.get("variant")}
+    variant = found.pop() if len(found) == 1 else PREDICTED
+    return METHODS.get(variant, variant)
+
+
+def prediction_facts(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The JSON files that liftnet_predict wrote beside images, and what they hold."""
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        if not any(path.with_suffix(ending).is_file() for ending in FILE_ENDINGS):
+            continue
+        try:
+            data = read_json(path)
+        except PlanError:
+            continue  # another program's, or damaged: the evaluation has said so
+        if isinstance(data, dict) and "target" in data and "case" in data:
+            yield path, data
+
+
+def _as_gains(table: MetricComparison) -> MetricComparison:
+    """The table with its differences turned where lower is better, or nearest 1: + is better."""
+    if better_sign(table.better) >= 0:
+        return table
+    turned = {name: _turned(found) for name, found in table.differences.items()}
+    return replace(table, differences=turned)
+
+
+def _turned(found: PairedDifference) -> PairedDifference:
+    mean, low, high, effect = (
+        None if value is None else -value
+        for value in (found.mean, found.high, found.low, found.cohens_dz)
+    )
+    return replace(
+        found,
+        mean=mean,
+        low=low,
+        high=high,
+        cohens_dz=effect,
+        rank_biserial=-found.rank_biserial,
     )
 
 
@@ -165,11 +222,11 @@ def _of_comparison(file: Path, comparison: MethodComparison) -> Results:
     table = file.with_name("comparison.csv")
     try:
         with table.open(encoding="utf-8", newline="") as lines:
-            for line in csv.DictReader(lines):
+            for line in read_csv(lines):
                 image = images.setdefault((line["case"], line["contrast"]), {n: {} for n in names})
                 for name in names:
                     image[name][line["metric"]] = float(line[name])
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, csv.Error, KeyError, ValueError) as error:
         raise PlanError(
             f"The values of the cases cannot be read ({error})",
             where=str(table),
@@ -190,7 +247,7 @@ def _of_comparison(file: Path, comparison: MethodComparison) -> Results:
         reference=Path(comparison.reference_folder),
         sources=None,
         images=tuple(Image(case, contrast, own) for (case, contrast), own in images.items()),
-        tables=comparison.results,
+        tables=tuple(map(_as_gains, comparison.results)),
         main_metrics=comparison.main_metrics,
         conclusions=comparison.conclusions,
         warnings=comparison.warnings,

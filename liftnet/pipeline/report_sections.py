@@ -4,10 +4,10 @@ import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from liftnet.core.comparison import MetricComparison
+from liftnet.core.comparison import MetricComparison, PairedDifference
 from liftnet.metrics import regions
 from liftnet.metrics.meaning import explain, short_name
-from liftnet.metrics.paired import differ, direction
+from liftnet.metrics.paired import better_sign, differ, direction
 from liftnet.pipeline.compare_table import (
     change_digits,
     change_text,
@@ -23,15 +23,17 @@ from liftnet.visual.html import Html, join, tag
 __all__ = ["case_section", "measure_section", "metric_line", "summary_section"]
 
 PAIR = 2  # methods that have one difference
+MOST_COLUMNS = 12  # ours: more fit beside each other in small letters only
 PAIRED_WORDS = (
-    "Differences are method minus baseline, case by case; where nearest 1 is better, of |log2|, "
-    "which is 0 at 1, and 1 at a half and at a double. p: two-sided Wilcoxon signed-rank test; "
+    "Gains are differences from the baseline, case by case: + means better, also where lower is "
+    "better (the sign of the difference is turned there); where nearest 1 is better, they are of "
+    "|log2|, which is 0 at 1, and 1 at a half and at a double. Where it is not known which is "
+    "better, they are method minus baseline. p: two-sided Wilcoxon signed-rank test; "
     "*** p < 0.0001, * p < 0.05; Holm: corrected for all tests of one metric, not over metrics. "
     "r: rank-biserial correlation of the pairs, -1 to 1; d_z: mean difference over its standard "
-    "deviation. Signs are those of the difference, also where lower is better; better / same / "
-    "worse counts cases. A method is called better or worse only where the corrected p is below "
-    '0.05, the interval excludes 0 and at least six cases differ; "no difference is shown" is '
-    'not "there is none".'
+    "deviation. Better / same / worse counts cases. A method is called better or worse only where "
+    "the corrected p is below 0.05, the interval excludes 0 and at least six cases differ; "
+    '"no difference is shown" is not "there is none".'
 )
 
 
@@ -43,11 +45,12 @@ def summary_section(results: Results) -> Html:
     names = dict.fromkeys(table.metric for table in results.tables)
     rest = [metric for metric in names if metric not in results.main_metrics]
     parts = [_means_table(results, results.main_metrics)]
-    if results.compared:
+    tested = results.compared and len(results.cases) > 1
+    if tested:
         parts.append(_differences_table(results, results.main_metrics))
     if rest:
         more = [_means_table(results, rest)]
-        if results.compared:
+        if tested:
             more.append(_differences_table(results, rest))
         parts.append(tag("details", tag("summary", f"All other metrics ({len(rest)})"), more))
     return join(*parts)
@@ -81,7 +84,7 @@ def _means_table(results: Results, metrics: Sequence[str]) -> Html:
 
 
 def _differences_table(results: Results, metrics: Sequence[str]) -> Html:
-    head = ["metric", "contrast", "method", f"difference from {results.methods[0].name}"]
+    head = ["metric", "contrast", "method", f"gain over {results.methods[0].name} (+ is better)"]
     tables = _of(results, metrics)
     tests = Counter(table.metric for table in tables for _ in table.differences)
     corrected = max(tests.values(), default=0) > 1  # else Holm's p is p
@@ -105,34 +108,43 @@ def _differences_table(results: Results, metrics: Sequence[str]) -> Html:
                         class_="number",
                         data_value="inf" if found.mean is None else repr(found.mean),
                     ),
-                    _p_cell(found.p),
-                    _p_cell(found.p_holm) if corrected else "",
-                    tag("td", f"{found.rank_biserial:+z.2f}", class_="number"),
+                    _p_cell(found, found.p),
+                    _p_cell(found, found.p_holm) if corrected else "",
+                    _test_cell(found, f"{found.rank_biserial:+z.2f}"),
                     tag("td", effect, class_="number"),
                     tag("td", "-" if None in wins else " / ".join(map(str, wins)), class_="number"),
                 )
             )
-    caption = "Paired differences: method minus baseline, case by case [95 % bootstrap interval]"
+    caption = (
+        "Paired gains, case by case [95 % bootstrap interval]: + means better, also where lower is"
+    )
     return _table(caption, head, rows)
 
 
-def _p_cell(p: float) -> Html:
-    return tag("td", encode_p(p), class_="number", data_value=repr(p))
+def _p_cell(found: PairedDifference, p: float) -> Html:
+    return _test_cell(found, encode_p(p), data_value=repr(p))
+
+
+def _test_cell(found: PairedDifference, shown: str, **attributes: str) -> Html:
+    """A cell of a test, which one case does not give."""
+    if found.n == 1:
+        return tag("td", "-", class_="number")
+    return tag("td", shown, class_="number", **attributes)
 
 
 def _of(results: Results, metrics: Sequence[str]) -> list[MetricComparison]:
     return [table for metric in metrics for table in results.tables if table.metric == metric]
 
 
-def _table(caption: str, head: Sequence[str], rows: Sequence[Html]) -> Html:
-    """A table that the reader can sort, in a box that scrolls where it is wide."""
+def _table(caption: str, head: Sequence[str], rows: Sequence[Html], *, dense: bool = False) -> Html:
+    """A table that the reader can sort, in a box that scrolls where it is wide even if dense."""
     heads = tag("tr", [tag("th", name, scope="col") for name in head])
     table = tag(
         "table",
         tag("caption", caption),
         tag("thead", heads),
         tag("tbody", rows),
-        class_="sortable",
+        class_="sortable dense" if dense else "sortable",
     )
     return tag("div", table, class_="table")
 
@@ -155,7 +167,7 @@ def case_section(
     for metric in metrics:
         unit = f" [{results.unit(metric)}]" if results.unit(metric) else ""
         names = [method.name for method in results.methods] if several else [""]
-        names += ["difference"] if len(results.methods) == PAIR else []
+        names += ["gain"] if len(results.methods) == PAIR else []
         heads += [f"{short_name(metric)}{unit}" + (f", {n}" if n else "") for n in names]
     rows = []
     bad = {identifier(image) for image in outliers(results, metrics[0])}
@@ -180,7 +192,9 @@ def case_section(
             for place, value in enumerate(_with_difference(results.values(image, metric), metric))
         ]
         rows.append(tag("tr", tag("td", case), tag("td", image.contrast), tag("td", tags), cells))
-    parts = [_table("Every image; press a heading to sort", heads, rows)]
+    caption = "Every image; press a heading to sort"
+    caption += "; gain: + means better, also where lower is" if len(results.methods) == PAIR else ""
+    parts = [_table(caption, heads, rows, dense=len(heads) > MOST_COLUMNS)]
     if flags:
         items = [tag("li", f"{key.replace('/', ', ')}: {why}") for key, why in flags.items()]
         parts += [tag("h3", "Flagged by liftnet_predict, without knowing the reference")]
@@ -192,10 +206,12 @@ def case_section(
 
 
 def _with_difference(values: Sequence[float], metric: str) -> list[float]:
-    """The values, and of two their difference."""
+    """The values, and of two the gain: above 0 where the second is better."""
     if len(values) != PAIR:
         return list(values)
-    return [*values, *differ(values[1:], values[:1], direction(metric)).tolist()]
+    better = direction(metric)
+    change = differ(values[1:], values[:1], better) * (better_sign(better) or 1)
+    return [*values, *change.tolist()]
 
 
 def _number(results: Results, image: Image, metric: str, value: float, *, change: bool) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Geometry
 from liftnet.core.scores import Compared
@@ -20,11 +21,15 @@ from liftnet.pipeline.scoring import (
     find_images,
     open_case,
     read_on,
+    sources_by_number,
     target_name,
 )
+from liftnet.pipeline.source_files import find_source
 from liftnet.tasks import load_synthesis
 
 __all__ = ["MethodCase", "MethodSource", "find_methods", "find_sources", "read_method"]
+
+NAME_FOLDER = ": name their folder with -s"
 
 
 @dataclass(frozen=True)
@@ -108,37 +113,70 @@ def find_sources(
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The source images of a prediction by their names, in file units, and what is missing.
 
-    They are looked for in the folder given, beside the references, and in the workspace.
+    A source is what the JSON file beside the prediction says that it was made from, known again by
+    its content. Where an older file does not say so, it is looked for by its name and number.
     """
-    known = method.files.sources
+    facts = method.pair.facts
+    if facts is not None and facts.made_from is not None:
+        found, notes = _noted(method, sources, workspace)
+    else:
+        found, notes = _numbered(method, sources, workspace)
+    volumes = {}
+    for name, path in found.items():
+        try:
+            volumes[name] = read_on(method.geometry, path, "Source and reference")
+        except LiftnetError as error:
+            notes.append(f"source {name} is not shown: {error.problem}")
+    return volumes, tuple(notes)
+
+
+def _noted(
+    method: MethodCase, sources: Path | None, workspace: Path | str | None
+) -> tuple[dict[str, Path], list[str]]:
+    """The very files that a prediction was made from, wherever they lie now."""
+    facts, predicted = method.pair.facts, method.pair.predicted
+    assert facts is not None and facts.made_from is not None
+    files = (*method.files.sources.values(), *method.files.references.values())
+    known = list(dict.fromkeys(path.parent for path in files))
+    beside_them = [folder.parent / Path(facts.made_from.folder).name for folder in known]
+    folders = [*known, *beside_them, *_raw(method.setting, workspace)]
+    found, notes = {}, []
+    for name in facts.sources:
+        path, problem = find_source(predicted, facts.made_from, name, folders, asked=sources)
+        if path is None:
+            notes.append(f"source {name} is not shown: {problem}{'' if sources else NAME_FOLDER}")
+        else:
+            found[name] = path
+    return found, notes
+
+
+def _numbered(
+    method: MethodCase, sources: Path | None, workspace: Path | str | None
+) -> tuple[dict[str, Path], list[str]]:
+    """Files that can be sources by name and number, and are not the reference."""
     setting, facts = method.setting, method.pair.facts
-    others = (
-        known
-        if setting.own_numbers
-        else {digits: path for digits, path in known.items() if digits != method.pair.channel}
-    )
+    others = sources_by_number(method.files, method.pair, setting)
     wanted = list(facts.sources) if facts else []
     found = _named(others, setting, wanted)
-    space = find_workspace(workspace)
-    for folder in ("imagesTs", "imagesTr"):
-        place = space.raw / setting.dataset / folder
-        if sources is None and setting.dataset and place.is_dir() and not _all(found, wanted):
+    for place in [] if sources is not None else _raw(setting, workspace):
+        if not _all(found, wanted):
             images = find_images(place, "source")[0].get(method.files.case, {})
             found = _named(images, setting, wanted)
     if not found and others:  # names are not known without the dataset
         found, wanted = {setting.source_name(digits): path for digits, path in others.items()}, []
+    reference = file_sha256(method.files.references[method.pair.channel])
+    found = {name: path for name, path in found.items() if file_sha256(path) != reference}
     if not found:
-        return {}, ("sources are not shown: name their folder with -s",)
-    volumes, notes = {}, []
-    for name in wanted or sorted(found):
-        if name not in found:
-            notes.append(f"source {name} is not shown: no file")
-            continue
-        try:
-            volumes[name] = read_on(method.geometry, found[name], "Source and reference")
-        except LiftnetError as error:
-            notes.append(f"source {name} is not shown: {error.problem}")
-    return volumes, tuple(notes)
+        return {}, [f"sources are not shown{NAME_FOLDER}"]
+    notes = [f"source {name} is not shown: no file" for name in wanted if name not in found]
+    return {name: found[name] for name in wanted or sorted(found) if name in found}, notes
+
+
+def _raw(setting: Setting, workspace: Path | str | None) -> list[Path]:
+    """The folders of images of the dataset in the workspace, as far as they are there."""
+    raw = find_workspace(workspace).raw / setting.dataset
+    folders = [raw / name for name in ("imagesTs", "imagesTr")] if setting.dataset else []
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def _all(found: Mapping[str, Path], wanted: list[str]) -> bool:

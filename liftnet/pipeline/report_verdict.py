@@ -39,9 +39,13 @@ def verdict(
 
 def _findings(results: Results) -> Iterable[str]:
     if results.compared:
+        if len(results.cases) == 1:
+            yield from _of_one_case(results)
+            return
         for sentence in results.conclusions:
             words = _in_words(sentence, results)
-            yield f"{words[0].upper()}{words[1:]}."
+            named = words.startswith(tuple(method.name for method in results.methods))
+            yield f"{words if named else words[0].upper() + words[1:]}."
         return
     count = len(results.cases)
     for table in _overall(results, results.main_metrics):
@@ -53,10 +57,20 @@ def _findings(results: Results) -> Iterable[str]:
             interval = f" (95 % interval {found.low:.{digits}f} to {found.high:.{digits}f})"
         where = "" if table.contrast == "average" else f" of {table.contrast}"
         name = short_name(table.metric)
+        over = f"on average over {found.n} cases" if count > 1 else "in the only case"
         yield (
-            f"{name[0].upper()}{name[1:]}{where} is {found.mean:.{digits}f}{unit} on average over "
-            f"{found.n} case{'s' if count > 1 else ''}{interval}."
+            f"{name[0].upper()}{name[1:]}{where} is {found.mean:.{digits}f}{unit} {over}{interval}."
         )
+
+
+def _of_one_case(results: Results) -> Iterable[str]:
+    """The main metrics of each method, without a test."""
+    for table in _overall(results, results.main_metrics):
+        digits = digits_of(table.metric, [found.mean for found in table.means.values()])
+        unit = f" {table.unit}" if table.unit else ""
+        texts = [f"{name} {found.mean:.{digits}f}{unit}" for name, found in table.means.items()]
+        name = short_name(table.metric)
+        yield f"{name[0].upper()}{name[1:]} in the only case: {', '.join(texts)}."
 
 
 def _smooth_or_rough(results: Results) -> Iterable[str]:
@@ -96,7 +110,7 @@ def _other_losses(results: Results) -> list[str]:
         worse = [
             (table, change)
             for table, change in found
-            if is_shown(change) and change.rank_biserial * better_sign(table.better) < 0
+            if is_shown(change) and change.rank_biserial < 0
         ]
         texts = [
             f"{short_name(table.metric)}"
@@ -139,9 +153,10 @@ def _unseen(results: Results, metric: str, trained: Collection[str]) -> list[str
         shared = [case for case in by_method[0] if case in by_method[1]]
         base, own = ([values[case] for case in shared] for values in by_method[:2])
         better = direction(metric)
-        found = summarize(differ(own, base, better))
+        found = summarize(differ(own, base, better) * (better_sign(better) or 1))
         unit = " |log2|" if better == "nearest 1" else unit
-        change = f"; difference {found.mean:+.3g}{unit} [{found.low:+.3g}, {found.high:+.3g}]"
+        word = "gain" if better_sign(better) else "difference"
+        change = f"; {word} {found.mean:+.3g}{unit} [{found.low:+.3g}, {found.high:+.3g}]"
     count = len({image.case for image in images})
     return [
         f"On the {count} cases that no network was trained on, {short_name(metric)} is "
@@ -205,9 +220,11 @@ def _failings(results: Results, metric: str) -> Iterable[str]:
 
 def _gain_text(results: Results, image: Image, metric: str) -> str:
     first, other, *_ = results.values(image, metric)
-    unit = f" {results.unit(metric)}" if results.unit(metric) else ""
+    better = direction(metric)
+    unit = "|log2|" if better == "nearest 1" else results.unit(metric)
     digits = max(2, digits_of(metric, [first]))
-    return f"{image.title} ({other - first:+.{digits}f}{unit})"
+    change = float(differ([other], [first], better)[0]) * (better_sign(better) or 1)
+    return f"{image.title} ({change:+.{digits}f}{f' {unit}' if unit else ''})"
 
 
 def _value_text(results: Results, image: Image, metric: str) -> str:

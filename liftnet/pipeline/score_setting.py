@@ -14,6 +14,7 @@ from liftnet.core.dataset import (
     split_ending,
 )
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
+from liftnet.core.geometry import SliceAxis
 from liftnet.core.jsonable import from_json, read_json
 from liftnet.core.names import CHANNEL_WORDS, check_channel_name, check_folder_name
 from liftnet.core.plan import Plan
@@ -22,6 +23,7 @@ from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image
 from liftnet.metrics.regions import AIR_HU
 from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan
+from liftnet.pipeline.source_files import MadeFrom
 from liftnet.tasks import load_task, task_names
 from liftnet.tasks.base import SynthesisTask
 
@@ -38,7 +40,7 @@ __all__ = [
 ]
 
 DEFAULT_TASK = "missing_modality"  # where neither a JSON file nor a dataset names the task
-DEFAULT_SLICE_AXIS = "axial"  # LiFT: all three tasks
+DEFAULT_SLICE_AXIS: SliceAxis = "axial"  # LiFT: all three tasks
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Facts:
     dataset: str
     plan: str
     modality: Modality | None = None
+    made_from: MadeFrom | None = None  # None: an older file
 
     @property
     def in_network_units(self) -> bool:
@@ -78,7 +81,7 @@ class Known:
     task: str  # "" if it is not known
     dataset: str  # "" if it is not known
     plan: Plan | None
-    slice_axis: str
+    slice_axis: SliceAxis
     names: Mapping[str, str]
     modalities: Mapping[str, Modality]
     source_names: Mapping[str, str]
@@ -92,7 +95,7 @@ class Setting:
     protocol: Protocol
     task: str
     dataset: str
-    slice_axis: str
+    slice_axis: SliceAxis
     names: Mapping[str, str]  # by channel digits of predicted images, as far as they are known
     modalities: Mapping[str, Modality]
     source_names: Mapping[str, str]  # by channel digits of source images
@@ -120,6 +123,7 @@ def read_facts(image: Path) -> Facts | None:
     if not isinstance(data, dict) or "intensity" not in data or "target" not in data:
         return None  # another program's
     known: Any = Modality | None
+    files: Any = MadeFrom | None
     wrong = "Predict this case again, or delete the JSON file to use the image's own range."
     try:
         limits = from_json(dict[str, Any], data["intensity"], where="intensity")
@@ -130,6 +134,7 @@ def read_facts(image: Path) -> Facts | None:
             for key in ("target", "task", "dataset", "plan")
         }
         modality = from_json(known, data.get("modality"), where="modality")
+        made_from = from_json(files, data.get("made_from"), where="made_from")
     except PlanError as error:
         raise PlanError(error.problem, where=f"{path}: {error.where}", remedy=wrong) from None
     if not low < high:
@@ -142,7 +147,13 @@ def read_facts(image: Path) -> Facts | None:
             check_channel_name(named["target"], where="target")
     except LiftnetError as error:
         raise PlanError(error.problem, where=str(path), remedy=wrong) from None
-    return Facts(sources=tuple(sources), written_range=(low, high), modality=modality, **named)
+    return Facts(
+        sources=tuple(sources),
+        written_range=(low, high),
+        modality=modality,
+        made_from=made_from,
+        **named,
+    )
 
 
 def has_own_numbers(reference: Path) -> bool:

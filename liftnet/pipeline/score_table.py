@@ -1,7 +1,5 @@
 """Scores for reading: their summary, a table for the terminal, lines for a spreadsheet."""
 
-import csv
-import io
 import math
 import shutil
 import textwrap
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from liftnet.core import spreadsheet
 from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary, ScoreFailure, Scores
 from liftnet.metrics import regions, statistics
 from liftnet.metrics.paired import direction
@@ -91,13 +90,11 @@ def as_csv(rows: Sequence[CaseScore]) -> str:
     """One line per case and contrast, one column per metric and note; empty where it has none."""
     metrics = metric_names(rows)
     notes = sorted({note for row in rows for note in row.notes})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "contrast", *metrics, *notes])
+    lines: list[list[object]] = [["case", "contrast", *metrics, *notes]]
     for row in rows:
         values = [row.metrics.get(m, "") for m in metrics]
-        writer.writerow([row.case, row.contrast, *values, *(row.notes.get(n, "") for n in notes)])
-    return text.getvalue()
+        lines.append([row.case, row.contrast, *values, *(row.notes.get(n, "") for n in notes)])
+    return spreadsheet.as_csv(lines)
 
 
 def table(summary: dict[str, dict[str, MetricSummary]], width: int = TABLE_WIDTH) -> str:

@@ -1,13 +1,13 @@
 """All that an evaluation is about: its files and setting; and its scores, gathered and written."""
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from liftnet.core.errors import DatasetError
-from liftnet.core.jsonable import write_json, write_text
+from liftnet.core.files import write_together
+from liftnet.core.jsonable import json_text
 from liftnet.core.scores import SCORES_VERSION, CaseScore, ScoreFailure, Scores
 from liftnet.pipeline.score_setting import Setting
 from liftnet.pipeline.score_table import as_csv, report_failures, summarize
@@ -96,13 +96,6 @@ def remove_half_scored(folder: Path, part: str = "") -> None:
 
 
 def write_scores(folder: Path, scores: Scores, *, label: str = "whole") -> None:
-    """Write scores.csv and scores.json, each whole or not at all.
-
-    Parts on several machines may do so at once: the files of each are its own, by its `label`,
-    until they take the place of the others'.
-    """
-    draft = f".scores.{label}.{os.getpid()}"
-    write_text(folder / f"{draft}.csv", as_csv(scores.cases))
-    (folder / f"{draft}.csv").replace(folder / "scores.csv")
-    write_json(folder / f"{draft}.json", scores)  # comes last: where it is new, both are
-    (folder / f"{draft}.json").replace(folder / "scores.json")
+    """Write scores.csv and scores.json together; parts on several machines may do so at once."""
+    table = folder / "scores.csv", as_csv(scores.cases)
+    write_together(dict([table, (folder / "scores.json", json_text(scores))]), label=label)

@@ -17,6 +17,7 @@ from liftnet.ops.mask import foreground
 from liftnet.pipeline.parallel import in_parallel, threads_shared_by
 from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.score_setting import Facts, Setting, read_facts
+from liftnet.pipeline.source_files import find_source
 from liftnet.pipeline.text_table import first_names
 from liftnet.tasks import load_synthesis
 
@@ -32,6 +33,7 @@ __all__ = [
     "refuse_same_files",
     "refuse_same_folder",
     "score_all",
+    "sources_by_number",
     "target_name",
 ]
 
@@ -266,11 +268,18 @@ def _message(error: LiftnetError, case: str) -> str:
 def _read_source(
     files: CaseFiles, pair: Pair, setting: Setting, geometry: Geometry
 ) -> tuple[np.ndarray | None, str]:
-    """The first source image of a predicted one, where the protocol masks by it."""
+    """The first source image of a predicted one, where the protocol masks by it.
+
+    It is the file that the JSON names, where that is found; else one of the folder of sources.
+    """
     if not setting.protocol.needs_source:
         return None, ""
-    same = set() if setting.own_numbers else {pair.channel}
-    others = {digits: path for digits, path in files.sources.items() if digits not in same}
+    others = sources_by_number(files, pair, setting)
+    if pair.facts and pair.facts.made_from and pair.facts.sources:
+        name, folders = pair.facts.sources[0], {path.parent for path in others.values()}
+        path, _ = find_source(pair.predicted, pair.facts.made_from, name, sorted(folders))
+        if path is not None:
+            return read_on(geometry, path, "Source and reference"), name
     if not others:
         raise DatasetError(
             f"Protocol {setting.protocol.name} masks with the first source, and there is none",
@@ -284,6 +293,17 @@ def _read_source(
         # Where the sources' numbers are not known, what was predicted is the least likely one.
         digits = used[0] if used else min(set(others) - predicted or others)
     return read_on(geometry, others[digits], "Source and reference"), setting.source_name(digits)
+
+
+def sources_by_number(files: CaseFiles, pair: Pair, setting: Setting) -> dict[str, Path]:
+    """What of the folder of sources can be a source: the predicted channel and references are not.
+
+    Where targets have numbers of their own, the folder of references holds no source.
+    """
+    if not setting.own_numbers:
+        return {digits: path for digits, path in files.sources.items() if digits != pair.channel}
+    known = {path.resolve() for path in files.references.values()}
+    return {d: path for d, path in files.sources.items() if path.resolve() not in known}
 
 
 def _read_mask(files: CaseFiles, setting: Setting, geometry: Geometry) -> np.ndarray | None:

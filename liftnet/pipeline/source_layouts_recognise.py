@@ -26,6 +26,7 @@ __all__ = [
     "describe_cases",
     "describe_left_out",
     "folders_of",
+    "input_root",
     "recognise",
     "split_inputs",
 ]
@@ -51,6 +52,16 @@ def folders_of(given: Inputs) -> list[Path]:
     words = [given] if isinstance(given, str | Path) else list(given)
     matches = [(w, re.fullmatch(NAMED, str(w))) for w in words]
     return [Path(m[2]) if m and not Path(w).exists() else Path(w) for w, m in matches]
+
+
+def input_root(given: Inputs) -> Path:
+    """The folder that all of them lie in: the only one, or the parent that several share.
+
+    Of folders from different places it is the first; files of the others are known by name alone.
+    """
+    folders = folders_of(given)
+    parents = {folder.parent for folder in folders}
+    return parents.pop() if len(folders) > 1 and len(parents) == 1 else folders[0]
 
 
 def split_inputs(given: Inputs, channels: Sequence[str], option: str) -> Path | dict[str, Path]:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from liftnet.core.names import isolated
+
 __all__ = [
     "AXIS_HEIGHT",
     "EDGE",
@@ -88,9 +90,9 @@ def text(x: float, y: float, content: str, *, width: float = math.inf, **attribu
     `text_anchor` says whether it starts (by default), has its middle or ends at x.
     """
     shown = cut(content, width)
-    children = [html.escape(shown)]
+    children = [html.escape(isolated(shown))]
     if shown != content:
-        children.append(element("title", html.escape(content)))
+        children.append(element("title", html.escape(isolated(content))))
     return element("text", *children, x=x, y=y, **attributes)
 
 
@@ -136,9 +138,9 @@ def name(x: float, y: float, content: str) -> str:
     for k, line in enumerate(lines):
         at = y + 14 * (k - (len(lines) - 1) / 2)
         drawn += text(x, at, line, width=MAX_NAME, css="name")
-    return (
-        drawn if lines == [content] else element("g", element("title", html.escape(content)), drawn)
-    )
+    if lines == [content]:
+        return drawn
+    return element("g", element("title", html.escape(isolated(content))), drawn)
 
 
 def _lines(content: str) -> list[str]:
@@ -154,7 +156,7 @@ def chart(*children: str, height: float, title: str, spoken: str, **attributes: 
     """The SVG of a chart: `title` appears under the mouse, `spoken` is for screen readers."""
     return element(
         "svg",
-        element("title", html.escape(title)),
+        element("title", html.escape(isolated(title))),
         *children,
         **attributes,
         viewBox=f"0 0 {WIDTH:g} {height:g}",

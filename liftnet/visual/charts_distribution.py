@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from liftnet.core.comparison import Direction, better_words
+from liftnet.core.names import isolated
 from liftnet.visual.charts_axes import (
     AXIS_HEIGHT,
     EDGE,
@@ -200,7 +201,7 @@ def _point_title(case: str, value: float, digits: int, unit: str) -> str:
 
 
 def _dot(x: float, y: float, value: float, title: str, css: str, radius: float) -> str:
-    words = element("title", html.escape(title))
+    words = element("title", html.escape(isolated(title)))
     if math.isinf(value):
         tip = radius + 2 if value > 0 else -radius - 2
         corners = ((x + tip, y), (x - tip / 2, y - radius - 1), (x - tip / 2, y + radius + 1))

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from liftnet.core.names import isolated
 from liftnet.visual.charts_axes import (
     AXIS_HEIGHT,
     GAP,
@@ -133,7 +134,7 @@ def _line(line: Line, xs: Sequence[float], y_scale: Scale) -> str:
         drawn.append(
             element("polyline", css=f"line {line.css_class}", points=points, fill="none", **dashes)
         )
-    return element("g", element("title", html.escape(line.name)), *drawn)
+    return element("g", element("title", html.escape(isolated(line.name))), *drawn)
 
 
 def _legend(lines: Sequence[Line], top: float) -> tuple[str, float]:

@@ -3,9 +3,13 @@
 from collections.abc import Iterable
 from html import escape
 
+from liftnet.core.names import isolated
+
 __all__ = ["Html", "join", "tag"]
 
 VOID = frozenset(("meta", "br", "img"))
+TEXT_ALONE = frozenset(("title", "option"))  # no element may stand in them
+ELEMENTS = {0x2068: "<bdi>", 0x2069: "</bdi>"}  # what `isolated` marks
 
 
 class Html(str):
@@ -26,17 +30,24 @@ def tag(element: str, *children: "str | Iterable[str]", **attributes: str | floa
         if value is not None
     ]
     start = f"<{element}{''.join(named)}>"
-    return Html(start if element in VOID else f"{start}{join(*children)}</{element}>")
+    if element in VOID:
+        return Html(start)
+    if element in TEXT_ALONE:
+        children = tuple(Html(escape(isolated(str(child)), quote=False)) for child in children)
+    return Html(f"{start}{join(*children)}</{element}>")
 
 
 def join(*parts: "str | Iterable[str]") -> Html:
-    """Parts after each other; lists of parts are flattened."""
+    """Parts after each other; lists of parts are flattened.
+
+    Names from right to left, and what turns letters around, leave the rest of a text in its order.
+    """
     texts: list[str] = []
     for part in parts:
         if isinstance(part, Html):
             texts.append(str(part))
         elif isinstance(part, str):
-            texts.append(escape(part, quote=False))
+            texts.append(escape(isolated(part), quote=False).translate(ELEMENTS))
         else:
             texts.append(str(join(*part)))
     return Html("".join(texts))

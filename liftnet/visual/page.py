@@ -13,6 +13,7 @@ from typing import Any
 from zlib_ng import gzip_ng
 
 from liftnet.core.files import written_whole
+from liftnet.core.names import isolated
 from liftnet.visual.html import Html, join, tag
 
 __all__ = ["NIIVUE", "Page", "Section", "write_page"]
@@ -31,6 +32,8 @@ SCRIPTS = (  # each uses those before it
     "viewer.js",
 )
 STYLE = "page.css"
+MOST_SENTENCES = 10  # ours: with more, images would begin below the first screen
+KEYS = ("id", "data")  # by which parts of a page find each other
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,11 @@ def _summary(page: Page) -> Html:
     if page.warnings:
         items = [tag("li", warning) for warning in page.warnings]
         parts.append(tag("ul", items, class_="warnings", aria_label="Warnings"))
-    parts.append(tag("ul", [tag("li", sentence) for sentence in page.verdict], class_="verdict"))
+    items = [tag("li", sentence) for sentence in page.verdict]
+    shown = tag("ul", items[:MOST_SENTENCES])
+    if rest := items[MOST_SENTENCES:]:
+        shown = join(shown, tag("details", tag("summary", f"{len(rest)} more"), tag("ul", rest)))
+    parts.append(tag("div", shown, class_="verdict"))
     return join(parts)
 
 
@@ -105,7 +112,7 @@ def _data(page: Page) -> Html:
     """What scripts read: it cannot end its element, as every "<" is written as JSON's escape."""
     parts = []
     for name, text in (
-        ("cases", json.dumps({"cases": list(page.cases)})),
+        ("cases", json.dumps({"cases": _legible(list(page.cases))})),
         ("results", page.results),
     ):
         safe = Html(text.replace("<", "\\u003c"))
@@ -114,6 +121,15 @@ def _data(page: Page) -> Html:
     if page.viewer_3d and page.cases:
         parts.append(tag("script", Html(_packed(NIIVUE)), type="text/plain", id="niivue"))
     return join(parts)
+
+
+def _legible(node: Any, key: str = "") -> Any:
+    """What the viewer reads, with names in which no letters turn others around."""
+    if isinstance(node, dict):
+        return {name: _legible(value, name) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_legible(value, key) for value in node]
+    return isolated(node) if isinstance(node, str) and key not in KEYS else node
 
 
 @cache

@@ -1,5 +1,6 @@
-"""Files of liftnet's own: whole, and never somebody else's."""
+"""Files of liftnet's own: whole, never somebody else's, and together where they belong together."""
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.files import open_own, written_whole
+from liftnet.core.files import open_own, write_together, written_whole
 
 FLAGS = os.O_RDWR | os.O_CREAT
 
@@ -100,3 +101,23 @@ def test_nothing_but_a_file_is_replaced(kind, tmp_path):
             pytest.fail("nothing is to be written")
     assert kind in caught.value.problem
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+
+
+@pytest.mark.parametrize("full", ["a.csv", "a.json"])
+def test_on_a_full_disk_all_stay_as_they_were(tmp_path, monkeypatch, full):
+    """Whichever does not fit: the old ones stay beside each other, and no draft is left."""
+    old = {tmp_path / "a.csv": "old\n", tmp_path / "a.json": "{}\n"}
+    write_together(old)
+    write = Path.write_bytes
+
+    def write_until_full(path: Path, data: bytes) -> int:
+        if path.name.startswith(".a.") and path.suffix == Path(full).suffix:
+            write(path, data[:3])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_until_full)
+    with pytest.raises(OSError, match="No space left") as found:
+        write_together(dict.fromkeys(old, "new"))
+    assert found.value.filename == str(tmp_path / full)
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == old

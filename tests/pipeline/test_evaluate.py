@@ -1,5 +1,6 @@
 """Evaluation of folders: pairing, ranges, names, files, failures."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import nibabel as nib
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from liftnet.core.dataset import Case
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
 from liftnet.core.geometry import Geometry
 from liftnet.core.jsonable import write_json
@@ -16,6 +18,7 @@ from liftnet.ops import normalize
 from liftnet.pipeline.evaluate import evaluate
 from liftnet.pipeline.extract_fingerprint import extract_fingerprint
 from liftnet.pipeline.plan import plan
+from liftnet.pipeline.source_files import note_sources
 
 SHAPE = (13, 15, 17)  # (z, y, x)
 HIGH = 812.5
@@ -124,6 +127,29 @@ def test_cwdm_masks_by_the_first_source_that_was_used(tmp_path):
     assert lowest.metrics["mae"] == pytest.approx(reference.mean(), abs=1e-6)
     error = noisy(head(1, shape))[inside] - reference
     assert used.metrics["mae"] == pytest.approx(np.abs(error).mean(), abs=1e-6)
+
+
+def test_a_reference_does_not_mask_as_the_source(tmp_path, capsys):
+    """Sources and targets have the same numbers: the JSON says which file the source is."""
+    shape = (11, 240, 240)
+    save(tmp_path / "r" / "a_0000.nii.gz", head(1, shape))
+    save(tmp_path / "new" / "a_0000.nii.gz", np.zeros(shape, "f4"))
+    channels = {"channels": {"0": {"name": "t1n"}}, "targets": {"0": {"name": "t2f"}}}
+    described = {"name": "H", "task": "translation", **channels}
+    write_json(tmp_path / "w/raw/Dataset001_H/dataset.json", described)
+    facts = {"sources": ["t1n"], "dataset": "Dataset001_H", "task": "translation"}
+    folders = tmp_path / "p", tmp_path / "r", tmp_path / "w"
+    save_predicted(tmp_path / "p", "a_0000", noisy(head(1, shape)), **facts)
+    with pytest.raises(DatasetError):
+        run(folders, protocol="cwdm")
+    assert "masks with the first source, and there is none" in capsys.readouterr().out
+    case = Case("a", {"t1n": tmp_path / "new" / "a_0000.nii.gz"})
+    made = asdict(note_sources(case, ["t1n"], tmp_path / "new", tmp_path / "p"))
+    save_predicted(tmp_path / "p", "a_0000", noisy(head(1, shape)), **facts, made_from=made)
+    row = run(folders, protocol="cwdm").cases[0]
+    inside = (slice(None), slice(8, 232), slice(8, 232))
+    assert row.notes["mask"] == "zeros of t1n"
+    assert row.metrics["mae"] == pytest.approx(in_range(head(1, shape))[inside].mean(), abs=1e-6)
 
 
 def test_cwdm_refuses_other_grids_and_missing_sources(folders, capsys):

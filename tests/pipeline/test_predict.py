@@ -14,6 +14,7 @@ import pytest
 import torch
 from trained_folds import DATASET, STAGE, add_fold
 
+from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError
 from liftnet.core.geometry import AxisOrder, Geometry, Volume, axis_order, turn
 from liftnet.imageio import read_image, write_image
@@ -80,6 +81,11 @@ def test_files_grids_types_and_facts(trained, inputs):
         assert (facts["folds"], facts["variant"], facts["device"]) == (["fold_0"], "lift_c", "cpu")
         assert facts["source_ranges"].keys() == set(sources)
         assert facts["dataset"] == DATASET and facts["plan"] == "default"
+        assert facts["made_from"]["folder"] == "../new" and str(trained) not in str(facts)
+        files = {s: inputs / f"{name[:2]}_{'abc'.index(s):04d}.nii.gz" for s in sources}
+        assert facts["made_from"]["files"] == {
+            s: {"file": path.name, "sha256": file_sha256(path)} for s, path in files.items()
+        }
 
 
 def test_normalized_and_floats(trained, inputs):

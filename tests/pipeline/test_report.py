@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import shutil
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from liftnet.core.comparison import read_comparison
+from liftnet.core.dataset import Case
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
 from liftnet.core.geometry import Geometry
 from liftnet.core.jsonable import write_json
@@ -18,6 +21,7 @@ from liftnet.imageio import write_image
 from liftnet.pipeline.compare import compare
 from liftnet.pipeline.evaluate import evaluate
 from liftnet.pipeline.report import report
+from liftnet.pipeline.source_files import note_sources
 from liftnet.visual.volume_text import VolumeText, decode
 
 SHAPE = (14, 16, 18)  # (z, y, x)
@@ -344,7 +348,7 @@ def test_what_a_better_method_is_worse_in(folders):
     compare([folders / "fine", folders / "plain"], folders / "out", workspace=folders / "w")
     text = Cells(report(folders / "out", workspace=folders / "w").read_text()).text
     assert re.search(
-        r"But plain is worse than fine in \d of the 9 other metrics: RMSE \(\+0\.", text
+        r"But plain is worse than fine in \d of the 9 other metrics: RMSE \(-0\.", text
     )
     assert "worse on 9 of 9)" in text
 
@@ -358,3 +362,210 @@ def test_every_figure_of_trajectories_is_shown(folders):
     shown = re.findall(r"<figcaption>Trajectories of (.*?)</figcaption>", text)
     assert shown == ["predicted: t1n", "predicted: t2f"]
     assert base64.b64encode(b"trajectories_t2f.png").decode() in text
+
+
+@pytest.fixture
+def translated(tmp_path: Path) -> Path:
+    """MR to CT of one case: sources, references and predictions all are called p_0000."""
+    root = tmp_path / "study"
+    mr, ct = 900 * image(50), 1000 * image(1) - 500
+    save(root / "new_cases" / "p_0000.nii.gz", mr)
+    save(root / "references" / "p_0000.nii.gz", ct)
+    save(root / "predicted" / "p_0000.nii.gz", ct + 30)
+    channels = {"0": {"name": "mr"}}, {"0": {"name": "ct", "modality": "CT"}}
+    described = {"name": "H", "task": "translation", "channels": channels[0]}
+    raw = root / "w" / "raw" / "Dataset003_Heads"
+    write_json(raw / "dataset.json", described | {"targets": channels[1]})
+    return root
+
+
+def note(root: Path, **more: object) -> None:
+    """Write what liftnet_predict notes beside the CT, and evaluate it."""
+    ct: dict[str, object] = {"target": "ct", "modality": "CT", "sources": ["mr"]}
+    ct |= {"task": "translation", "dataset": "Dataset003_Heads", "plan": "default"}
+    ct["intensity"] = {"low": -1000.0, "high": 2000.0, "dtype": "float32"}
+    write_json(root / "predicted" / "p_0000.json", facts("p", **ct, **more))
+    evaluate(root / "predicted", root / "references", workspace=root / "w", num_processes=1)
+
+
+def made_from(root: Path) -> dict[str, object]:
+    """The note on the input folder, as prediction makes it."""
+    case = Case("p", {"mr": root / "new_cases" / "p_0000.nii.gz"})
+    return asdict(note_sources(case, ["mr"], root / "new_cases", root / "predicted"))
+
+
+def shown_source(root: Path, **options: object) -> tuple[np.ndarray | None, str]:
+    """The source on the page of one case, if there is one, and the words of the page."""
+    text = report(root / "predicted", workspace=root / "w", **options).read_text()
+    (case,), volumes = embedded(text)
+    sources = [entry for entry in case["images"] if entry["role"] == "source"]
+    assert len(sources) < 2
+    found = [volume(case, entry, volumes) for entry in sources]
+    box = tuple(slice(s, s + n) for s, n in zip(case["start"], case["shape"], strict=True))
+    wanted = 900 * image(50)[box]
+    if found:
+        assert np.abs(found[0] - np.minimum(wanted, found[0].max())).max() < 1
+    return (found[0] if found else None), Cells(text).text
+
+
+def test_a_reference_is_never_shown_as_the_source(translated):
+    """It has the source's name and number; an older file does not say where the source is."""
+    note(translated)
+    found, words = shown_source(translated)
+    assert found is None and "sources are not shown: name their folder with -s" in words
+    copied = shutil.copytree(translated / "references", translated / "copied")
+    assert shown_source(translated, sources=copied)[0] is None
+    assert shown_source(translated, sources=translated / "new_cases")[0] is not None
+
+
+def test_the_source_is_what_the_prediction_was_made_from(translated):
+    """It is found again in the input folder, also where all was moved together, and in -s."""
+    note(translated, made_from=made_from(translated))
+    assert shown_source(translated)[0] is not None
+    noted = (translated / "predicted" / "p_0000.json").read_text()
+    assert '"folder": "../new_cases"' in noted and str(translated) not in noted
+    for name in ("new_cases", "predicted", "references"):
+        (translated / name).rename(translated / "w" / name)
+    scores = translated / "w" / "predicted" / "scores.json"
+    scores.write_text(scores.read_text().replace(str(translated), str(translated / "w")))
+    assert shown_source(translated / "w")[0] is not None
+    (translated / "w" / "new_cases").rename(translated / "elsewhere")
+    found, words = shown_source(translated / "w")
+    assert found is None
+    assert "source mr is not shown: p_0000.nii.gz is not where it was: name their folder" in words
+    assert shown_source(translated / "w", sources=translated / "elsewhere")[0] is not None
+
+
+def test_a_source_that_has_changed_is_not_shown(translated):
+    """Also where the user names the folder: the prediction was made from another image."""
+    note(translated, made_from=made_from(translated))
+    save(translated / "new_cases" / "p_0000.nii.gz", 700 * image(51))
+    for options in ({}, {"sources": translated / "new_cases"}):
+        found, words = shown_source(translated, **options)
+        assert found is None
+        assert "source mr is not shown: p_0000.nii.gz has changed since" in words
+
+
+def test_sources_of_missing_contrasts_that_lie_apart(folders):
+    """The references need not hold the sources: they are found in the input folder."""
+    new = folders / "new"
+    new.mkdir()
+    for path in (folders / "ref").glob("*_0000.nii.gz"):
+        path.rename(new / path.name)
+    case = Case("p3", {"t1n": new / "p3_0000.nii.gz"})
+    noted = asdict(note_sources(case, ["t1n"], new, folders / "plain"))
+    write_json(folders / "plain" / "p3_0003.json", facts("p3", made_from=noted))
+    text = report(folders / "plain", cases=["p3", "p4"], workspace=folders / "w").read_text()
+    labels = [
+        [entry["label"] for entry in case["images"] if entry["role"] == "source"]
+        for case in embedded(text)[0]
+    ]
+    assert labels == [["t1n"], []]
+    assert "p4, t2f: sources are not shown: name their folder with -s" in Cells(text).text
+
+
+@pytest.mark.parametrize(
+    ("folder", "noted"),
+    [("study/new", "new"), ("out/new", "../new"), (".", ""), ("out", "..")],
+)
+def test_no_folder_is_noted_but_the_one_named(tmp_path, monkeypatch, folder, noted):
+    """The way to the input folder is noted where it names no folder that the user did not."""
+    (tmp_path / "out" / "predicted").mkdir(parents=True)
+    (tmp_path / "study" / "new").mkdir(parents=True)
+    (tmp_path / "out" / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "study" if folder == "." else tmp_path)
+    save(Path(folder) / "p_0000.nii.gz", image(1))
+    case = Case("p", {"mr": Path(folder) / "p_0000.nii.gz"})
+    made = note_sources(case, ["mr"], Path(folder), tmp_path / "out" / "predicted")
+    assert made.folder == noted
+    assert made.files["mr"].file == "p_0000.nii.gz"
+
+
+def test_a_slice_axis_that_there_is_not(folders):
+    """Scores that a hand has changed are refused with the values that it may have."""
+    path = folders / "plain" / "scores.json"
+    path.write_text(path.read_text().replace('"slice_axis": "axial"', '"slice_axis": "oblique"'))
+    with pytest.raises(PlanError, match="'axial', 'coronal', 'sagittal'") as error:
+        report(folders / "plain", workspace=folders / "w")
+    assert str(path) in error.value.where and "slice_axis" in error.value.where
+
+
+def test_odd_names_in_a_comparison(tmp_path, capsys):
+    """Formulas in its CSV come back as names; what turns letters around is shown as its code."""
+    case = "=1+\u202ec"
+    for folder in ("ref", "-a", "b"):
+        save(tmp_path / folder / f"{case}_0003.nii.gz", image(len(folder)))
+    for method in ("-a", "b"):
+        evaluate(tmp_path / method, tmp_path / "ref", workspace=tmp_path / "w", num_processes=1)
+    compare([tmp_path / "-a", tmp_path / "b"], tmp_path / "out", workspace=tmp_path / "w")
+    for line in (tmp_path / "out" / "comparison.csv").read_text().splitlines()[1:]:
+        assert line.startswith(f"'{case},")
+    text = report(tmp_path / "out", workspace=tmp_path / "w").read_text()
+    data = embedded(text)[0][0]
+    assert data["id"] == f"{case}/0003" and data["title"] == "=1+\\u202ec, 0003"
+    assert "\u202e" not in Cells(text).text and "=1+\\u202ec" in Cells(text).text
+    (tmp_path / "ref" / f"{case}_0003.nii.gz").unlink()
+    report(tmp_path / "out", workspace=tmp_path / "w")
+    printed = capsys.readouterr().out
+    assert "warning: =1+\\u202ec, 0003 is not shown" in printed and "\u202e" not in printed
+
+
+def test_a_gain_is_above_zero_where_lower_is_better_too(folders):
+    """In tables, charts and sentences; the means stay as they are."""
+    compare([folders / "plain", folders / "fine"], folders / "out", names=["A", "B"])
+    raw = {r.metric: r for r in read_comparison(folders / "out" / "comparison.json").results}
+    text = report(folders / "out", workspace=folders / "w").read_text()
+    assert raw["mae"].differences["B"].mean < 0 < raw["psnr"].differences["B"].mean
+    rows = re.findall(r'<td title="(\w+)">[^<]*</td><td>t2f</td><td>B</td>(.*?)</tr>', text)
+    shown = {metric: re.findall(r">([+-]\d[^ <]*)", row) for metric, row in rows}
+    for metric, sign in (("psnr", 1), ("mae", -1), ("sharpness_in_plane", -1)):
+        found = raw[metric].differences["B"]
+        assert float(shown[metric][0]) == pytest.approx(sign * found.mean, rel=0.1)
+        assert float(shown[metric][1]) == pytest.approx(sign * found.rank_biserial, abs=0.01)
+    words = Cells(text).text
+    assert "gain over A (+ is better)" in words and "gain in MAE, right of 0 is better" in text
+    assert "n = 9 cases: with fewer than 10, intervals are too narrow" in words
+    by_mae = report(folders / "out", folders / "x", by="mae", workspace=folders / "w")
+    assert re.search(
+        r"B is worse than A by MAE on 1 of 9 images, most on p6, t2f \(-0",
+        (Cells(by_mae.read_text()).text),
+    )
+
+
+def test_one_case_has_no_charts_of_cases_and_no_tests(folders):
+    """The numbers and images alone, with a warning."""
+    for method in NOISE:
+        for path in (folders / method).iterdir():
+            if not path.name.startswith("p6"):
+                path.unlink()
+        evaluate(folders / method, folders / "ref", workspace=folders / "w", num_processes=1)
+    compare([folders / "plain", folders / "fine"], folders / "out")
+    for place in (folders / "plain", folders / "out"):
+        text = report(place, workspace=folders / "w").read_text()
+        assert 'id="pictures"' in text and 'id="summary"' in text
+        assert 'id="distributions"' not in text and 'id="differences"' not in text
+        words = Cells(text).text
+        assert "Paired gains" not in words and "p = 1" not in words.split("How it was")[0]
+        assert "n = 1 case: nothing here says what holds for others" in words
+        assert "in the only case" in words
+
+
+def test_contrasts_stand_in_the_datasets_order(folders):
+    """As their files are numbered, not by the alphabet; a method has its own name."""
+    for number, name in enumerate(NAMES):
+        save(folders / "ref" / f"{name}_0001.nii.gz", image(number + 20))
+        save(folders / "plain" / f"{name}_0001.nii.gz", image(number + 20))
+        for digits, target in (("0001", "t9"), ("0003", "t2f")):
+            told = facts(name, target=target, variant="lift_c")
+            write_json(folders / "plain" / f"{name}_{digits}.json", told)
+    evaluate(folders / "plain", folders / "ref", workspace=folders / "w", num_processes=1)
+    text = report(folders / "plain", workspace=folders / "w").read_text()
+    cells = Cells(text)
+    contrasts = [c["data-contrast"] for c in cells.found if c["data-metric"] == "psnr"]
+    assert contrasts == ["t9", "t2f", "average"]
+    assert "missing_modality, 9 cases (t9, t2f)" in cells.text
+    assert {c["data-method"] for c in cells.found} == {"LiFT-C"}
+    rows = re.findall(r"<tr><td>(?:<a[^>]*>)?(p\d)(?:</a>)?</td><td>(t\w+)</td>", text)
+    assert rows == [(name, target) for name in NAMES for target in ("t9", "t2f")]
+    labels = [e["label"] for e in embedded(text)[0][0]["images"] if e["role"] == "predicted"]
+    assert labels == ["LiFT-C"]

@@ -284,3 +284,12 @@ def test_a_volume_that_became_too_thin(space):
     page = report(space / "made", workspace=space / "w", viewer=False).read_text()
     assert "sample_0000 is not among the samples: " in page and "<img" in page
     assert len(embedded(page)[0]) == 2
+
+
+def test_images_come_first_and_small_cohorts_are_named(space):
+    """Samples and pairs stand before the numbers; fewer than ten volumes are a warning."""
+    score(space)
+    text = report(space / "made", workspace=space / "w").read_text()
+    order = re.findall(r'<section id="(\w+)"', text)
+    assert order[:3] == ["samples", "pictures", "summary"]
+    assert "n = 7 generated and 9 real volumes: with fewer than 10" in Reader(text).text

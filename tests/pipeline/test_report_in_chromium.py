@@ -18,7 +18,7 @@ from liftnet.pipeline.report import report
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="needs chromium and chromedriver")
 SHAPE = (12, 14, 16)
 AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
-CASES = tuple(f"c<{k}>&" for k in range(6))  # names that must not become markup
+CASES = (*(f"c<{k}>&" for k in range(5)), "x" * 200)  # that must not become markup, nor scroll
 
 
 def volume(seed: int, noise: float = 0.0) -> np.ndarray:
@@ -106,3 +106,17 @@ def test_another_case_by_its_link(browser):
         "f => f.dataset.case)"
     )
     assert cases == [shown] * 3
+
+
+def test_images_come_first_and_nothing_is_clipped(browser):
+    """On a screen of 1400 x 1000 the first image is seen; no table and no name is wider."""
+    browser.resize(1400, 1000)
+    top = "document.querySelector('#viewer canvas').getBoundingClientRect().top + scrollY"
+    assert browser.run(f"return {top}") < 850
+    sections = browser.run("return [...document.querySelectorAll('section')].map(s => s.id)")
+    assert sections[0] == "pictures"
+    root = "document.documentElement"
+    assert browser.run(f"return {root}.scrollWidth <= {root}.clientWidth")
+    wide = "[...document.querySelectorAll('.table')].filter(t => t.scrollWidth > t.clientWidth)"
+    browser.run("for (const d of document.querySelectorAll('details')) d.open = true")
+    assert browser.run(f"return {wide}.length") == 0

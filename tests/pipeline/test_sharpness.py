@@ -112,7 +112,7 @@ def test_the_page_says_that_images_are_smooth(folders, comparison):
         f"{fine['smooth'].mean:.2g} of theirs."
     ) in text
     assert "The images of noisy are" not in text
-    assert re.search(r"But smooth is worse than noisy in .*sharpness through plane \(\+1\.", text)
+    assert re.search(r"But smooth is worse than noisy in .*sharpness through plane \(-1\.", text)
     assert "sharpness in plane [|log2|]" in text
     alone = report(folders / "smooth", workspace=folders / "w").read_text(encoding="utf-8")
     assert (

@@ -114,7 +114,8 @@ globalThis.liftnet = globalThis.liftnet || {};
     const swapped = state.blink && column.kind === "predicted";
     const image = swapped ? view.reference : column.image;
     const caption = column.kind === "reference" ? column.label
-      : swapped ? `reference (for ${column.label})` : `${column.label} (predicted)`;
+      : swapped ? `reference (for ${column.label})`
+      : column.label === "predicted" ? column.label : `${column.label} (predicted)`;
     return { caption, swapped, fill: valueFill(image, state.window, grey) };
   }
 

@@ -24,13 +24,14 @@ globalThis.liftnet = globalThis.liftnet || {};
     const space = liftnet.space.panel(() => ({ shown: cases[index], images, state }));
     const tools = toolbar(state, change, reset, space.button);
     const title = make("h3");
+    chooser.element.append(title);
     const metrics = make("div", { class: "metrics" });
     const values = make("div", { class: "readout" });
     const scales = make("div", { class: "bars" });
     const box = make("div", { class: "box-of-planes" });
     const message = make("p", { class: "message", role: "status" });
     root.replaceChildren(
-      chooser.element, title, metrics, message, tools.element, values, scales, space.body, box,
+      chooser.element, message, metrics, tools.element, box, values, scales, space.body,
       keyList(),
     );
 
