@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from liftnet.core.errors import DatasetError, PlanError
+from liftnet.core.errors import DatasetError, LiftnetError, PlanError
 from liftnet.core.geometry import Geometry
 from liftnet.core.jsonable import write_json
 from liftnet.core.scores import read_scores
