@@ -158,7 +158,7 @@ def _refuse(options: Mapping[str, object], mode: str, purpose: str) -> None:
     Raises:
         LiftnetError: If one is given.
     """
-    given = [option for option, value in options.items() if value]
+    given = [option for option, value in options.items() if value not in (None, False)]
     if given:
         raise LiftnetError(
             f"{', '.join(given)} cannot be used with {mode}",

@@ -165,7 +165,8 @@ def _find_scores(
     Raises:
         LiftnetError: If scores do not fit and cannot be made, or would be written over.
     """
-    _refuse_ignored(reference, {"-s": options["sources"], "-m": options["masks"]})
+    evaluating = {"-s": "sources", "-m": "masks", "-d": "dataset"}
+    _refuse_ignored(reference, {option: options[name] for option, name in evaluating.items()})
     if reference is not None and not reference.is_dir():
         raise DatasetError(
             "The folder of references does not exist", where=str(reference), remedy="Check -r."
