@@ -134,8 +134,7 @@ def _train_folds(
             where=str(store.folder),
             remedy="Run liftnet_preprocess first.",
         )
-    if device.type == "cpu":
-        keep_freed_memory()
+    keep_freed_memory()
     task = load_task(plan.task)
     splits = load_splits(
         space.splits_file(name), store.identifiers(), known_patients(space.fingerprint_file(name))
