@@ -14,6 +14,8 @@ import fuzz_places as places
 import mutations
 from fuzz_places import NAME, Entry
 
+from liftnet.core.jsonable import read_json
+
 __all__ = ["bombs", "checkpoint", "image", "stored", "weights"]
 
 BOMB_BYTES = 2**30  # what a megabyte expands to; eight of them are one file
@@ -81,7 +83,7 @@ def stored(place: Path, work: Path) -> Entry:
     """The array of a stored case."""
     source = place / "workspace" / "preprocessed" / NAME / "default" / "cases"
     seeds = [path.read_bytes() for path in sorted(source.glob("*.npy"))]
-    known = json.loads((source / "c0.json").read_text())  # a checksum would find every flip
+    known = read_json(source / "c0.json")  # a checksum would find every flip
     (work / "case.json").write_text(json.dumps({**known, "checksums": {}}))
     zipped = next((place / "one" / "trajectories").glob("*.npz")).read_bytes()
     head = lambda rng, data: mutations.damage_bytes(rng, data[:128]) + data[128:]  # noqa: E731

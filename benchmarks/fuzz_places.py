@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from liftnet.core.geometry import Geometry
+from liftnet.core.jsonable import read_json
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "fuzz"))
 import mutations
@@ -115,7 +116,7 @@ def json_entry(
     place: Path, work: Path, source: str, read: Callable[[Path], object], *, exact: bool = True
 ) -> Entry:
     """A reader of one JSON file."""
-    seed = json.loads((place / source).read_text())
+    seed = read_json(place / source)  # without its checksum, which would find every change
     target = work / Path(source).name
 
     def write(rng: Random) -> int:

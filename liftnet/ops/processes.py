@@ -16,8 +16,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import rendezvous
-from torch.distributed.constants import default_pg_timeout
 
 from liftnet.core.errors import LiftnetError
 
@@ -73,6 +71,9 @@ def _connect() -> None:
         LiftnetError: If they cannot be found, in bounded time: one that listens at the port and
             is none of them would keep a process waiting for ever.
     """
+    from torch.distributed import rendezvous  # torch is also built without it
+    from torch.distributed.constants import default_pg_timeout
+
     found: list[tuple[dist.Store, int, int]] = []
     problems: list[Exception] = []
 

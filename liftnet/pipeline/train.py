@@ -141,8 +141,7 @@ def _train_folds(
             where=str(store.folder),
             remedy=f"Run {space.command('liftnet_preprocess', name, plan_name)}",
         )
-    if device.type == "cpu":
-        keep_freed_memory()
+    keep_freed_memory()
     task = load_task(plan.task)
     cases, path = store.identifiers(), space.splits_file(name)
     splits = load_splits(path, cases, known_patients(space.fingerprint_file(name)))

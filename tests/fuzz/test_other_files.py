@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError
+from liftnet.core.jsonable import read_json
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store
 from liftnet.networks.features import FrozenNorm, read_weights
@@ -33,7 +34,7 @@ SEEDS = st.integers(0, 2**32)
 def stored(_prepared, folder) -> bytes:
     """A stored case in a folder, without checksums; its array."""
     source = _prepared / "preprocessed" / "Dataset007_Phantom" / "default" / "cases"
-    known = json.loads((source / "p1.json").read_text())
+    known = read_json(source / "p1.json")
     (folder / "p1.json").write_text(json.dumps({**known, "checksums": {}}))
     return (source / "p1.npy").read_bytes()
 

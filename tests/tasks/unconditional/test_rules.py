@@ -163,6 +163,8 @@ def test_steps_are_divided():
             for stage in stages.values():
                 assert 1 <= stage.validate_every <= stage.num_steps
                 assert stage.warmup_steps <= stage.num_steps
+            codes = stages["code_trajectories"]  # of which a validation costs hundreds
+            assert codes.validate_every >= min(codes.num_steps, 500)
     shares = [stage.num_steps for stage in plan_stages(1000, 128, 40, {}, features=True).values()]
     assert shares == [100, 500, 80, 320]
     for steps in (1, 4):
