@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from liftnet.core.arguments import checked
 from liftnet.core.dataset import load_description
 from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.files import missing_file
 from liftnet.core.jsonable import from_json, read_json, write_sealed
 from liftnet.core.names import check_folder_name
 from liftnet.core.plan import Plan
@@ -64,7 +65,7 @@ def import_model(
     source = str(input_file)
     with local_file(source) as path, TemporaryDirectory(prefix="liftnet_import_") as scratch:
         if not path.is_file():
-            raise LiftnetError("There is no such file", where=source, remedy="Check the path.")
+            raise missing_file(path)
         digest = check_digest(path, sha256, source)
         unpacked = read_model_file(path, Path(scratch) / "zip")
         plan = _renamed(unpacked.plan, dataset, plan_name)

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from liftnet.core.dataset import DatasetDescription
 from liftnet.core.errors import LiftnetError
+from liftnet.core.files import missing_file
 from liftnet.core.jsonable import from_json
 from liftnet.core.plan import Plan, ResNetSpec
 from liftnet.core.scores import read_cohort_scores, read_scores
@@ -73,7 +74,7 @@ def read_model_file(path: Path, folder: Path) -> Unpacked:
         LiftnetError: If it is not exactly what `liftnet_export` writes, or is damaged.
     """
     if not path.is_file():
-        raise LiftnetError("There is no such file", where=str(path), remedy="Check the path.")
+        raise missing_file(path)
     manifest = unpack_model(path, folder)
     for entry in manifest.files:
         if entry.name.endswith(".json"):

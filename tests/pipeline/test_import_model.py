@@ -1,6 +1,7 @@
 """Nothing gets in that is not exactly a model; what is one predicts here as it did there."""
 
 import hashlib
+import os
 import random
 import re
 import shutil
@@ -440,9 +441,11 @@ def test_the_wrong_file(good, tmp_path):
     """Another SHA-256 than the sender names; no file at all; a folder."""
     with pytest.raises(LiftnetError, match=f"has SHA-256 [0-9a-f]{{64}}, not {'0' * 64}"):
         liftnet.import_model(good, sha256="0" * 64, workspace=tmp_path / "w")
-    for path in (tmp_path / "none.zip", tmp_path):
-        with pytest.raises(LiftnetError, match="There is no such file"):
-            liftnet.import_model(path, workspace=tmp_path / "w")
+    os.mkfifo(tmp_path / "pipe")
+    kinds = {"none.zip": "File not found", "": "This is a folder", "pipe": "This is a pipe"}
+    for name, words in kinds.items():
+        with pytest.raises(LiftnetError, match=words):
+            liftnet.import_model(tmp_path / name, workspace=tmp_path / "w")
     assert not (tmp_path / "w").exists()
 
 
