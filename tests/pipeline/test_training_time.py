@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def test_every_stage_is_measured(_prepared):
-    """Of images from others and from nothing, without a case: steps, and validations where they are by case."""
+    """Its steps, and its validations where they are by case; no case is needed for it."""
     (path,) = _prepared.glob("preprocessed/*/default/plan.json")
     for planned in (read_plan(path), make_plan()):
         costs = measure_training(planned, CPU)
@@ -97,7 +97,7 @@ def test_short_or_unknown(slow, tmp_path, capsys, monkeypatch):
     options = PlanOptions(0.03, 40, None, "default", ())
     capsys.readouterr()
     say_training_time("liftnet_plan", None, options, workspace=tmp_path)
-    assert capsys.readouterr().out.startswith("Training takes about 2 minutes on ")
+    assert capsys.readouterr().out.startswith("Training takes about 3 minutes on ")
 
     slow.seconds = 1e6
     monkeypatch.setattr(trial, "decide", lambda *_: (_ for _ in ()).throw(PlanError("none")))
