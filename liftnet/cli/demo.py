@@ -13,7 +13,7 @@ def demo(
     ] = "liftnet_demo",
     device: DeviceOption = None,
 ) -> None:
-    """Make a small dataset of simulated heads and run every step on it; a few minutes."""
+    """Make a small dataset of simulated heads and run every step on it; 5 to 8 minutes."""
     from liftnet.pipeline import demo as step
 
     step.demo(output_folder, device=device)

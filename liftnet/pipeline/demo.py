@@ -33,8 +33,8 @@ __all__ = ["DEFAULT_FOLDER", "Size", "demo"]
 DEFAULT_FOLDER = "liftnet_demo"
 DATASET = "Dataset001_Heads"
 CONTRASTS = ("t1n", "t1c", "t2w", "t2f")
-# ours: coarse, so that a CPU trains in a few minutes; every head has its own, as clinics have.
-SPACING_RANGES_MM = ((5.0, 6.0), (3.8, 4.6), (3.8, 4.6))
+# ours: coarse, so that a CPU trains in some minutes; every head has its own, as clinics have.
+SPACING_RANGES_MM = ((4.6, 5.6), (3.0, 3.6), (3.0, 3.6))
 SHOWN_METRICS = {"psnr": ("PSNR [dB]", 2), "ssim": ("SSIM", 3), "delta_z_mae": ("delta-z MAE", 4)}
 SPACING_SEED = 1  # ours: another stream than the anatomy's
 TOTAL_STEPS = 7
@@ -46,7 +46,7 @@ AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
 @dataclass(frozen=True)
 class Size:
-    """How much the demo does. ours: three to six minutes on two CPU cores."""
+    """How much the demo does. ours: five to eight minutes on two CPU cores."""
 
     training_cases: int = 16
     test_cases: int = 4  # one per contrast
@@ -69,7 +69,7 @@ def demo(
     Args:
         output_folder: receives the workspace, the predicted images, montage.png and a report.
         device: "cuda", "cpu" or "mps"; by default the best there is.
-        size: how much to do; by default a few minutes' worth on two CPU cores.
+        size: how much to do; by default five to eight minutes' worth on two CPU cores.
 
     Raises:
         LiftnetError: If the folder holds a demo of another version of liftnet.
@@ -143,7 +143,7 @@ def demo(
     mention(f"$ {shlex.join(['liftnet_report', '-i', str(compared), '-s', sources, *where])}")
     page = report(compared, sources=sources, workspace=workspace)
     say(f"\nOpen {page} in a browser; it needs no network.")
-    mention("Your own images: liftnet_raw_layout.md, and the same commands.")
+    mention("Your own images: begin with liftnet_convert; liftnet_convert --help shows how.")
     return ours, trivial
 
 

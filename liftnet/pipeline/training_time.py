@@ -3,7 +3,6 @@
 import tempfile
 import time
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,8 @@ from liftnet.tasks.base import Stage, SynthesisTask
 
 __all__ = ["StageCost", "measure_training"]
 
-FIRST_SLICES = 8  # ours: of the first, smallest measurement; a CPU needs a second for them
-LONGEST = 1.5  # ours: seconds; a step that would take longer is worked out from a part of it
+FIRST_SLICES = 4  # ours: of the first, smallest measurement; a CPU needs some seconds for them
+LONGEST = 2.5  # ours: seconds; a step that would take longer is worked out from a part of it
 TRIED = 4  # ours: steps; other work on the machine slows some of them
 CASES = 3  # ours: the least that a bank of real volumes can be made of
 AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
@@ -70,6 +69,7 @@ def measure_training(plan: Plan, device: torch.device) -> list[StageCost]:
 
 
 def _measure_stage(plan: Plan, number: int, network: nn.Module, folder: Path) -> StageCost:
+    """The cost of a stage, with a network that makes some of its steps."""
     task = load_task(plan.task)
     schedule = task.stages(plan, mapper=True)[number].schedule
     step = case = 0.0
@@ -78,13 +78,11 @@ def _measure_stage(plan: Plan, number: int, network: nn.Module, folder: Path) ->
             break
         stage = task.stages(part, mapper=True)[number]
         store = _random_cases(part, folder / str(part.grid.num_slices))
-        # A network of its own: what a stage looks up in its cases depends on their size.
-        trained = deepcopy(network)
-        stage.survey(trained, store, store.identifiers(), folder / f"{share:g}" / stage.name)
-        step = _step_seconds(stage, trained, store) / share
+        stage.survey(network, store, store.identifiers(), folder / f"{share:g}" / stage.name)
+        step = _step_seconds(stage, network, store) / share
         if isinstance(task, SynthesisTask):
             started = time.perf_counter()
-            stage.validate(trained, store, store.identifiers()[:1], ())
+            stage.validate(network, store, store.identifiers()[:1], ())
             case = (time.perf_counter() - started) / depth_share
     return StageCost(schedule, step, case)
 
@@ -97,7 +95,8 @@ def _parts(plan: Plan, schedule: Schedule) -> Iterator[tuple[Plan, float, float]
     """
     depth, volumes = plan.grid.num_slices, schedule.volumes_per_step
     few = max(FIRST_SLICES, -(-depth // schedule.decoded_slices))  # at least one is decoded
-    sizes = ((min(few, depth), 1), (depth, 1), (depth, volumes))
+    two = min(2, volumes)  # generated volumes are compared with each other
+    sizes = ((min(few, depth), two), (depth, two), (depth, volumes))
     for slices, count in dict.fromkeys(sizes):
         share = slices / depth
         yield _part(plan, slices, count), share * count / volumes, share
@@ -127,7 +126,7 @@ def _step_seconds(stage: Stage[Any], network: nn.Module, store: Store) -> float:
     """How long a step takes, the quickest of some after one that finds its ways of computing."""
     device = next(network.parameters()).device
     optimizer = make_optimizer(network, stage.schedule)
-    run = Run(network, deepcopy(network).requires_grad_(False), optimizer, recent=[])
+    run = Run(network, network, optimizer, recent=[])  # its own average: nothing is kept
     generator = torch.Generator(device)
     seconds: list[float] = []
     for step in range(TRIED):

@@ -80,7 +80,11 @@ def say_training_time(
     if seconds <= LONG_SECONDS:
         say(text)
         return
-    trial = _find_trial(space, name, options, plan, device, held_out)
+    steps = sum(cost.schedule.num_steps for cost in costs)
+    smaller: list[float | None] = [gib for gib in SMALLER_GIB if gib < plan.memory.budget_gib]
+    hopeless = seconds / steps > TRIAL_SECONDS / LEAST_STEPS
+    tried = smaller if hopeless and smaller else [options.gpu_memory, *smaller]
+    trial = _find_trial(space, name, options, tried, device, held_out)
     if trial is None:
         say(f"{text} --steps N makes it shorter.")
         return
@@ -91,16 +95,20 @@ def say_training_time(
 
 
 def _find_trial(
-    space: Workspace, name: str, asked: PlanOptions, plan: Plan, device: torch.device, held_out: int
+    space: Workspace,
+    name: str,
+    asked: PlanOptions,
+    memory: Sequence[float | None],
+    device: torch.device,
+    held_out: int,
 ) -> tuple[PlanOptions, float] | None:
     """The options of a plan that trains in half an hour, and how many seconds that takes.
 
-    Where so few steps of the planned networks fit that nothing would be learned, those of smaller
-    networks; the smallest may take longer.
+    Of these GiB, the first for which half an hour is enough steps to learn anything; else the last
+    for which there is a plan, which takes longer.
     """
-    smaller = [gib for gib in SMALLER_GIB if gib < plan.memory.budget_gib]
     found = None
-    for gib in (asked.gpu_memory, *smaller):
+    for gib in memory:
         tried = replace(asked, gpu_memory=gib, steps=TRIAL_STEPS)
         try:
             short = decide(

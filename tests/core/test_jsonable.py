@@ -124,6 +124,15 @@ def test_replace_path():
         replace_path(DRAWING, "shapes.b.sides.1", "7")
 
 
+def test_places_name_the_file(tmp_path):
+    """With its whole path, and then the keys; no message names a class of the program."""
+    path = tmp_path / "drawing.json"
+    for data, place in (({"nam": 1}, f"{path}"), ({"name": 3}, f"{path}: name"), ([], f"{path}")):
+        with pytest.raises(PlanError) as caught:
+            from_json(Drawing, data, where=path)
+        assert caught.value.where == place and "Drawing" not in str(caught.value)
+
+
 def test_unreadable_files(tmp_path):
     """A missing file and a file that is not JSON are plan errors."""
     with pytest.raises(PlanError, match=r"(?s)File not found.*no\.json"):
