@@ -48,7 +48,11 @@ WorkspaceOption = Annotated[
 
 
 def run(
-    command: Callable[..., Any], *, lists: tuple[str, ...] = (), name: str | None = None
+    command: Callable[..., Any],
+    *,
+    lists: tuple[str, ...] = (),
+    name: str | None = None,
+    arrange: Callable[[list[str]], list[str]] = list,
 ) -> None:
     """Parse the command line, call the command, print an error without a traceback.
 
@@ -56,6 +60,7 @@ def run(
         command: a function with typer annotations.
         lists: options that take several values (`-f 0 1 2`).
         name: of the command after `liftnet_`; by default that of the function.
+        arrange: puts the words into another order before they are parsed.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # names of files may hold what it cannot print
@@ -67,7 +72,10 @@ def run(
         "max_content_width": WIDTH,
     }
     app.command(context_settings=settings)(_guard(command))
-    app(args=spread_values(sys.argv[1:], lists), prog_name=f"liftnet_{name or command.__name__}")
+    app(
+        args=spread_values(arrange(sys.argv[1:]), lists),
+        prog_name=f"liftnet_{name or command.__name__}",
+    )
 
 
 def _guard(command: Callable[..., Any]) -> Callable[..., None]:

@@ -182,7 +182,9 @@ def evaluate_pairs(
     apart = beside(reference, "images") if has_own_numbers(reference) else None
     source = (apart or reference) if sources is None else Path(sources)
     mask = beside(reference, "masks") if masks is None else Path(masks)
-    files, alone, broken = find_files(predicted, reference, source, mask)
+    files, alone, broken = find_files(
+        predicted, reference, source, mask, dataset=dataset, workspace=workspace
+    )
     facts = by_channel((pair.channel, pair.facts) for case in files for pair in case.pairs)
     setting = find_setting(
         facts, protocol, reference=reference, dataset=dataset, workspace=workspace
