@@ -42,7 +42,7 @@ KINDS = {
     "subject": (lambda p: bids(p) / "sub-02" / "ses-1", "of one subject in a BIDS", "T1w"),
     "nnunet": (lambda p: described(p, '{"channel_names": {}}'), "of nnU-Net", "imagesTs"),
     "liftnet": (lambda p: described(p, '{"channels": {}}'), "raw dataset of liftnet", "imagesTs"),
-    "empty": (lambda p: fill(p, "x.txt") and (p / "x.txt").unlink() or p, "it is empty", ""),
+    "empty": (lambda p: p.mkdir() or p, "it is empty", ""),
     "other": (lambda p: fill(p, "A/t1.mgz", "A/t2.mgz"), "it holds 2 .mgz files", ".nii.gz"),
     "packed": (lambda p: fill(p, "all.zip"), "it holds 1 .zip file", "Unpack"),
 }
