@@ -4,13 +4,20 @@ import re
 from pathlib import Path
 
 import pytest
-from test_inputs import fill, four  # noqa: F401 (a fixture)
+from new_cases import fill, four_contrasts
 
 from liftnet.core.errors import DatasetError
+from liftnet.core.plan import Plan
 from liftnet.pipeline.convert import convert
 from liftnet.pipeline.evaluate import evaluate_pairs
 from liftnet.pipeline.folder_kinds import existing_folder, nothing_found
 from liftnet.pipeline.inputs import find_inputs
+
+
+@pytest.fixture(scope="module")
+def four(_prepared: Path) -> Plan:
+    """A plan of the four contrasts of BraTS."""
+    return four_contrasts(_prepared)
 
 
 def dicom(folder: Path) -> Path:
@@ -49,7 +56,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_kinds(four, tmp_path, kind):  # noqa: F811 (the fixture)
+def test_kinds(four, tmp_path, kind):
     """Prediction, both of the evaluation's folders, and each layout of the conversion."""
     make, said, remedy = KINDS[kind]
     folder = make(tmp_path / "in")
@@ -94,7 +101,7 @@ def test_files_and_missing_folders(tmp_path):
         assert caught.value.remedy is not None and remedy in caught.value.remedy
 
 
-def test_one_case_of_brats(four, tmp_path):  # noqa: F811 (the fixture)
+def test_one_case_of_brats(four, tmp_path):
     """Prediction takes the folder of one case; conversion asks for the one above."""
     folder = fill(tmp_path / "all", "C1/C1-t1n", "C1/C1-t2w") / "C1"
     (case,) = find_inputs(folder, four)

@@ -1,11 +1,10 @@
 """New cases in every layout that convert takes; what is not clear is refused."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from head_pairs import NAME as PAIRS
-from trained_folds import DATASET
+from new_cases import fill, four_contrasts
 
 from liftnet.core.errors import DatasetError
 from liftnet.core.plan import Plan
@@ -16,25 +15,13 @@ from liftnet.pipeline.plan import read_plan
 @pytest.fixture(scope="module")
 def four(_prepared: Path) -> Plan:
     """A plan of the four contrasts of BraTS."""
-    plan = read_plan(_prepared / "preprocessed" / DATASET / "default" / "plan.json")
-    names = ("t1n", "t1c", "t2w", "t2f")
-    channels = tuple(replace(plan.channels[0], name=name) for name in names)
-    return replace(plan, channels=channels, sources=names, targets=names)
+    return four_contrasts(_prepared)
 
 
 @pytest.fixture(scope="module")
 def pair(_prepared_pairs: Path) -> Plan:
     """A plan that makes ct from mr."""
     return read_plan(_prepared_pairs / "preprocessed" / PAIRS / "default" / "plan.json")
-
-
-def fill(folder: Path, *names: str) -> Path:
-    """A folder of empty files; without an ending they are images."""
-    for name in names:
-        path = folder / (name if "." in Path(name).name else f"{name}.nii.gz")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
 
 
 def found_in(given, plan: Plan) -> dict[str, dict[str, str]]:
