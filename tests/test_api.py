@@ -29,6 +29,7 @@ RENAMED = {"explain": "explain_plan"}  # plan.explain is a function
 WITHOUT_OPTION = {("demo", "size")}  # for tests
 ALSO = {"predict": "generate"}  # with -n
 OTHER_DEFAULT = {
+    ("convert", "sources"),  # one may follow --target
     ("train", "fold"),  # (0,), which the command line cannot show
     ("predict", "input_folder"),  # -i or -n must be given
     ("predict", "num_volumes"),

@@ -8,6 +8,12 @@ import typer
 from liftnet.cli.following import say_next
 from liftnet.cli.shell import WorkspaceOption, run
 
+TARGET = "--target"
+FLAGS = ("--copy", "-h", "--help")  # options without a value
+NO_SOURCE = (
+    "Missing. Sources stand before --target: mr=DIR --target ct=DIR. After it, one more than the "
+    "target is taken for the source; of several it is not clear which they are."
+)
 NOTE_WIDTH = 120  # ours: the names of a hundred cases stay in the file
 
 
@@ -20,12 +26,14 @@ def convert(
         ),
     ],
     sources: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="SOURCE...",
             help="folders: t1n=DIR t2w=DIR ... Others: the folder that holds one folder per case.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    *,
     dataset: Annotated[
         int, typer.Option("-d", metavar="ID", help="Number of the new dataset, 1 to 999.")
     ],
@@ -42,7 +50,9 @@ def convert(
     target: Annotated[
         list[str] | None,
         typer.Option(
-            "--target", metavar="ct=DIR", help="folders: what is to be made; after the sources."
+            TARGET,
+            metavar="ct=DIR",
+            help="folders: what is to be made. Several after the sources, else one each.",
         ),
     ] = None,
     masks: Annotated[
@@ -64,6 +74,8 @@ def convert(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Bring BraTS, SynthRAD or plain folders into the raw format of liftnet_raw_layout.md."""
+    if not sources:
+        raise typer.BadParameter(NO_SOURCE, param_hint="SOURCE...")
     from liftnet.pipeline import convert as step
     from liftnet.pipeline.progress import mention, say
 
@@ -90,6 +102,37 @@ def convert(
     )
 
 
+def sources_first(words: list[str]) -> list[str]:
+    """The words with a source that follows --target put before it, where none stands there.
+
+    One --target takes several folders after the sources. Where no source stands before it, its
+    first folder is the target and one more is the source; of two more it is not clear what they
+    are, and the words stay as they are.
+
+    >>> sources_first(["folders", "--target", "ct=A", "mr=B", "-d", "3"])
+    ['folders', 'mr=B', '--target', 'ct=A', '-d', '3']
+    >>> sources_first(["folders", "mr=B", "--target", "ct=A", "pet=C"])
+    ['folders', 'mr=B', '--target', 'ct=A', 'pet=C']
+    """
+    free, more, taken = [], [], ""
+    for place, word in enumerate(words):
+        if word.startswith("-"):
+            taken = word
+        elif taken == TARGET:
+            if words[place - 1] != TARGET:
+                more.append(place)
+        elif taken and words[place - 1] == taken and taken not in FLAGS:
+            taken = ""  # the value of another option
+        else:
+            free.append(word)
+    if len(free) != 1 or len(more) != 1:
+        return words
+    (place,) = more
+    start = words.index(free[0]) + 1
+    rest = words[:place] + words[place + 1 :]
+    return [*rest[:start], words[place], *rest[start:]]
+
+
 def main() -> None:
     """Run the command."""
-    run(convert, lists=("--target",))
+    run(convert, lists=(TARGET,), arrange=sources_first)

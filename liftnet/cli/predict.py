@@ -34,8 +34,13 @@ from liftnet.core.errors import LiftnetError
 def predict(
     *,
     input_folder: Annotated[
-        str | None,
-        typer.Option("-i", metavar="DIR", help="Folder of CASE_0000.nii.gz, CASE_0001... files."),
+        list[str] | None,
+        typer.Option(
+            "-i",
+            metavar="DIR",
+            help="New cases: CASE_0000.nii.gz ..., or as liftnet_convert takes them. Or t1n=DIR "
+            "t2w=DIR ...",
+        ),
     ] = None,
     num_volumes: Annotated[
         int | None,
@@ -169,4 +174,4 @@ def _refuse(options: Mapping[str, object], mode: str, purpose: str) -> None:
 
 def main() -> None:
     """Run the command."""
-    run(predict, lists=("-f", "--target"))
+    run(predict, lists=("-i", "-f", "--target"))

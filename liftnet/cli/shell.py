@@ -60,7 +60,11 @@ QuietOption = Annotated[
 
 
 def run(
-    command: Callable[..., Any], *, lists: tuple[str, ...] = (), name: str | None = None
+    command: Callable[..., Any],
+    *,
+    lists: tuple[str, ...] = (),
+    name: str | None = None,
+    arrange: Callable[[list[str]], list[str]] = list,
 ) -> None:
     """Parse the command line, call the command, print an error without a traceback.
 
@@ -68,6 +72,7 @@ def run(
         command: a function with typer annotations.
         lists: options that take several values (`-f 0 1 2`).
         name: of the command after `liftnet_`; by default that of the function.
+        arrange: puts the words into another order before they are parsed.
     """
     open_streams()
     program = f"liftnet_{name or command.__name__}"
@@ -78,7 +83,7 @@ def run(
         "max_content_width": WIDTH,
     }
     app.command(context_settings=settings)(_guard(command))
-    words = spread_values(sys.argv[1:], lists)
+    words = spread_values(arrange(sys.argv[1:]), lists)
     try:
         code = typer.main.get_command(app).main(words, program, standalone_mode=False)
     except WrongCall as wrong:

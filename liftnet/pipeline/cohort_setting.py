@@ -13,8 +13,8 @@ from liftnet.metrics.cohort_protocols import PROTOCOLS
 from liftnet.pipeline.model import Model, load_model, trained_folds
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, read_plan
 from liftnet.pipeline.runs import fold_folder
+from liftnet.pipeline.score_files import find_images
 from liftnet.pipeline.score_setting import Facts, read_facts, refuse_network_units
-from liftnet.pipeline.scoring import find_images
 from liftnet.tasks import load_task
 from liftnet.tasks.base import GenerationTask
 

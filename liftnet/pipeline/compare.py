@@ -29,11 +29,12 @@ from liftnet.pipeline.compare_results import (
 from liftnet.pipeline.compare_reuse import Asked, earlier_scores, newer_file, stale_warnings
 from liftnet.pipeline.compare_table import as_csv, conclude, report
 from liftnet.pipeline.evaluate import DEFAULT_PROTOCOL, evaluate_pairs
+from liftnet.pipeline.folder_kinds import existing_folder
 from liftnet.pipeline.lock import hold
 from liftnet.pipeline.origin import origin_since
 from liftnet.pipeline.progress import mention, say
+from liftnet.pipeline.score_files import find_images
 from liftnet.pipeline.score_table import metric_names
-from liftnet.pipeline.scoring import find_images
 from liftnet.version import __version__
 
 __all__ = ["compare"]
@@ -167,10 +168,8 @@ def _find_scores(
     """
     evaluating = {"-s": "sources", "-m": "masks", "-d": "dataset"}
     _refuse_ignored(reference, {option: options[name] for option, name in evaluating.items()})
-    if reference is not None and not reference.is_dir():
-        raise DatasetError(
-            "The folder of references does not exist", where=str(reference), remedy="Check -r."
-        )
+    if reference is not None:
+        existing_folder(reference, "folder of references", "-r")
     present = {name: _read(place, reference) for name, place in methods.items()}
     if reference is not None and options["dataset"] is None:
         found_scores = [found for found in present.values() if found is not None]
@@ -275,8 +274,7 @@ def _read(folder: Path, reference: Path | None) -> Scores | None:
     Raises:
         LiftnetError: If there are none that can be read, and no reference to make them with.
     """
-    if not folder.is_dir():
-        raise DatasetError("The folder does not exist", where=str(folder), remedy="Check -i.")
+    existing_folder(folder, "folder", "-i")
     path = folder / "scores.json"
     if path.is_file():
         try:

@@ -10,9 +10,9 @@ from liftnet.core.jsonable import did_you_mean
 from liftnet.core.scores import CaseScore, Scores
 from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.plan import DEFAULT_PLAN
+from liftnet.pipeline.score_files import find_images
 from liftnet.pipeline.score_setting import read_facts
 from liftnet.pipeline.score_table import metric_names
-from liftnet.pipeline.scoring import find_images
 
 __all__ = [
     "refuse_different",

@@ -1,12 +1,14 @@
 """Scores that are there already: whether they are still those of the files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from liftnet.core.dataset import split_ending
 from liftnet.core.errors import PlanError
 from liftnet.core.scores import Scores, read_scores
 from liftnet.pipeline.evaluate import beside
+from liftnet.pipeline.score_files import find_images, find_references
 from liftnet.pipeline.score_setting import (
     Facts,
     by_channel,
@@ -14,7 +16,6 @@ from liftnet.pipeline.score_setting import (
     has_own_numbers,
     read_facts,
 )
-from liftnet.pipeline.scoring import find_images
 from liftnet.version import __version__
 
 __all__ = ["Asked", "earlier_scores", "newer_file", "stale_warnings"]
@@ -59,14 +60,21 @@ def newer_file(path: Path, scores: Scores) -> Path | None:
     cases = {row.case for row in scores.cases}
     places = [scores.predicted_folder, scores.reference_folder, scores.sources_folder]
     for folder in dict.fromkeys(Path(place) for place in places if place):
-        for case, images in find_images(folder, "scored")[0].items() if folder.is_dir() else ():
-            if case not in cases:
-                continue
-            for digits, image in images.items():
-                for file in (image, image.with_name(f"{case}_{digits}.json")):
-                    if file.is_file() and file.stat().st_mtime_ns > written:
-                        return file
+        for file in _files_of(folder, cases) if folder.is_dir() else ():
+            if file.is_file() and file.stat().st_mtime_ns > written:
+                return file
     return None
+
+
+def _files_of(folder: Path, cases: Collection[str]) -> Iterator[Path]:
+    """The images of these cases and their JSON files; in another layout all images below."""
+    found = find_images(folder, "scored")[0]
+    if not found:
+        yield from (path for path in sorted(folder.rglob("*")) if split_ending(path)[1])
+    for case, images in found.items():
+        if case in cases:
+            for digits, image in images.items():
+                yield from (image, image.with_name(f"{case}_{digits}.json"))
 
 
 def stale_warnings(folders: Mapping[str, Path], scores: Mapping[str, Scores]) -> Iterator[str]:
@@ -83,7 +91,7 @@ def _reasons(scores: Scores, path: Path, predicted: Path, asked: Asked) -> Itera
     """Why scores are not as asked for, the plainest reason first."""
     yield from _other_origin(scores, predicted, asked)
     try:
-        images = _images(predicted, asked.reference)
+        images = _images(predicted, asked)
     except PlanError as error:
         yield f"{error.problem[0].lower()}{error.problem[1:]} ({error.where})"
         return
@@ -126,15 +134,18 @@ class _Image(NamedTuple):
     facts: Facts | None  # None also where there is no reference
 
 
-def _images(predicted: Path, reference: Path) -> list[_Image]:
+def _images(predicted: Path, asked: Asked) -> list[_Image]:
     """All predicted images.
 
     Raises:
         PlanError: If a JSON file beside one is damaged.
     """
-    references = find_images(reference, "reference")[0]
+    there = find_images(predicted, "predicted")[0]
+    references = find_references(
+        asked.reference, there, dataset=asked.dataset, workspace=asked.workspace
+    )
     found = []
-    for case, images in find_images(predicted, "predicted")[0].items():
+    for case, images in there.items():
         for digits, path in images.items():
             paired = digits in references.get(case, {})
             facts = read_facts(path) if paired else None

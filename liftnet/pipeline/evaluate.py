@@ -190,7 +190,9 @@ def evaluate_pairs(
     source = (apart or reference) if sources is None else Path(sources)
     mask = beside(reference, "masks") if masks is None else Path(masks)
     refuse_same_folder(predicted, {"-r": reference})
-    files, alone, broken = find_files(predicted, reference, source, mask)
+    files, alone, broken = find_files(
+        predicted, reference, source, mask, dataset=dataset, workspace=workspace
+    )
     refuse_same_files(files)
     facts = by_channel((pair.channel, pair.facts) for case in files for pair in case.pairs)
     setting = find_setting(

@@ -11,7 +11,7 @@ from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.jsonable import read_json
 from liftnet.pipeline.text_table import counted
 
-__all__ = ["existing_folder", "images_in", "nothing_found", "refuse_other_kind"]
+__all__ = ["existing_folder", "images_in", "nothing_found", "refuse_bids", "refuse_other_kind"]
 
 DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
 DICOM_MARK = (128, b"DICM")  # DICOM PS3.10, Sec. 7.1: where it stands in a file, and what
@@ -79,6 +79,18 @@ def refuse_other_kind(problem: str, folder: Path) -> None:
             f"{problem}: {kind[0]}",
             where=str(folder),
             remedy=kind[1] or "Put the images directly into this folder.",
+        )
+
+
+def refuse_bids(folder: Path) -> None:
+    """Refuse a BIDS dataset: its folders are kinds of images, not cases.
+
+    Raises:
+        DatasetError: If it is one, or a subject's folder in one.
+    """
+    if (kind := _bids(folder)) is not None:
+        raise DatasetError(
+            f"The folder has another layout: {kind[0]}", where=str(folder), remedy=kind[1]
         )
 
 

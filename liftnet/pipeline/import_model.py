@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from liftnet.core.arguments import checked
 from liftnet.core.dataset import load_description
-from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.errors import DatasetError
 from liftnet.core.files import missing_file
 from liftnet.core.jsonable import from_json, read_json, write_sealed
 from liftnet.core.names import check_folder_name

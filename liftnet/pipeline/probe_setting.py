@@ -10,6 +10,7 @@ from liftnet.core.plan import Plan
 from liftnet.core.probe import ProbeMeasure
 from liftnet.metrics.memorization import probe_measure, probed_tasks
 from liftnet.pipeline.cohort_setting import CohortFiles
+from liftnet.pipeline.score_files import find_images
 from liftnet.pipeline.score_setting import (
     Facts,
     Known,
@@ -17,7 +18,6 @@ from liftnet.pipeline.score_setting import (
     read_facts,
     refuse_network_units,
 )
-from liftnet.pipeline.scoring import find_images
 from liftnet.pipeline.text_table import first_names
 
 __all__ = ["ChannelSetting", "Groups", "ProbeSetting", "find_groups", "find_probe", "measurable"]

@@ -13,12 +13,12 @@ from liftnet.core.scores import Compared
 from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.evaluate import beside
 from liftnet.pipeline.report_results import Image, MethodFiles, Results
+from liftnet.pipeline.score_files import find_images
 from liftnet.pipeline.score_setting import Setting, by_channel, find_setting, has_own_numbers
 from liftnet.pipeline.scoring import (
     CaseFiles,
     Pair,
     find_files,
-    find_images,
     open_case,
     read_on,
     sources_by_number,
@@ -68,7 +68,14 @@ def find_methods(
     source = sources or results.sources or apart or results.reference
     found = {}
     for method in results.methods:
-        cases, _, _ = find_files(method.predicted, results.reference, source, None)
+        cases, _, _ = find_files(
+            method.predicted,
+            results.reference,
+            source,
+            None,
+            dataset=dataset,
+            workspace=workspace,
+        )
         setting = find_setting(
             by_channel((pair.channel, pair.facts) for files in cases for pair in files.pairs),
             results.protocol.name,

@@ -4,18 +4,31 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from liftnet.core.dataset import Channel, find_cases, find_masks, split_ending
+from liftnet.core.dataset import find_masks
 from liftnet.core.errors import DatasetError, GeometryError, LiftnetError
 from liftnet.core.geometry import Geometry, Volume, axis_order, turn
 from liftnet.core.scores import CaseScore, Comparison, ScoreFailure
 from liftnet.imageio import read_image
 from liftnet.ops.given_mask import inside_of
 from liftnet.ops.mask import foreground
+from liftnet.pipeline.folder_kinds import (
+    existing_folder,
+    images_in,
+    nothing_found,
+    refuse_other_kind,
+)
 from liftnet.pipeline.parallel import in_parallel, threads_shared_by
 from liftnet.pipeline.progress import progress, say
+from liftnet.pipeline.score_files import (
+    Numbered,
+    find_images,
+    find_references,
+    find_sources_of,
+)
 from liftnet.pipeline.score_setting import Facts, Setting, read_facts
 from liftnet.pipeline.source_files import find_source
 from liftnet.pipeline.text_table import first_names
@@ -26,7 +39,6 @@ __all__ = [
     "OpenCase",
     "Pair",
     "find_files",
-    "find_images",
     "open_case",
     "read_on",
     "read_turned",
@@ -39,8 +51,6 @@ __all__ = [
 
 SHOWN_NAMES = 4  # ours: enough of each folder's names to see what is different
 CANONICAL = "axial"  # the order (z, y, x) in which images are compared
-# A folder of predicted images need not have a dataset.json: any four digits are a channel.
-ANY_CHANNEL = {str(i): Channel(f"{i:04d}") for i in range(10_000)}
 
 
 @dataclass(frozen=True)
@@ -100,26 +110,19 @@ def refuse_same_files(files: Sequence[CaseFiles]) -> None:
                 )
 
 
-def find_images(folder: Path, what: str) -> tuple[dict[str, dict[str, Path]], list[Path]]:
-    """Case -> channel digits -> file, and the images whose names do not fit.
-
-    Raises:
-        DatasetError: If the folder does not exist, or two files claim to be one channel.
-    """
-    if not folder.is_dir():
-        raise DatasetError(
-            f"The folder of {what} images does not exist",
-            where=str(folder),
-            remedy="Check the path.",
-        )
-    found, strangers = find_cases(folder, ANY_CHANNEL)
-    return found, [path for path in strangers if split_ending(path)[1]]
-
-
 def find_files(
-    predicted: Path, reference: Path, source: Path, mask: Path | None
+    predicted: Path,
+    reference: Path,
+    source: Path,
+    mask: Path | None,
+    *,
+    dataset: int | str | None,
+    workspace: Path | str | None,
 ) -> tuple[list[CaseFiles], list[Path], list[ScoreFailure]]:
     """The cases to score, predicted files without a reference, and files with a broken JSON.
+
+    References and sources that are not in the raw format are matched by case and contrast, which
+    the JSON files or the dataset name.
 
     Raises:
         DatasetError: If a folder is missing, or no predicted file has a reference.
@@ -127,9 +130,10 @@ def find_files(
     found, strangers = find_images(predicted, "predicted")
     for path in strangers:
         say(f"warning: {path} is left out: it is not named like CASE_0003.nii.gz")
-    references, _ = find_images(reference, "reference")
-    sources = references if source == reference else find_images(source, "source")[0]
-    masks = {} if mask is None else find_masks(mask)
+    asked: dict[str, Any] = {"dataset": dataset, "workspace": workspace}
+    references = find_references(reference, found, **asked)
+    sources = find_sources_of(source, found, reference=reference, **asked)
+    masks = {} if mask is None else find_masks(existing_folder(mask, "folder of masks", "-m"))
     files, alone, broken = [], [], []
     for case, images in sorted(found.items()):
         pairs = []
@@ -145,18 +149,38 @@ def find_files(
             own_sources, own_mask = sources.get(case, {}), masks.get(case)
             files.append(CaseFiles(case, tuple(pairs), references[case], own_sources, own_mask))
     if not files and not broken:
-        raise DatasetError(
-            "No predicted image has a reference of the same name",
-            where=f"predicted {predicted}: {_some_names(found)}; "
-            f"reference {reference}: {_some_names(references)}",
-            remedy="Name both CASE_0003.nii.gz: same case, same channel number.",
-        )
+        raise _no_pair(predicted, found, reference, references)
     return files, alone, broken
 
 
-def _some_names(found: dict[str, dict[str, Path]]) -> str:
+def _no_pair(
+    predicted: Path, found: Numbered, reference: Path, references: Numbered
+) -> DatasetError:
+    """What to say where no predicted image has a reference, in the names that are there."""
+    if not found:
+        return nothing_found(
+            "The folder of predicted images holds none",
+            predicted,
+            "Give the folder that liftnet_predict wrote: CASE_0000.nii.gz and CASE_0000.json.",
+        )
+    if not references:
+        refuse_other_kind("The folder of reference images holds none", reference)
     names = [path.name for images in found.values() for path in images.values()]
-    return first_names(names, SHOWN_NAMES) if names else "no image named CASE_0003"
+    there = [path.name for images in references.values() for path in images.values()]
+    there = there or [path.name for path in images_in(reference)]
+    numbers = {n for images in found.values() for n in images}
+    other = {n for images in references.values() for n in images} - numbers
+    same_cases = bool(found.keys() & references.keys())
+    why = "same case, same number"
+    if same_cases and other:
+        why = f"the number is {' or '.join(sorted(numbers))}, not {' or '.join(sorted(other))}"
+    return DatasetError(
+        "No predicted image has a reference of the same name",
+        where=f"predicted {predicted}: {first_names(names, SHOWN_NAMES)}; "
+        f"reference {reference}: {first_names(there, SHOWN_NAMES) if there else 'no image'}",
+        remedy=f"Name the references as the predicted images, {names[0]}: {why}. Or with case and "
+        "contrast, as liftnet_convert takes them; -d names the dataset whose contrasts they are.",
+    )
 
 
 def score_all(

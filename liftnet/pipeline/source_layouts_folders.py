@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
-from liftnet.core.names import check_channel_name
+from liftnet.core.names import check_channel_name, one_form
 from liftnet.pipeline.folder_kinds import existing_folder, nothing_found, refuse_other_kind
-from liftnet.pipeline.source_layouts import Cases, Found, trainable
+from liftnet.pipeline.source_layouts import Cases, Found, add_image, trainable
 from liftnet.pipeline.source_layouts_names import match_folders, spellings, without_contrast
 
 __all__ = ["find_folders"]
@@ -144,10 +145,19 @@ def _of_one(cases: Cases) -> dict[str, Path]:
 
 
 def _fit_masks(masks: dict[str, Path], cases: Cases, words: Mapping[str, str]) -> dict[str, Path]:
-    """Case -> mask: named as the case or as its images, or P01_mask."""
-    found = {name: path for name, path in masks.items() if name in cases}
+    """Case -> mask: named as the case or as one of its images, or P01_mask.
+
+    Raises:
+        DatasetError: If two masks are of one case.
+    """
+    named = {
+        one_form(split_ending(path)[0]): case
+        for case, images in cases.items()
+        for path in images.values()
+    }
+    found: Cases = {}
     for name, path in masks.items():
-        if name not in found:
-            case = without_contrast(name, [MASK, *words])
-            found.setdefault(case if case in cases else name, path)
-    return found
+        bare = without_contrast(name, [MASK, *words])
+        case = name if name in cases else named.get(name, bare if bare in cases else name)
+        add_image(found.setdefault(case, {}), MASK, path, where=path.parent)
+    return _of_one(found)

@@ -8,7 +8,7 @@ from pathlib import Path
 from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
 from liftnet.core.names import check_name, one_form
-from liftnet.pipeline.folder_kinds import images_in
+from liftnet.pipeline.folder_kinds import images_in, refuse_bids
 from liftnet.pipeline.source_layouts import BRATS_CHANNELS, Cases, add_image
 
 __all__ = [
@@ -241,8 +241,9 @@ def cases_in_folders(
     """The cases of CASE/CASE-t1n or CASE/mr, the images that are no contrast, and if any is exact.
 
     Raises:
-        DatasetError: If a folder has images of two cases, or a name occurs twice.
+        DatasetError: If a folder has images of two cases, a name occurs twice, or it is BIDS.
     """
+    refuse_bids(folder)
     cases: Cases = {}
     places: dict[str, Path] = {}
     left_out: list[Path] = []

@@ -61,6 +61,30 @@ def test_folders(source, monkeypatch, capsys):
     assert capsys.readouterr().out.endswith("  liftnet_plan_and_preprocess -d 2\n")
 
 
+def test_a_source_after_the_target(source, monkeypatch, capsys):
+    """One word more than the target is the source, in any order; of several it is not clear."""
+    monkeypatch.chdir(source)
+    target, other, pet = "t2w=t2w", "t1n=t1n", "t2f=t2f"
+    for number, words in enumerate(
+        [
+            (other, "--target", target),
+            ("--target", target, other),
+            ("--copy", "--target", target, "--name", "X", other),
+            ("--name=X", "--target", target, other),
+        ],
+        start=1,
+    ):
+        assert call(monkeypatch, "folders", *words, "-d", number) == 0
+        assert "from t1n to t2w" in capsys.readouterr().out
+    assert call(monkeypatch, "folders", other, "--target", target, pet, "-d", 5) == 0
+    assert "from t1n to t2w, t2f" in capsys.readouterr().out
+    assert call(monkeypatch, "folders", "--target", target, "--target", pet, other, "-d", 6) == 0
+    assert "from t1n to t2w, t2f" in capsys.readouterr().out
+    for words in (("--target", target, other, pet), ("--target", target, "--target", other)):
+        assert call(monkeypatch, "folders", *words, "-d", 7) == 2
+        assert "Sources stand before --target" in " ".join(capsys.readouterr().err.split())
+
+
 def test_wrong_calls(source, monkeypatch, capsys):
     """An unknown layout is an error with a suggestion; a missing number is a wrong call."""
     assert call(monkeypatch, "brat", source / "brats", "-d", 1) == 1

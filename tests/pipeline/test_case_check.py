@@ -43,7 +43,7 @@ def new_folder(workspace: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def run(workspace: Path, folder: Path, **options) -> list:
+def run(workspace: Path, folder: Path | dict[str, Path], **options) -> list:
     """Predict, and the failures."""
     options = {"workspace": workspace, "device": "cpu", "num_processes": 1, **options}
     return predict(folder, workspace / "out", **options)
@@ -67,6 +67,41 @@ def test_good_cases_are_not_warned_of(trained, capsys):
     for path in folder.glob("p1*"):
         path.unlink()
     assert run(trained, folder) == []
+
+
+def test_a_case_that_lacks_nothing_is_skipped(trained, capsys):
+    """It is named and no failure; where there is no other case, the error names --target."""
+    whole = {f"p1_000{i}": f"p1_000{i}" for i in (0, 1, 2)}
+    folder = new_folder(trained, {**whole, "p5_0000": "p5_0000"})
+    assert run(trained, folder) == []
+    printed = capsys.readouterr().out
+    assert "1 case skipped, nothing is missing: p1. Name a contrast with --target" in printed
+    assert "Predicted 1 of 1 cases" in printed
+    assert {path.name[:2] for path in (trained / "out").glob("*.nii.gz")} == {"p5"}
+    (folder / "p5_0000.nii.gz").unlink()
+    with pytest.raises(DatasetError, match="Case p1 lacks no contrast: it has a, b, c") as caught:
+        run(trained, folder)
+    assert caught.value.remedy is not None and "--target" in caught.value.remedy
+    for i in (0, 1, 2):
+        shutil.copy(folder / f"p1_000{i}.nii.gz", folder / f"p9_000{i}.nii.gz")
+    with pytest.raises(DatasetError, match="No case lacks a contrast: all 2 have a, b, c"):
+        run(trained, folder)
+    assert run(trained, folder, target=["b"]) == []
+
+
+def test_new_cases_in_folders(trained, capsys):
+    """A layout of convert, from the call to the file that is named after the case."""
+    flat = new_folder(trained, {"p1_0000": "p1_0000", "p1_0001": "p1_0001"})
+    for number, name in enumerate("ab"):
+        place = trained / name
+        place.mkdir()
+        (flat / f"p1_000{number}.nii.gz").rename(place / f"p1-{name}.nii.gz")
+    assert run(trained, {name: trained / name for name in "ab"}) == []
+    assert (trained / "out" / "p1_0002.nii.gz").is_file()
+    said = "One folder per channel: 1 case with a, b (of 3 channels)"
+    assert said in capsys.readouterr().out
+    with pytest.raises(DatasetError, match="Input and output folder are the same"):
+        predict([f"a={trained / 'a'}"], trained / "a", workspace=trained, device="cpu")
 
 
 def of_another(workspace: Path, own: str, other: str) -> np.ndarray:

@@ -130,6 +130,42 @@ def test_folders(tmp_path, space):
     assert "notes.txt" in notes
 
 
+def test_names_with_their_contrast(tmp_path, space):
+    """Files are matched by what their names share; so are masks. Without that they are refused."""
+    for file in ("a/P01_T1", "a/P02_T1", "b/P01_T2_reg", "b/P02_T2_reg", "m/P01_mask", "m/P02_T1"):
+        make(tmp_path / f"{file}.nii").write_text(file)
+    a, b = (f"{name}={tmp_path / place}" for name, place in (("mr", "a"), ("ct", "b")))
+    other = [f"t1={tmp_path / 'a'}", f"t2={tmp_path / 'b'}"]
+    for path in (tmp_path / "b").iterdir():
+        path.rename(path.with_name(path.name.replace("_reg", "")))
+    folder = convert("folders", other, 1, workspace=space)
+    assert content(folder) == {
+        "imagesTr/P01_0000.nii": "a/P01_T1",
+        "imagesTr/P01_0001.nii": "b/P01_T2_reg",
+        "imagesTr/P02_0000.nii": "a/P02_T1",
+        "imagesTr/P02_0001.nii": "b/P02_T2_reg",
+    }
+    folder = convert("folders", [a], 2, target=[b], masks=tmp_path / "m", workspace=space)
+    assert content(folder) == {
+        "imagesTr/P01_0000.nii": "a/P01_T1",
+        "imagesTr/P02_0000.nii": "a/P02_T1",
+        "masksTr/P01.nii": "m/P01_mask",
+        "masksTr/P02.nii": "m/P02_T1",
+        "targetsTr/P01_0000.nii": "b/P01_T2_reg",
+        "targetsTr/P02_0000.nii": "b/P02_T2_reg",
+    }
+    make(tmp_path / "a" / "P01.nii")
+    with pytest.raises(DatasetError, match="Two files for t1: P01"):
+        convert("folders", other, 3, workspace=space)
+    (tmp_path / "a" / "P01.nii").rename(tmp_path / "a" / "P03_T2.nii")
+    with pytest.raises(DatasetError, match="The name of the file says t2, its folder is that of"):
+        convert("folders", other, 3, workspace=space)
+    for file in ("x/anna_pre", "y/anna_post"):
+        make(tmp_path / f"{file}.nii")
+    with pytest.raises(DatasetError, match="Are anna_post and anna_pre one case or several"):
+        convert("folders", [f"t1={tmp_path / 'x'}", f"t2={tmp_path / 'y'}"], 3, workspace=space)
+
+
 def test_copy_and_fallbacks(tmp_path, space, monkeypatch):
     """Copies are real files; where links are refused, hard links and then copies are made."""
     source = make_brats(tmp_path / "S", ["A"], ["t1n", "t2w"])

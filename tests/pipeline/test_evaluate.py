@@ -268,6 +268,26 @@ def test_no_pair_shows_both_names(folders, tmp_path):
     assert "patient1_0003.nii.gz" in str(caught.value)
     with pytest.raises(DatasetError, match="folder of reference images does not exist"):
         run((folders[0], tmp_path / "nowhere", folders[2]))
+    save(tmp_path / "numbers" / "a_0000.nii.gz", head(0))
+    with pytest.raises(DatasetError, match="No predicted image has a reference") as caught:
+        run((folders[0], tmp_path / "numbers", folders[2]))
+    assert caught.value.remedy is not None
+    assert "a_0003.nii.gz: the number is 0003, not 0000." in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["{0}/{0}-t2f", "{0}_flair", "t2f/{0}", "{0}/t2f", "{0}"])
+def test_references_in_other_layouts(folders, name):
+    """References are found by case and contrast, which the JSON files name; so are those again."""
+    predicted, reference, workspace = folders
+    for path in reference.glob("*_0000*"):
+        path.unlink()
+    expected = run(folders).summary
+    other = reference.with_name("other")
+    for case in "abc":
+        path = other / f"{name.format(case)}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (reference / f"{case}_0003.nii.gz").rename(path)
+    assert run((predicted, other, workspace)).summary == expected
 
 
 def test_unknown_protocol_lists_the_known(folders):

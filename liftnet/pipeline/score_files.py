@@ -1,0 +1,100 @@
+"""The images of a folder by case and channel number, in the raw format or another layout."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from liftnet.core.dataset import Channel, find_cases, split_ending
+from liftnet.core.errors import LiftnetError
+from liftnet.pipeline.folder_kinds import existing_folder
+from liftnet.pipeline.progress import say
+from liftnet.pipeline.score_setting import Facts, by_channel, find_known, read_facts
+from liftnet.pipeline.source_layouts_recognise import describe_cases, recognise
+
+__all__ = ["Numbered", "find_images", "find_references", "find_sources_of"]
+
+# A folder of predicted images need not have a dataset.json: any four digits are a channel.
+ANY_CHANNEL = {str(i): Channel(f"{i:04d}") for i in range(10_000)}
+Numbered = dict[str, dict[str, Path]]  # case -> channel digits -> file
+
+
+def find_images(folder: Path, what: str) -> tuple[Numbered, list[Path]]:
+    """Case -> channel digits -> file, and the images whose names do not fit.
+
+    Raises:
+        DatasetError: If the folder does not exist, or two files claim to be one channel.
+    """
+    existing_folder(folder, f"folder of {what} images")
+    found, strangers = find_cases(folder, ANY_CHANNEL)
+    return found, [path for path in strangers if split_ending(path)[1]]
+
+
+def find_references(
+    folder: Path,
+    predicted: Numbered,
+    *,
+    dataset: int | str | None,
+    workspace: Path | str | None,
+) -> Numbered:
+    """The references in a folder: in the raw format, else in another layout by case and contrast.
+
+    Args:
+        folder: of references.
+        predicted: the predicted images, whose JSON files name their contrasts.
+        dataset: id or name, which names the contrasts too.
+        workspace: the workspace folder.
+
+    Raises:
+        DatasetError: If the folder does not exist, or it is not clear what an image is.
+    """
+    found, _ = find_images(folder, "reference")
+    if found:
+        return found
+    known = find_known(
+        by_channel(_facts(predicted)), reference=folder, dataset=dataset, workspace=workspace
+    )
+    return _by_name(folder, known.names)
+
+
+def find_sources_of(
+    folder: Path,
+    predicted: Numbered,
+    *,
+    reference: Path,
+    dataset: int | str | None,
+    workspace: Path | str | None,
+) -> Numbered:
+    """The source images in a folder, likewise.
+
+    Raises:
+        DatasetError: If the folder does not exist, or it is not clear what an image is.
+    """
+    found, _ = find_images(folder, "source")
+    if found:
+        return found
+    known = find_known(
+        by_channel(_facts(predicted)), reference=reference, dataset=dataset, workspace=workspace
+    )
+    return _by_name(folder, known.source_names)
+
+
+def _facts(predicted: Numbered) -> Iterator[tuple[str, Facts | None]]:
+    """What the JSON files say; a damaged one says nothing here, and is told of where it counts."""
+    for images in predicted.values():
+        for digits, path in images.items():
+            try:
+                yield digits, read_facts(path)
+            except LiftnetError:
+                yield digits, None
+
+
+def _by_name(folder: Path, names: Mapping[str, str]) -> Numbered:
+    """The images of a layout by channel digits, where the names of these are known."""
+    digits = {name: number for number, name in names.items()}
+    recognised = recognise(folder, list(digits), list(digits)) if digits else None
+    if recognised is None:
+        return {}
+    say(f"{folder}: {describe_cases(recognised, list(digits))}")
+    return {
+        case: {digits[name]: path for name, path in images.items()}
+        for case, images in recognised.cases.items()
+    }
