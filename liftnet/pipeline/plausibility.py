@@ -152,7 +152,7 @@ def report_flags(output: Path, cases: Collection[str], model: str) -> None:
             f"{len(flagged)} of {judged} images are unlike those of training (look at them: is the "
         )
         many += "image wrong, or are its sources of another kind?):"
-        alike = f"All {judged} images are like those of training in brightness, detail and size."
+        alike = f"{judged} images: in brightness, detail and size none is unlike those of training"
         say("\n".join([many, *flagged]) if flagged else alike)
 
 

@@ -125,7 +125,7 @@ def test_sources_of_two_patients(trained, capsys):
     assert run(trained, folder) == []
     (text,) = said_of(trained, "p5_0002")
     assert text.startswith("a and b share no more than images of two patients (")
-    assert "are they registered, and of one subject?" in text
+    assert "are they of one patient, and registered?" in text
     assert f"warning: p5: {text}" in capsys.readouterr().out
     for old in folder.glob("p1*"):
         old.unlink()

@@ -121,7 +121,7 @@ def test_files_and_facts(trained, capsys):
     }
     printed = capsys.readouterr()
     assert "Generating with fold_0, the first that is trained" in printed.out
-    assert "Images are not judged" not in printed.out
+    assert "Images are not compared" not in printed.out
     last = printed.out.splitlines()[-1]
     assert last.startswith("Generated 10 volumes with fold_0, ")
     assert last.endswith(f" s each on cpu: {output}")

@@ -123,7 +123,11 @@ def test_what_is_flagged(trained, monkeypatch, capsys, change, wanted):
             )
         assert (f"  {case}_0000: " in printed) == bool(wanted)
     assert found.keys() == {"t1", "t2"}
-    line = "2 of 2 images look unlike" if wanted else "Plausibility: 2 images, no flag"
+    line = (
+        "2 of 2 images are unlike"
+        if wanted
+        else "2 images: in brightness, detail and size none is unlike those of training"
+    )
     assert line in printed
 
 
@@ -181,14 +185,14 @@ def test_continued_and_older_results(trained, monkeypatch, capsys):
     capsys.readouterr()
     run(trained, continue_prediction=True)
     assert {p: p.stat().st_mtime_ns for p in (trained / "out").iterdir()} == times
-    assert "2 of 2 images look unlike" in capsys.readouterr().out
+    assert "2 of 2 images are unlike" in capsys.readouterr().out
     (trained / FOLD / FILE).unlink()
     for said in run(trained).values():
         assert (said["flags"], said["outlier_slices"], said["training_cases"]) == ([], [], 0)
         assert said["numbers"]["median HU"] > 100
     printed = capsys.readouterr().out
-    assert printed.count("Images are not judged") == 1
-    assert "look unlike" not in printed
+    assert printed.count("Images are not compared") == 1
+    assert "are unlike" not in printed
 
 
 def test_what_interpolation_leaves_of_air_is_no_body(trained):
