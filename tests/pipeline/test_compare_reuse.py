@@ -180,7 +180,7 @@ def test_scores_that_do_not_fit_are_made_again(space, capsys, reason):
 )  # fmt: skip
 def test_what_is_asked_for_may_differ(space, capsys, options, said):
     """Another protocol, reference or predicted folder, or dataset."""
-    with pytest.raises(DatasetError, match=r"folder of references does not exist(.|\n)*Check -r"):
+    with pytest.raises(DatasetError, match=r"folder of references does not exist(.|\n)*with -r"):
         again(space, reference_folder=space / "nowhere")
     asked = options(space)
     capsys.readouterr()

@@ -234,7 +234,7 @@ def test_images_that_are_gone_leave_the_numbers(folders, capsys):
     text = report(folders / "plain", workspace=folders / "w").read_text()
     assert embedded(text)[0] == []
     assert 'id="pictures"' not in text and 'id="images"' in text
-    assert "is not shown: No predicted image has a reference of the same name" in text
+    assert "is not shown: The folder of predicted images holds none" in text
     assert "warning: p" in capsys.readouterr().out
 
 
