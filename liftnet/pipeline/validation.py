@@ -53,11 +53,12 @@ def validate(
     if not is_first():
         received: Validation = from_first(None)
         return received
-    earlier = [
+    first = not any("validation" in row for row in log)
+    earlier = [  # but for what was there before the first step
         details
         for row in log
         for key, details in row.items()
-        if key.startswith("validation_") and row["step"] < run.step
+        if key.startswith("validation_") and 0 < row["step"] < run.step
     ]
     with alone():
         result: Validation = stage.validate(run.average, store, cases, earlier)
@@ -77,7 +78,7 @@ def validate(
         row["validation_sharpness"] = result.sharpness
     append_log(folder, log, row)
     write_row(events, row)
-    if result.remark and not earlier:
+    if result.remark and first:
         say(f"warning: {result.remark}")
     thumbnails = []
     if result.images:
