@@ -104,7 +104,7 @@ def start(
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             limit = pages * resource.getpagesize() + more_memory
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        guarded(step.run)()
+        guarded(step.run)(quiet=False, version=False)
         (root.parent / f"{root.name}.changes").write_text(str(changes))
         code = 0
     except SystemExit as end:

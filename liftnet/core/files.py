@@ -26,6 +26,7 @@ __all__ = [
     "remove_drafts",
     "reserve",
     "size_limit",
+    "write_text",
     "write_together",
     "written_whole",
 ]
@@ -132,6 +133,13 @@ def kind_of(path: Path) -> str:
         stat.S_IFCHR: "a device",
     }
     return kinds.get(stat.S_IFMT(mode), "something else")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_together(contents: Mapping[Path, str | bytes], *, label: str = "whole") -> None:

@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from liftnet.core.checksum import as_text, crc32
 from liftnet.core.errors import PlanError
-from liftnet.core.files import written_whole
+from liftnet.core.files import write_text
 from liftnet.core.migration import NOTHING, Upgrade, brought_up_to_date
-from liftnet.core.strict_json import parse_json
+from liftnet.core.strict_json import parse_json, readable_json
 
 __all__ = [
     "Between",
@@ -31,7 +31,6 @@ __all__ = [
     "to_json",
     "write_json",
     "write_sealed",
-    "write_text",
 ]
 
 T = TypeVar("T")
@@ -324,13 +323,6 @@ def read_json(path: Path) -> Any:
     return data
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write a dataclass or plain value as readable JSON, whole or not at all."""
     write_text(path, json_text(value))
@@ -338,7 +330,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def json_text(value: Any) -> str:
     """A dataclass or plain value as readable JSON."""
-    return _readable(to_json(value)) + "\n"
+    return readable_json(to_json(value)) + "\n"
 
 
 def write_sealed(path: Path, value: Any) -> None:
@@ -352,15 +344,3 @@ def write_sealed(path: Path, value: Any) -> None:
 
 def _checksum(data: Any) -> str:
     return as_text(crc32(json.dumps(data, sort_keys=True).encode()))
-
-
-def _readable(value: Any, indent: int = 0) -> str:
-    """JSON with one key per line, and short lists and objects on one line."""
-    flat = json.dumps(value)
-    if len(flat) + indent <= 96 or not isinstance(value, dict | list) or not value:
-        return flat
-    pad, end = " " * (indent + 1), " " * indent
-    if isinstance(value, dict):
-        items = [f"{pad}{json.dumps(k)}: {_readable(v, indent + 1)}" for k, v in value.items()]
-        return "{\n" + ",\n".join(items) + f"\n{end}}}"
-    return "[\n" + ",\n".join(pad + _readable(v, indent + 1) for v in value) + f"\n{end}]"

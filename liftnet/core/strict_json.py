@@ -1,4 +1,4 @@
-"""JSON text -> plain values, without what Python's own parser lets through."""
+"""JSON text <-> plain values, without what Python's own parser lets through."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from typing import Any
 
 from liftnet.core.names import is_text
 
-__all__ = ["parse_json"]
+__all__ = ["parse_json", "readable_json"]
 
 MAX_DEPTH = 64  # ours: liftnet's own files are less than 10 deep
 MAX_DIGITS = 4300  # Python turns no longer text into a whole number
@@ -73,3 +73,15 @@ def _check_depth(data: Any) -> None:
 
 def _too_deep() -> str:
     return f"it is nested more than {MAX_DEPTH} deep"
+
+
+def readable_json(value: Any, indent: int = 0) -> str:
+    """JSON with one key per line, and short lists and objects on one line."""
+    flat = json.dumps(value)
+    if len(flat) + indent <= 96 or not isinstance(value, dict | list) or not value:
+        return flat
+    pad, end = " " * (indent + 1), " " * indent
+    if isinstance(value, dict):
+        items = [f"{pad}{json.dumps(k)}: {readable_json(v, indent + 1)}" for k, v in value.items()]
+        return "{\n" + ",\n".join(items) + f"\n{end}}}"
+    return "[\n" + ",\n".join(pad + readable_json(v, indent + 1) for v in value) + f"\n{end}]"

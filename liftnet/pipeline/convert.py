@@ -10,7 +10,8 @@ from pathlib import Path
 
 from liftnet.core.arguments import checked
 from liftnet.core.errors import DatasetError
-from liftnet.core.jsonable import did_you_mean, read_json, write_json, write_text
+from liftnet.core.files import write_text
+from liftnet.core.jsonable import did_you_mean, read_json, write_json
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.pipeline.lock import hold
 from liftnet.pipeline.progress import say

@@ -16,6 +16,7 @@ from liftnet.pipeline.lock import hold, part_name
 from liftnet.pipeline.origin import origin_since
 from liftnet.pipeline.parallel import worker_count
 from liftnet.pipeline.progress import mention
+from liftnet.pipeline.score_files import refuse_same_folder
 from liftnet.pipeline.score_parts import evaluate_part
 from liftnet.pipeline.score_setting import Setting, by_channel, find_setting, has_own_numbers
 from liftnet.pipeline.score_table import report
@@ -29,7 +30,6 @@ from liftnet.pipeline.score_whole import (
 from liftnet.pipeline.scoring import (
     find_files,
     refuse_same_files,
-    refuse_same_folder,
     score_all,
 )
 

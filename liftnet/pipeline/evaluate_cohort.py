@@ -31,8 +31,8 @@ from liftnet.pipeline.origin import origin_since
 from liftnet.pipeline.parallel import threads_shared_by, worker_count
 from liftnet.pipeline.progress import mention, progress, say
 from liftnet.pipeline.runs import find_device
+from liftnet.pipeline.score_files import refuse_same_folder
 from liftnet.pipeline.score_whole import remove_half_scored
-from liftnet.pipeline.scoring import refuse_same_folder
 from liftnet.tasks import load_generation
 from liftnet.version import __version__
 

@@ -4,14 +4,28 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from liftnet.core.dataset import Channel, find_cases, split_ending
-from liftnet.core.errors import LiftnetError
-from liftnet.pipeline.folder_kinds import existing_folder
+from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.pipeline.folder_kinds import (
+    existing_folder,
+    images_in,
+    nothing_found,
+    refuse_other_kind,
+)
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.score_setting import Facts, by_channel, find_known, read_facts
 from liftnet.pipeline.source_layouts_recognise import describe_cases, recognise
+from liftnet.pipeline.text_table import first_names
 
-__all__ = ["Numbered", "find_images", "find_references", "find_sources_of"]
+__all__ = [
+    "Numbered",
+    "find_images",
+    "find_references",
+    "find_sources_of",
+    "no_pair",
+    "refuse_same_folder",
+]
 
+SHOWN_NAMES = 4  # ours: enough of each folder's names to see what is different
 # A folder of predicted images need not have a dataset.json: any four digits are a channel.
 ANY_CHANNEL = {str(i): Channel(f"{i:04d}") for i in range(10_000)}
 Numbered = dict[str, dict[str, Path]]  # case -> channel digits -> file
@@ -98,3 +112,52 @@ def _by_name(folder: Path, names: Mapping[str, str]) -> Numbered:
         case: {digits[name]: path for name, path in images.items()}
         for case, images in recognised.cases.items()
     }
+
+
+def refuse_same_folder(predicted: Path, others: Mapping[str, Path | None]) -> None:
+    """Refuse to compare images with themselves; the scores would be perfect, and say nothing.
+
+    Args:
+        predicted: the folder of predicted images or generated volumes.
+        others: option -> the folder that it names, through a link or by another path, too.
+
+    Raises:
+        DatasetError: If one of them is the folder of predicted images.
+    """
+    for option, folder in others.items():
+        if folder is not None and folder.resolve() == predicted.resolve():
+            raise DatasetError(
+                f"-i and {option} are the same folder: images would be compared with themselves",
+                where=f"{predicted}, {folder}",
+                remedy=f"Name the folder of the real images with {option}.",
+            )
+
+
+def no_pair(
+    predicted: Path, found: Numbered, reference: Path, references: Numbered
+) -> DatasetError:
+    """What to say where no predicted image has a reference, in the names that are there."""
+    if not found:
+        return nothing_found(
+            "The folder of predicted images holds none",
+            predicted,
+            "Give the folder that liftnet_predict wrote: CASE_0000.nii.gz and CASE_0000.json.",
+        )
+    if not references:
+        refuse_other_kind("The folder of reference images holds none", reference)
+    names = [path.name for images in found.values() for path in images.values()]
+    there = [path.name for images in references.values() for path in images.values()]
+    there = there or [path.name for path in images_in(reference)]
+    numbers = {n for images in found.values() for n in images}
+    other = {n for images in references.values() for n in images} - numbers
+    same_cases = bool(found.keys() & references.keys())
+    why = "same case, same number"
+    if same_cases and other:
+        why = f"the number is {' or '.join(sorted(numbers))}, not {' or '.join(sorted(other))}"
+    return DatasetError(
+        "No predicted image has a reference of the same name",
+        where=f"predicted {predicted}: {first_names(names, SHOWN_NAMES)}; "
+        f"reference {reference}: {first_names(there, SHOWN_NAMES) if there else 'no image'}",
+        remedy=f"Name the references as the predicted images, {names[0]}: {why}. Or with case and "
+        "contrast, as liftnet_convert takes them; -d names the dataset whose contrasts they are.",
+    )

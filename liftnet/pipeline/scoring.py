@@ -1,7 +1,7 @@
 """One case of an evaluation: its files found, read on one grid, and given to the task."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,17 @@ from liftnet.core.scores import CaseScore, Comparison, ScoreFailure
 from liftnet.imageio import read_image
 from liftnet.ops.given_mask import inside_of
 from liftnet.ops.mask import foreground
-from liftnet.pipeline.folder_kinds import (
-    existing_folder,
-    images_in,
-    nothing_found,
-    refuse_other_kind,
-)
+from liftnet.pipeline.folder_kinds import existing_folder
 from liftnet.pipeline.parallel import in_parallel, threads_shared_by
 from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.score_files import (
-    Numbered,
     find_images,
     find_references,
     find_sources_of,
+    no_pair,
 )
 from liftnet.pipeline.score_setting import Facts, Setting, read_facts
 from liftnet.pipeline.source_files import find_source
-from liftnet.pipeline.text_table import first_names
 from liftnet.tasks import load_synthesis
 
 __all__ = [
@@ -43,13 +37,11 @@ __all__ = [
     "read_on",
     "read_turned",
     "refuse_same_files",
-    "refuse_same_folder",
     "score_all",
     "sources_by_number",
     "target_name",
 ]
 
-SHOWN_NAMES = 4  # ours: enough of each folder's names to see what is different
 CANONICAL = "axial"  # the order (z, y, x) in which images are compared
 
 
@@ -71,25 +63,6 @@ class CaseFiles:
     references: dict[str, Path]
     sources: dict[str, Path]
     mask: Path | None = None
-
-
-def refuse_same_folder(predicted: Path, others: Mapping[str, Path | None]) -> None:
-    """Refuse to compare images with themselves; the scores would be perfect, and say nothing.
-
-    Args:
-        predicted: the folder of predicted images or generated volumes.
-        others: option -> the folder that it names, through a link or by another path, too.
-
-    Raises:
-        DatasetError: If one of them is the folder of predicted images.
-    """
-    for option, folder in others.items():
-        if folder is not None and folder.resolve() == predicted.resolve():
-            raise DatasetError(
-                f"-i and {option} are the same folder: images would be compared with themselves",
-                where=f"{predicted}, {folder}",
-                remedy=f"Name the folder of the real images with {option}.",
-            )
 
 
 def refuse_same_files(files: Sequence[CaseFiles]) -> None:
@@ -149,38 +122,8 @@ def find_files(
             own_sources, own_mask = sources.get(case, {}), masks.get(case)
             files.append(CaseFiles(case, tuple(pairs), references[case], own_sources, own_mask))
     if not files and not broken:
-        raise _no_pair(predicted, found, reference, references)
+        raise no_pair(predicted, found, reference, references)
     return files, alone, broken
-
-
-def _no_pair(
-    predicted: Path, found: Numbered, reference: Path, references: Numbered
-) -> DatasetError:
-    """What to say where no predicted image has a reference, in the names that are there."""
-    if not found:
-        return nothing_found(
-            "The folder of predicted images holds none",
-            predicted,
-            "Give the folder that liftnet_predict wrote: CASE_0000.nii.gz and CASE_0000.json.",
-        )
-    if not references:
-        refuse_other_kind("The folder of reference images holds none", reference)
-    names = [path.name for images in found.values() for path in images.values()]
-    there = [path.name for images in references.values() for path in images.values()]
-    there = there or [path.name for path in images_in(reference)]
-    numbers = {n for images in found.values() for n in images}
-    other = {n for images in references.values() for n in images} - numbers
-    same_cases = bool(found.keys() & references.keys())
-    why = "same case, same number"
-    if same_cases and other:
-        why = f"the number is {' or '.join(sorted(numbers))}, not {' or '.join(sorted(other))}"
-    return DatasetError(
-        "No predicted image has a reference of the same name",
-        where=f"predicted {predicted}: {first_names(names, SHOWN_NAMES)}; "
-        f"reference {reference}: {first_names(there, SHOWN_NAMES) if there else 'no image'}",
-        remedy=f"Name the references as the predicted images, {names[0]}: {why}. Or with case and "
-        "contrast, as liftnet_convert takes them; -d names the dataset whose contrasts they are.",
-    )
 
 
 def score_all(

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from liftnet.core.errors import PlanError
-from liftnet.core.files import open_own
-from liftnet.core.jsonable import write_text
+from liftnet.core.files import open_own, write_text
 from liftnet.core.plan import Schedule
 from liftnet.core.validation_words import score_words
 from liftnet.ops.processes import is_first, wait_for_all

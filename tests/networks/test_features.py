@@ -186,7 +186,7 @@ def test_weights_of_another_network(tmp_path):
     odd = {k: v for k, v in state.items() if k != "bn1.bias"}
     odd["extra"], odd["bn1.weight"] = torch.zeros(1), torch.zeros(3)
     torch.save(odd, tmp_path / "odd.pth")
-    with pytest.raises(CheckpointError, match=r"ResNet18: bn1.bias is missing, and 2 more"):
+    with pytest.raises(CheckpointError, match=r"another network: bn1.bias is missing, and 2 more"):
         load_resnet18(tmp_path / "odd.pth")
     del odd["extra"]
     odd["bn1.bias"] = state["bn1.bias"]

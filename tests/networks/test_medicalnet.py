@@ -63,5 +63,7 @@ def test_weights_of_another_network(tmp_path):
     """What is not MedicalNet's is told by the first name; a segmentation head is left aside."""
     names = {"module.conv1.weight": torch.zeros(64, 1, 7, 7, 7), "module.conv_seg.0.bias": 0.0}
     torch.save({k: torch.as_tensor(v) for k, v in names.items()}, tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match=r"MedicalNet: bn1.weight is missing, and 26\d more"):
+    with pytest.raises(
+        CheckpointError, match=r"another network: bn1.weight is missing, and 26\d more"
+    ):
         load_medicalnet(tmp_path / "w.pth")
