@@ -16,7 +16,7 @@ def as_csv(rows: Iterable[Sequence[object]]) -> str:
     r"""Lines of cells; a text that would be a formula gets an apostrophe, numbers stay.
 
     >>> as_csv([["=1+1", -0.5]])
-    "'=1+1,-0.5\\n"
+    "'=1+1,-0.5\n"
     """
     return "".join(f"{_line(row)}\n" for row in rows)
 
