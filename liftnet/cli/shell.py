@@ -107,7 +107,7 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
     labels = {name: _label(parameter) for name, parameter in signature.parameters.items()}
 
     @wraps(command)
-    def guarded(*args: Any, quiet: bool, version: bool, **options: Any) -> None:
+    def guarded(*args: Any, quiet: bool = False, version: bool = False, **options: Any) -> None:
         try:
             _check_names(sys.argv[1:])
             with results_only(quiet), stopped_at_once():
