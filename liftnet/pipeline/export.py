@@ -4,7 +4,7 @@ import hashlib
 import json
 import shlex
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
@@ -45,7 +45,7 @@ from liftnet.pipeline.model_file import (
 from liftnet.pipeline.model_zip import MAX_EXPANDED
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.progress import mention, say
-from liftnet.pipeline.runs import BEST, LATEST
+from liftnet.pipeline.runs import BEST, LATEST, Folds, fold_names
 from liftnet.tasks import load_task
 from liftnet.version import __version__
 
@@ -60,7 +60,7 @@ def export(
     dataset: int | str | None = None,
     *,
     plan_name: str = DEFAULT_PLAN,
-    fold: Sequence[int | str] | None = None,
+    fold: Folds | None = None,
     mapper: bool = True,
     checkpoint: str = "best",
     scores: Path | str | None = None,
@@ -102,7 +102,7 @@ def export(
     mention(f"{name}: {space.describe()}")
     run = space.run_folder(name, plan_name)
     task = load_plan(space, name, plan_name).task
-    folds = sorted({str(one) for one in fold}) if fold else None  # as prediction finds them
+    folds = None if fold is None else sorted(fold_names(fold))  # as prediction finds them
     model = load_model(run, task, folds, mapper=mapper, checkpoint=checkpoint, device="cpu")
     check_folder_name(model.plan.dataset, "dataset", where="plan.json")
     check_folder_name(model.plan.name, "plan", where="plan.json")

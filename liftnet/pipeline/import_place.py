@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from liftnet.core.errors import LiftnetError, PlanError
-from liftnet.core.files import flush_file, remove_drafts
+from liftnet.core.files import flush_file, remove_drafts, written_whole
 from liftnet.core.jsonable import read_json, to_json, write_sealed
 from liftnet.core.plan import Plan
 from liftnet.core.workspace import Workspace
@@ -68,7 +68,8 @@ def _undo(target: Path, old: Path, plan_file: Path, before: bytes | None, made: 
     if before is None:
         plan_file.unlink(missing_ok=True)
     else:
-        plan_file.write_bytes(before)
+        with written_whole(plan_file) as draft:
+            draft.write_bytes(before)
     for folder in made:
         with suppress(OSError):  # not made yet, or not empty
             folder.rmdir()

@@ -1,6 +1,5 @@
 """Trained networks, loaded for prediction."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +10,18 @@ from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.plan import Plan
 from liftnet.ops.precision import place
 from liftnet.pipeline.checkpoint import load_checkpoint, load_weights, weights_digest
-from liftnet.pipeline.plan import read_plan
+from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan
 from liftnet.pipeline.plausibility import Known, load_known
 from liftnet.pipeline.progress import say
-from liftnet.pipeline.runs import BEST, LATEST, find_device, fold_folder, plan_digest
+from liftnet.pipeline.runs import (
+    BEST,
+    LATEST,
+    Folds,
+    find_device,
+    fold_folder,
+    fold_names,
+    plan_digest,
+)
 from liftnet.pipeline.training_facts import TrainingFacts, load_facts
 from liftnet.tasks import load_task
 from liftnet.tasks.base import SynthesisTask
@@ -40,7 +47,7 @@ class Model:
 def load_model(
     run: Path,
     task: str,
-    fold: Sequence[int | str] | None,
+    fold: Folds | None,
     *,
     mapper: bool,
     checkpoint: str,
@@ -52,10 +59,11 @@ def load_model(
         CheckpointError: If a fold is not trained, or folds belong to different plans.
     """
     where = find_device(device)
-    if not fold:
+    wanted = [] if fold is None else fold_names(fold)
+    if not wanted:
         folders = trained_folds(run, task, mapper=mapper, checkpoint=checkpoint)
     else:
-        folders = [fold_folder(run, task, f, mapper=mapper) for f in dict.fromkeys(map(str, fold))]
+        folders = [fold_folder(run, task, f, mapper=mapper) for f in wanted]
     file = _file_name(checkpoint)
     judged = isinstance(load_task(task), SynthesisTask)
     networks: list[nn.Module] = []
@@ -119,7 +127,10 @@ def trained_folds(run: Path, task: str, *, mapper: bool, checkpoint: str) -> lis
     begun = sorted(path.parent for path in parent.glob("fold_*/plan.json"))
     if not begun:
         raise CheckpointError(
-            "Nothing is trained yet", where=str(parent), remedy="Run liftnet_train first."
+            "Nothing is trained yet",
+            where=str(parent),
+            remedy=f"Run liftnet_train -d {run.parent.name}"
+            + (f" -p {run.name}." if run.name != DEFAULT_PLAN else "."),
         )
     folders = [folder for folder in begun if _weights(folder, file, mapper=mapper).is_file()]
     if not folders:

@@ -29,6 +29,7 @@ from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import report_flags
 from liftnet.pipeline.predict_case import prepare_case, with_something_to_make
 from liftnet.pipeline.progress import mention, progress, say
+from liftnet.pipeline.runs import Folds
 from liftnet.pipeline.source_layouts_recognise import Inputs, input_root
 from liftnet.pipeline.training_facts import say_unlearned, shares
 from liftnet.pipeline.trajectories import (
@@ -60,7 +61,7 @@ def predict(
     output_folder: Path | str,
     dataset: int | str | None = None,
     *,
-    fold: Sequence[int | str] | None = None,
+    fold: Folds | None = None,
     plan_name: str = DEFAULT_PLAN,
     mapper: bool = True,
     target: Sequence[str] | None = None,

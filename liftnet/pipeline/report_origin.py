@@ -80,6 +80,10 @@ def _entries(
             f"Folds{of}",
             ", ".join(sorted({fold for e in entries for fold in e.get("folds", ())})),
         )
+        yield (
+            f"Folds{of} whose last stage did not improve, and is not used",
+            ", ".join(sorted({fold for e in entries for fold in e.get("unimproved_folds", ())})),
+        )
         yield f"Network{of}", distinct(entries, "variant")
         yield f"Weights{of} (digest)", distinct(entries, "model")
         yield f"Predicted{of} with", _version(entries)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from liftnet.tasks import load_task
 __all__ = [
     "BEST",
     "LATEST",
+    "Folds",
     "find_device",
     "fold_folder",
+    "fold_names",
     "plan_digest",
     "prepare_run",
     "refuse_imported",
@@ -29,6 +32,16 @@ __all__ = [
 
 LATEST = "checkpoint_latest.safetensors"
 BEST = "checkpoint_best.safetensors"
+Folds = int | str | Sequence[int | str]  # 0 to 4, or "all"
+
+
+def fold_names(folds: Folds) -> list[str]:
+    """The names of one fold or of several, each once.
+
+    >>> fold_names(0), fold_names("all"), fold_names([0, 1, "0"])
+    (['0'], ['all'], ['0', '1'])
+    """
+    return list(dict.fromkeys(map(str, [folds] if isinstance(folds, int | str) else folds)))
 
 
 def fold_folder(run: Path, task: str, fold: str, *, mapper: bool) -> Path:

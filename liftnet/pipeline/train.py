@@ -34,7 +34,15 @@ from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import note_known
 from liftnet.pipeline.pretrained import Fitting, begin_from
 from liftnet.pipeline.progress import keep_quiet, mention, progress, say
-from liftnet.pipeline.runs import LATEST, find_device, fold_folder, prepare_run, refuse_imported
+from liftnet.pipeline.runs import (
+    LATEST,
+    Folds,
+    find_device,
+    fold_folder,
+    fold_names,
+    prepare_run,
+    refuse_imported,
+)
 from liftnet.pipeline.splits import load_splits, pick_fold
 from liftnet.pipeline.stopping import stopped_after_step
 from liftnet.pipeline.training_facts import note_facts
@@ -67,7 +75,7 @@ LOG_STEPS = 10  # ours: rows of log.jsonl are means over this many steps
 def train(
     dataset: int | str | None = None,
     *,
-    fold: Sequence[int | str] = (0,),
+    fold: Folds = 0,
     plan_name: str = DEFAULT_PLAN,
     mapper: bool = True,
     device: str | None = None,
@@ -81,7 +89,7 @@ def train(
 
     Args:
         dataset: id or name; may be left out where the workspace holds one dataset.
-        fold: numbers 0 to 4, or "all" to train on every case.
+        fold: 0 to 4, several of them, or "all" to train on every case.
         plan_name: which plan.
         mapper: False trains the paper's ablation without through-plane context.
         device: "cuda", "cpu" or "mps"; by default the best there is.
@@ -120,7 +128,7 @@ def _train_folds(
     locks: ExitStack,
     space: Workspace,
     dataset: int | str | None,
-    folds: Sequence[int | str],
+    folds: Folds,
     plan_name: str,
     *,
     mapper: bool,
@@ -145,7 +153,7 @@ def _train_folds(
     task = load_task(plan.task)
     cases, path = store.identifiers(), space.splits_file(name)
     splits = load_splits(path, cases, known_patients(space.fingerprint_file(name)))
-    chosen = {str(one): pick_fold(splits, str(one), cases, path) for one in folds}
+    chosen = {one: pick_fold(splits, one, cases, path) for one in fold_names(folds)}
     options = {"--no-mapper": not mapper, "--restart": restart, "--pretrained": bool(pretrained)}
     refuse_other_training(plan, store, chosen, [name for name, on in options.items() if on])
     folders = []
