@@ -1,6 +1,7 @@
 """`liftnet_convert`."""
 
 import textwrap
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +9,7 @@ import typer
 from liftnet.cli.following import say_next
 from liftnet.cli.shell import WorkspaceOption, run
 
+LAYOUTS = ("brats", "folders", "synthrad2023", "synthrad2025")
 TARGET = "--target"
 FLAGS = ("--copy", "-h", "--help")  # options without a value
 NO_SOURCE = (
@@ -21,7 +23,7 @@ def convert(
     layout: Annotated[
         str,
         typer.Argument(
-            metavar="brats|folders|synthrad2023|synthrad2025",
+            metavar="|".join(LAYOUTS),
             help="How the images are laid out now.",
         ),
     ],
@@ -74,10 +76,16 @@ def convert(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Bring BraTS, SynthRAD or plain folders into the raw format of liftnet_raw_layout.md."""
+    if not sources and layout not in LAYOUTS and Path(layout).is_dir():
+        raise typer.BadParameter(
+            f"Missing: how do the images lie in {layout}? Write one of {', '.join(LAYOUTS)} "
+            "before it.",
+            param_hint="LAYOUT",
+        )
     if not sources:
         raise typer.BadParameter(NO_SOURCE, param_hint="SOURCE...")
     from liftnet.pipeline import convert as step
-    from liftnet.pipeline.progress import mention, say
+    from liftnet.pipeline.progress import mention
 
     folder = step.convert(
         layout,
@@ -91,7 +99,6 @@ def convert(
         copy=copy,
         workspace=workspace,
     )
-    say(f"Made {folder}")
     for line in (folder / step.NOTES_FILE).read_text(encoding="utf-8").splitlines():
         mention("  " + textwrap.shorten(line, NOTE_WIDTH, placeholder=f" ... ({step.NOTES_FILE})"))
     say_next(

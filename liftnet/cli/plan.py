@@ -71,7 +71,11 @@ def plan(
     options = PlanOptions(gpu_memory, steps, features, plan_name, settings or ())
     say_training_time("liftnet_plan", dataset, options, workspace=workspace)
     say_next(
-        "Next:", "liftnet_preprocess", dataset=dataset, plan_name=plan_name, workspace=workspace
+        "Next, with the plan as it is now:",
+        "liftnet_preprocess",
+        dataset=dataset,
+        plan_name=plan_name,
+        workspace=workspace,
     )
 
 

@@ -49,7 +49,7 @@ def plan_and_preprocess(
     options = PlanOptions(gpu_memory, steps, features, plan_name, settings or ())
     say_training_time("liftnet_plan_and_preprocess", dataset, options, workspace=workspace)
     say_next(
-        "Next:",
+        "Next, with the plan as it is now:",
         "liftnet_train",
         "-f",
         "0",

@@ -15,7 +15,7 @@ from liftnet.core.names import RENAME, is_text, legible
 from liftnet.ops.host_memory import is_out_of_memory  # here: there may be no memory to import it
 from liftnet.pipeline.failures import file_problem, memory_problem
 from liftnet.pipeline.progress import results_only
-from liftnet.pipeline.stopping import stopped_at_once
+from liftnet.pipeline.stopping import Stopped, stopped_at_once
 from liftnet.version import __version__
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
 # What the parser says of a wrong call: click's UsageError, which newer typers carry inside them.
 WrongCall: type[Any] = typer.BadParameter.__bases__[0]
 
+AGAIN = "the same command continues"
 WIDTH = 110  # ours: of the help, where the terminal is as wide
 
 DatasetOption = Annotated[
@@ -116,7 +117,12 @@ def _guard(command: Callable[..., Any]) -> Callable[..., None]:
             print(f"error: {legible(str(_for_options(error, labels)))}", file=sys.stderr)
             sys.exit(1)
         except KeyboardInterrupt as stopped:
-            print(str(stopped) or "Interrupted; the same command continues.", file=sys.stderr)
+            text = str(stopped)
+            if not text or isinstance(stopped, Stopped):  # a training says where it goes on
+                kept = labels.get("continue_prediction")
+                again = f"with {kept} the same command goes on" if kept else AGAIN
+                text = f"{text or 'Interrupted'}; {again}."
+            print(text, file=sys.stderr)
             sys.exit(130)
         except BrokenPipeError:  # the reader of a pipe went away; typer knows what to do
             raise

@@ -157,8 +157,8 @@ def check_text(text: str, where: str) -> None:
         raise LiftnetError(
             f"{where} is empty",
             where=where,
-            remedy="Give it a value, or leave it out: a variable of the shell that is not set "
-            "gives an empty one. The current folder is '.'.",
+            remedy="Give it a value: a variable of the shell that is not set gives an empty one. "
+            "The current folder is '.'.",
         )
     if "\0" in text:
         raise LiftnetError(f"{where} holds a null character", where=where, remedy="Remove it.")

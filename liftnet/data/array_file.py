@@ -18,6 +18,8 @@ from liftnet.core.errors import DatasetError
 
 __all__ = ["Layout", "StoredRows", "layout_of", "new_array", "read_rows", "stored_rows"]
 
+ALIGNMENT = 64  # bytes; as torch, and no vector of a CPU is longer
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -63,7 +65,7 @@ def read_rows(path: Path, joined: int, runs: Iterable[tuple[int, int]] | None = 
         rest = layout.shape[joined:]
         length = math.prod(rest) * layout.dtype.itemsize
         wanted = [(0, math.prod(layout.shape[:joined]))] if runs is None else list(runs)
-        rows = np.empty((sum(count for _, count in wanted), *rest), layout.dtype)
+        rows = _aligned((sum(count for _, count in wanted), *rest), layout.dtype)
         content = rows.reshape(-1).view(np.uint8).data
         done = 0
         for first, count in wanted:
@@ -75,6 +77,17 @@ def read_rows(path: Path, joined: int, runs: Iterable[tuple[int, int]] | None = 
                     raise ValueError("it was cut short while it was read")
                 done += got
         return rows
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array that begins at a multiple of ALIGNMENT, and is not filled yet.
+
+    The order in which numbers are added up, and so their last bits, depend on where they begin.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    spare = np.empty(size + ALIGNMENT, np.uint8)
+    start = -spare.ctypes.data % ALIGNMENT
+    return spare[start : start + size].view(dtype).reshape(shape)
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ SUBJECT = "subject mL"
 FINE = "high-frequency fraction"
 # What a number is, inside the subject; MR in network units, in which 1 is the bright end.
 IN_WORDS = {
-    "air fraction": "share of voxels below -500 HU",
-    "soft fraction": "share of voxels from -100 to 200 HU",
-    "bone fraction": "share of voxels above 300 HU",
+    "air fraction": "share of the body below -500 HU",
+    "soft fraction": "share of the body from -100 to 200 HU",
+    "bone fraction": "share of the body above 300 HU",
     "low HU": "the darkest voxels",
-    "median HU": "the median of all voxels",
+    "median HU": "the median of the body",
     "high HU": "the brightest voxels",
     "mean": "mean brightness, 1 is the bright end",
     "spread": "standard deviation of the brightness, 1 is the bright end",

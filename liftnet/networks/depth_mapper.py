@@ -13,6 +13,7 @@ from liftnet.ops.precision import without_autocast
 __all__ = ["DepthMapper", "depth_waves"]
 
 LEAST_VARIANCE = 1e-12  # ours: of codes that are all alike
+NEGLIGIBLE = 1e-12  # ours: of the largest; rounding, whose direction differs from run to run
 FINE_START = 0.1  # ours: the trunk's share of a code's spread at first; smooth waves have the rest
 
 
@@ -115,7 +116,8 @@ class DepthMapper(nn.Module):
         centre = amounts.mean(dim=0)
         offsets = (amounts - centre).flatten(1) / math.sqrt(len(codes) - 1)
         _, sizes, directions = torch.linalg.svd(offsets, full_matrices=False)
-        kept = min(len(sizes), self.spec.latent_size)
+        real = int((sizes > sizes[0] * NEGLIGIBLE).sum())
+        kept = min(real, self.spec.latent_size)
         lost = sizes.square().sum() / sizes[:kept].square().sum().clamp(min=LEAST_VARIANCE)
         components = (sizes[:kept] * lost.sqrt())[:, None] * directions[:kept]
         nn.init.zeros_(self.leave.weight)  # the trunk begins with no correction

@@ -32,7 +32,7 @@ from liftnet.pipeline.model_file import (
 )
 from liftnet.pipeline.plausibility import FILE as NUMBERS_FILE
 from liftnet.pipeline.plausibility import TrainingNumbers
-from liftnet.pipeline.runs import plan_digest
+from liftnet.pipeline.runs import LOG, plan_digest
 
 __all__ = [
     "TRAINING_CASES",
@@ -119,7 +119,7 @@ def validation_facts(path: Path, training: int) -> dict[str, Any]:
         training: on how many cases it was trained; 0 takes what came with an imported one.
     """
     facts = load_checkpoint(path).facts
-    log = path.with_name("log.jsonl")
+    log = path.with_name(LOG)
     rows = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
     named = [re.search(r'"validation_(\w+)": ', row) for row in rows]
     kept: dict[str, Any] = {"step": int(facts["step"])}

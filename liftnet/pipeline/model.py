@@ -16,6 +16,7 @@ from liftnet.pipeline.progress import say
 from liftnet.pipeline.runs import (
     BEST,
     LATEST,
+    LOG,
     Folds,
     find_device,
     fold_folder,
@@ -23,6 +24,7 @@ from liftnet.pipeline.runs import (
     plan_digest,
 )
 from liftnet.pipeline.training_facts import TrainingFacts, load_facts
+from liftnet.pipeline.training_state import read_log
 from liftnet.tasks import load_task
 from liftnet.tasks.base import SynthesisTask
 
@@ -97,9 +99,18 @@ def load_model(
             )
         load_weights(network, state.groups[group], where=path)
         networks.append(place(network, where).eval())
-        if state.facts.get("step") == 0:
+        done = _steps_done(path.parent)
+        if done is not None and done < stage.schedule.num_steps:
+            say(
+                f"warning: {folder.name} is not trained to its end: {stage.name} has {done} of "
+                f"{stage.schedule.num_steps} steps"
+            )
+        elif state.facts.get("step") == 0:
             unimproved.append(folder.name)
-            say(f"{folder.name}: {stage.name} was no better than what it began with, which is used")
+            say(
+                f"{folder.name}: {stage.name} did not improve on the stage before it, whose images "
+                "are used"
+            )
         weights.append(state.groups[group])
     assert plan is not None
     variant = load_task(task).run_name(mapper=True) if mapper else "no_mapper"
@@ -114,6 +125,12 @@ def load_model(
         tuple(load_facts(folders, plan)),
         tuple(unimproved),
     )
+
+
+def _steps_done(folder: Path) -> int | None:
+    """How many steps the log of a stage has; None where there is none, as in imported models."""
+    rows = read_log(folder / LOG)
+    return max(row["step"] for row in rows) if rows else None
 
 
 def trained_folds(run: Path, task: str, *, mapper: bool, checkpoint: str) -> list[Path]:

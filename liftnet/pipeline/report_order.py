@@ -11,6 +11,7 @@ from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.compare_results import FEW_CASES
 from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan
 from liftnet.pipeline.report_results import Results, prediction_facts
+from liftnet.pipeline.text_table import counted
 
 __all__ = ["few_cases", "few_volumes", "in_order"]
 
@@ -47,13 +48,13 @@ def _numbers(results: Results) -> dict[str, int]:
 
 def _planned(results: Results, workspace: Path | str | None) -> dict[str, int]:
     """Contrast -> its place in the dataset's plan; nothing where there is none."""
-    path = find_workspace(workspace).plan_file(results.dataset, DEFAULT_PLAN)
-    if not (results.dataset and path.is_file()):
-        return {}
     try:
+        path = find_workspace(workspace).plan_file(results.dataset, DEFAULT_PLAN)
+        if not path.is_file():
+            return {}
         return {name: number for number, name in enumerate(read_plan(path).channel_names)}
     except LiftnetError:
-        return {}  # of another version
+        return {}  # of no dataset, or of another version
 
 
 def few_cases(results: Results) -> Iterator[str]:
@@ -66,13 +67,13 @@ def few_cases(results: Results) -> Iterator[str]:
         yield "n = 1 case: nothing here says what holds for others; there are no intervals or tests"
         return
     least = min(counts, default=FEW_CASES)
-    if least >= FEW_CASES or any(w.startswith(f"n = {least} cases") for w in results.warnings):
+    if least >= FEW_CASES or any(w.startswith(f"n = {least} case") for w in results.warnings):
         return
     few = [c for n, contrasts in sorted(counts.items()) if n < FEW_CASES for c in contrasts]
     names = ", ".join(name for name in dict.fromkeys(few) if name != AVERAGE)
     of = f" of {names}" if len({image.contrast for image in results.images}) > 1 else ""
     yield (
-        f"n = {least} cases{of}: with fewer than {FEW_CASES}, intervals are too narrow"
+        f"n = {counted(least, 'case')}{of}: with fewer than {FEW_CASES}, intervals are too narrow"
         + (" and tests find large differences only" if results.compared else "")
     )
 

@@ -145,7 +145,8 @@ def _noted(
     assert facts is not None and facts.made_from is not None
     files = (*method.files.sources.values(), *method.files.references.values())
     known = list(dict.fromkeys(path.parent for path in files))
-    beside_them = [folder.parent / Path(facts.made_from.folder).name for folder in known]
+    above = dict.fromkeys(up for folder in known for up in (folder.parent, folder.parent.parent))
+    beside_them = [folder / Path(facts.made_from.folder).name for folder in above]
     folders = [*known, *beside_them, *_raw(method.setting, workspace)]
     found, notes = {}, []
     for name in facts.sources:

@@ -21,6 +21,7 @@ from liftnet.tasks import load_task
 __all__ = [
     "BEST",
     "LATEST",
+    "LOG",
     "Folds",
     "find_device",
     "fold_folder",
@@ -32,6 +33,7 @@ __all__ = [
 
 LATEST = "checkpoint_latest.safetensors"
 BEST = "checkpoint_best.safetensors"
+LOG = "log.jsonl"
 Folds = int | str | Sequence[int | str]  # 0 to 4, or "all"
 
 

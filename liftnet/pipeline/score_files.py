@@ -11,7 +11,7 @@ from liftnet.pipeline.folder_kinds import (
     nothing_found,
     refuse_other_kind,
 )
-from liftnet.pipeline.progress import say
+from liftnet.pipeline.progress import mention
 from liftnet.pipeline.score_setting import Facts, by_channel, find_known, read_facts
 from liftnet.pipeline.source_layouts_recognise import describe_cases, recognise
 from liftnet.pipeline.text_table import first_names
@@ -66,7 +66,7 @@ def find_references(
     known = find_known(
         by_channel(_facts(predicted)), reference=folder, dataset=dataset, workspace=workspace
     )
-    return _by_name(folder, known.names)
+    return _by_name(folder, known.names, told=True)
 
 
 def find_sources_of(
@@ -79,6 +79,8 @@ def find_sources_of(
 ) -> Numbered:
     """The source images in a folder, likewise.
 
+    The folder of references need hold none: what is unclear about it as one of sources is let be.
+
     Raises:
         DatasetError: If the folder does not exist, or it is not clear what an image is.
     """
@@ -88,7 +90,12 @@ def find_sources_of(
     known = find_known(
         by_channel(_facts(predicted)), reference=reference, dataset=dataset, workspace=workspace
     )
-    return _by_name(folder, known.source_names)
+    try:
+        return _by_name(folder, known.source_names, told=folder != reference)
+    except DatasetError:
+        if folder != reference:
+            raise
+        return {}
 
 
 def _facts(predicted: Numbered) -> Iterator[tuple[str, Facts | None]]:
@@ -101,13 +108,14 @@ def _facts(predicted: Numbered) -> Iterator[tuple[str, Facts | None]]:
                 yield digits, None
 
 
-def _by_name(folder: Path, names: Mapping[str, str]) -> Numbered:
+def _by_name(folder: Path, names: Mapping[str, str], *, told: bool) -> Numbered:
     """The images of a layout by channel digits, where the names of these are known."""
     digits = {name: number for number, name in names.items()}
     recognised = recognise(folder, list(digits), list(digits)) if digits else None
     if recognised is None:
         return {}
-    say(f"{folder}: {describe_cases(recognised, list(digits))}")
+    if told:
+        mention(f"{folder}: {describe_cases(recognised, list(digits))}")
     return {
         case: {digits[name]: path for name, path in images.items()}
         for case, images in recognised.cases.items()
@@ -137,6 +145,12 @@ def no_pair(
     predicted: Path, found: Numbered, reference: Path, references: Numbered
 ) -> DatasetError:
     """What to say where no predicted image has a reference, in the names that are there."""
+    if not found and any(reference.glob("*_[0-9][0-9][0-9][0-9].json")):
+        return DatasetError(
+            "-i and -r look exchanged: predicted images with their JSON files lie in that of -r",
+            where=f"-i {predicted}, -r {reference}",
+            remedy="Give the folder that liftnet_predict wrote with -i.",
+        )
     if not found:
         return nothing_found(
             "The folder of predicted images holds none",

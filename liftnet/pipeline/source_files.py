@@ -42,8 +42,8 @@ def note_sources(case: Case, names: Iterable[str], folder: Path, output: Path) -
     """
     files = {}
     for name in names:
-        path = case.images[name]
-        below = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+        path, root = case.images[name].absolute(), folder.absolute()
+        below = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
         files[name] = SourceFile(below.as_posix(), file_sha256(path))
     return MadeFrom(_seen_from(output, folder), files)
 
@@ -97,4 +97,6 @@ def find_source(
             return path, ""
     if any((folder / noted.file).is_file() for folder in expected):
         return None, f"{short} has changed since"
+    if made.folder and not expected[0].is_dir():
+        return None, f"{short} lies in a folder {made.folder}, which is not beside these images"
     return None, f"{short} is not where it was"

@@ -116,8 +116,7 @@ def plain_names(paths: Sequence[Path], channel: str) -> Cases:
             raise DatasetError(
                 f"{path.name} is named as a {word}, and {channel} is looked for",
                 where=str(path.parent),
-                remedy=f"If all images of this folder are {channel}, one per case, give it as "
-                f"{channel}={path.parent}.",
+                remedy=f"Name the folder of {channel}, or remove what is none from this one.",
             )
         add_image(cases.setdefault(one_form(stem), {}), channel, path, where=path.parent)
     return cases
@@ -198,7 +197,7 @@ def _refuse_other_contrast(path: Path, channel: str, words: Mapping[str, str]) -
         raise DatasetError(
             f"The name of the file says {word}, its folder is that of {channel}",
             where=str(path),
-            remedy="Put it into the folder of its contrast, or rename it.",
+            remedy=f"Are the folders exchanged? Name with {channel}= the folder of {channel}.",
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from liftnet.pipeline.progress import is_quiet
 
-__all__ = ["stopped_after_step", "stopped_at_once"]
+__all__ = ["Stopped", "stopped_after_step", "stopped_at_once"]
 
 # SIGHUP: the terminal is gone; SIGUSR1, SIGUSR2, SIGXCPU: warnings of a cluster's scheduler.
 OTHERS = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
@@ -22,6 +22,10 @@ STREAMS = (1, 2)  # standard output and error
 Handler = Callable[[int, FrameType | None], None]
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal that ended the work where it was."""
+
+
 @contextmanager
 def stopped_at_once() -> Iterator[None]:
     """A context in which every signal to stop ends the work as Ctrl-C does."""
@@ -29,7 +33,7 @@ def stopped_at_once() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         _leave_lost(terminals)
-        raise KeyboardInterrupt(f"Stopped by {_name(number)}; the same command continues.")
+        raise Stopped(f"Stopped by {_name(number)}")
 
     with _handled(OTHERS, stop):
         yield

@@ -336,8 +336,8 @@ def _report(name: str, run: Run, log: list[dict[str, Any]], folder: Path) -> Non
     say(f"Trained {run.step} steps, {best_words(log, run)} at step {run.best_step}: {folder}")
     if run.best_step == 0 and math.isfinite(run.best):
         say(
-            f"warning: no validation of {name} was better than that of what it began with, "
-            "which prediction uses"
+            f"warning: {name} did not improve on what it began with, which prediction uses in its "
+            "place; after a short training that is usual"
         )
 
 

@@ -23,7 +23,7 @@ from liftnet.pipeline.checkpoint import (
     save_checkpoint,
 )
 from liftnet.pipeline.progress import say
-from liftnet.pipeline.runs import BEST, LATEST
+from liftnet.pipeline.runs import BEST, LATEST, LOG
 
 __all__ = [
     "Run",
@@ -125,7 +125,7 @@ def save_run(run: Run, folder: Path) -> None:
 def load_run(run: Run, folder: Path, device: torch.device) -> list[dict[str, Any]]:
     """Continue from the checkpoint in `folder`, if there is one; returns the log up to there."""
     path = folder / LATEST
-    log_path = folder / "log.jsonl"
+    log_path = folder / LOG
     if not has_checkpoint(path):
         if is_first():
             log_path.unlink(missing_ok=True)
@@ -220,7 +220,7 @@ def append_log(folder: Path, log: list[dict[str, Any]], row: dict[str, Any]) -> 
     if not is_first():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "log.jsonl"
+    path = folder / LOG
     try:
         descriptor = open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         with os.fdopen(descriptor, "a", encoding="utf-8") as file:

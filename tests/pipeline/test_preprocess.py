@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.geometry import SLICE_AXES, AxisOrder, Geometry, Volume, turn
+from liftnet.core.jsonable import read_json, write_sealed
 from liftnet.core.plan import ClipAndScale, PercentileScale, Plan, ZScore
 from liftnet.data.store import Store
 from liftnet.ops import normalize
@@ -153,8 +154,8 @@ def test_resume(workspace, capsys):
     (store / "p2.npy").write_bytes(b"cut off")
     (store / ".p3.npy.123.tmp").write_bytes(b"half-written")
     (store / "gone.npy").write_bytes(b"of a case that is no more")
-    described = (store / "p4.json").read_text().replace('"p4"', '"gone"')
-    (store / "gone.json").write_text(described)
+    described = {**read_json(store / "p4.json"), "identifier": "gone"}
+    write_sealed(store / "gone.json", described)
     preprocess(workspace=workspace, num_processes=1)
     assert snapshot(store) == before
     changed = {name.split(".")[0] for name, when in times(store).items() if when != made[name]}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from liftnet.core.errors import LiftnetError
+from liftnet.core.jsonable import read_json, write_sealed
 from liftnet.pipeline import preprocess as step
 from liftnet.pipeline.preprocess import preprocess
 from liftnet.pipeline.preprocess_parts import remove_strangers
@@ -76,8 +77,8 @@ def test_a_part_leaves_alone_what_another_is_writing(workspace, whole, monkeypat
     own = {".p1.npy.7.tmp", ".p3.mask.npy.7.tmp", ".p5.json.7.tmp", ".gone.npy.7.tmp"}
     for name in others | own:
         (folder / name).write_bytes(b"half-written")
-    described = (folder / "p2.json").read_text()
-    (folder / "gone.json").write_text(described.replace('"p2"', '"gone"'))
+    described = {**read_json(folder / "p2.json"), "identifier": "gone"}
+    write_sealed(folder / "gone.json", described)
     (folder / "gone.npy").write_bytes((folder / "p2.npy").read_bytes())
     own |= {"gone.json", "gone.npy"}
     before = times(workspace)

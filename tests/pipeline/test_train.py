@@ -216,7 +216,7 @@ def test_plan_changes_need_a_restart(workspace):
     assert (folder / LATEST).read_bytes() == old
     train(workspace=workspace, device="cpu", restart=True)
     assert load_checkpoint(folder / LATEST).facts["step"] == 2
-    assert [row["step"] for row in rows(folder)] == [1, 2, 2]
+    assert [row["step"] for row in rows(folder)] == [0, 1, 2, 2]
 
 
 def test_the_ablation_has_its_own_place(workspace, unbroken):

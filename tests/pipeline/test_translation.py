@@ -238,7 +238,7 @@ def test_a_case_without_source(trained, tmp_path):
     """Files that are no source are named; a folder without sources is refused."""
     source = trained.workspace / "raw" / NAME / "imagesTs" / "t1_0000.nii.gz"
     shutil.copy(source, tmp_path / "t1_0001.nii.gz")
-    with pytest.raises(DatasetError, match="The input folder holds no case") as caught:
+    with pytest.raises(DatasetError, match="that of a channel or of a patient") as caught:
         run(trained.workspace, "x", tmp_path)
     assert "0000 for mr" in str(caught.value)
     empty = tmp_path / "empty"

@@ -80,7 +80,7 @@ def test_a_second_stage_that_got_worse_is_not_used(pairs, monkeypatch, capsys):
     monkeypatch.setattr(ResidualContext, "loss", backwards)
     (folder,) = train(workspace=pairs, device="cpu")
     printed = capsys.readouterr().out
-    assert "no validation of residual_context was better than that of what it began" in printed
+    assert "residual_context did not improve on what it began with" in printed
     best = load_checkpoint(folder / "residual_context" / BEST).facts
     first = load_checkpoint(folder / "slice_translation" / BEST).facts
     assert best["step"] == 0 and best["score"] == pytest.approx(first["score"], rel=1e-6)
