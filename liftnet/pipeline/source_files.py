@@ -98,5 +98,8 @@ def find_source(
     if any((folder / noted.file).is_file() for folder in expected):
         return None, f"{short} has changed since"
     if made.folder and not expected[0].is_dir():
-        return None, f"{short} lies in a folder {made.folder}, which is not beside these images"
+        return (
+            None,
+            f"{short} was in a folder {Path(made.folder).name}, which is not found from here",
+        )
     return None, f"{short} is not where it was"

@@ -105,3 +105,9 @@ def test_long_notes_are_shortened(source, monkeypatch, capsys):
     (line,) = (line for line in printed.splitlines() if "lack t2w" in line)
     assert len(line) <= command.NOTE_WIDTH + 2
     assert line.endswith("... (conversion.txt)")
+
+
+def test_the_layout_is_asked_for(tmp_path, monkeypatch, capsys):
+    """Where the folder stands in its place."""
+    assert call(monkeypatch, tmp_path, "-d", 1) == 2
+    assert "Write one of brats, folders, synthrad2023, synthrad2025" in capsys.readouterr().err

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import typer
 
 from liftnet.cli import extract_fingerprint, plan, plan_and_preprocess, predict, preprocess, train
 from liftnet.cli.shell import run, spread_values
@@ -135,6 +137,22 @@ def test_a_signal_ends_a_command_as_ctrl_c_does(monkeypatch, capsys, name):
         run(command)
     text = f"Stopped by {name}; the same command continues.\n"
     assert (caught.value.code, capsys.readouterr().err, closed) == (130, text, [True])
+
+
+def test_what_keeps_finished_images_is_named(monkeypatch, capsys):
+    """An interrupted prediction names the option without which they are made again."""
+
+    def command(
+        *, continue_prediction: Annotated[bool, typer.Option("--continue-prediction")] = False
+    ) -> None:
+        """Stop."""
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["liftnet"])
+    with pytest.raises(SystemExit):
+        run(command)
+    text = "Interrupted; with --continue-prediction the same command goes on.\n"
+    assert capsys.readouterr().err == text
 
 
 def test_an_error_of_our_own_keeps_its_traceback(monkeypatch):

@@ -275,6 +275,15 @@ def test_no_pair_shows_both_names(folders, tmp_path):
     assert "a_0003.nii.gz: the number is 0003, not 0000." in caught.value.remedy
 
 
+def test_exchanged_folders_are_called_so(folders):
+    """The JSON files of predictions lie in the folder of references."""
+    predicted, reference, workspace = folders
+    for path in reference.iterdir():
+        path.unlink()
+    with pytest.raises(DatasetError, match="-i and -r look exchanged"):
+        run((reference, predicted, workspace))
+
+
 @pytest.mark.parametrize("name", ["{0}/{0}-t2f", "{0}_flair", "t2f/{0}", "{0}/t2f", "{0}"])
 def test_references_in_other_layouts(folders, name):
     """References are found by case and contrast, which the JSON files name; so are those again."""

@@ -141,6 +141,12 @@ def test_both_variants_predict_and_are_scored(trained):
             for c in ("t1", "t2")
         ])  # fmt: skip
         assert error > 0 and "mae" in json.dumps(table)
+        named = tmp_path / f"references_{mapper}"  # a folder that can hold no source
+        named.mkdir()
+        for case in ("t1", "t2"):
+            shutil.copy(references / f"{case}_0000.nii.gz", named / f"{case}_CT.nii.gz")
+        again = evaluate(output, named, num_processes=1, workspace=trained.workspace)
+        assert again is not None and again.summary == scores.summary
     assert not np.array_equal(made["t1", True], made["t1", False])
 
 

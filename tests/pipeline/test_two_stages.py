@@ -1,5 +1,6 @@
 """A short training has two stages; the second starts from the first, which is not done again."""
 
+import json
 import shutil
 
 import numpy as np
@@ -100,7 +101,15 @@ def test_a_second_stage_that_got_worse_is_not_used(pairs, monkeypatch, capsys):
         assert predict(inputs, pairs / name, workspace=space, **options) == []
         facts = read_json(pairs / name / "t1_0000.json")
         assert facts.get("unimproved_folds") == (["fold_0"] if mapper else None)
-        assert ("fold_0: residual_context was no better" in capsys.readouterr().out) == mapper
+        said = capsys.readouterr().out
+        assert ("fold_0: residual_context did not improve" in said) == mapper
+        assert "not trained to its end" not in said
         made[name] = read_image(pairs / name / "t1_0000.nii.gz")[0]
     np.testing.assert_array_equal(made["both"], made["first"])
     np.testing.assert_array_equal(made["both"], made["zip"])
+
+    path = folder / "residual_context" / "log.jsonl"  # as it is while the stage still trains
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in log if row["step"] < max(scores)))
+    assert predict(inputs, pairs / "early", workspace=pairs, device="cpu") == []
+    assert "fold_0 is not trained to its end: residual_context has" in capsys.readouterr().out
+    assert "unimproved_folds" not in read_json(pairs / "early" / "t1_0000.json")
