@@ -111,7 +111,7 @@ def test_prediction_before_the_second_stage(trained):
     assert RESIDUAL in str(caught.value)
 
 
-def test_both_variants_predict_and_are_scored(trained):
+def test_both_variants_predict_and_are_scored(trained, tmp_path):
     """HU on the grid of the case, numbered as in targetsTr, with facts that evaluate reads."""
     references = trained.workspace / "raw" / NAME / "targetsTs"
     made = {}
