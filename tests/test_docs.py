@@ -57,10 +57,10 @@ def test_every_option_is_documented_and_exists():
 def test_the_check_bites():
     """A row too many, a row too few and another value are all seen."""
     text = REFERENCE.read_text(encoding="utf-8")
-    row = "| `-r DIR` | References with the same names, or real volumes. |\n"
+    row = "| `-o DIR` | Folder for the scores. Default: that of -i. |\n"
     assert row in text
     for damaged in (row * 2, row.replace("DIR", "FILE"), ""):
-        changed = text.replace(row, damaged.replace("-r", "-x", 1))
+        changed = text.replace(row, damaged.replace("-o", "-x", 1))
         assert documented(changed)["liftnet_evaluate"] != options("liftnet_evaluate")
 
 

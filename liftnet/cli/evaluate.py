@@ -16,7 +16,11 @@ def evaluate(
     ],
     reference_folder: Annotated[
         str,
-        typer.Option("-r", metavar="DIR", help="References with the same names, or real volumes."),
+        typer.Option(
+            "-r",
+            metavar="DIR",
+            help="References: named alike, or in a layout of liftnet_convert. Or real volumes.",
+        ),
     ],
     output: Annotated[
         str | None,

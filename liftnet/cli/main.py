@@ -13,7 +13,7 @@ __all__ = ["COMMANDS", "function_name", "liftnet"]
 COMMANDS = {
     "liftnet_doctor": "say what works on this machine, and what to do about the rest",
     "liftnet_demo": "make a small dataset and run every step on it",
-    "liftnet_convert": "bring BraTS or plain folders into liftnet's raw format",
+    "liftnet_convert": "bring BraTS, SynthRAD or plain folders into liftnet's raw format",
     "liftnet_download": "fetch weights of a network that was trained elsewhere",
     "liftnet_plan_and_preprocess": "the next three commands in one",
     "liftnet_extract_fingerprint": "measure a raw dataset, and check it",

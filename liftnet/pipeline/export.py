@@ -46,6 +46,7 @@ from liftnet.pipeline.model_zip import MAX_EXPANDED
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.progress import mention, say
 from liftnet.pipeline.runs import BEST, LATEST, Folds, fold_names
+from liftnet.pipeline.text_table import counted
 from liftnet.tasks import load_task
 from liftnet.version import __version__
 
@@ -234,6 +235,6 @@ def _report(
     if measured is not None and set(measured.models) != {model.digest}:
         made = ", ".join(measured.models) or "unknown weights"
         say(f"warning: the scores are of images made by {made}, not by these, {model.digest}")
-    say(f"{path.name}: {len(model.folders)} fold(s), {path.stat().st_size:,} bytes")
+    say(f"{path.name}: {counted(len(model.folders), 'fold')}, {path.stat().st_size:,} bytes")
     command = ["liftnet_import", "-i", path.name, "--sha256", file_sha256(path)]
     mention(f"Next, on the machine that is to use it:\n  {shlex.join(command)}")

@@ -30,6 +30,7 @@ from liftnet.ops.mask import body
 from liftnet.pipeline.parallel import in_parallel, worker_count
 from liftnet.pipeline.progress import progress, say
 from liftnet.pipeline.runs import plan_digest
+from liftnet.pipeline.text_table import counted
 
 __all__ = ["Known", "examine", "load_known", "note_known", "report_flags"]
 
@@ -151,8 +152,11 @@ def report_flags(output: Path, cases: Collection[str], model: str) -> None:
         many = (
             f"{len(flagged)} of {judged} images are unlike those of training (look at them: is the "
         )
-        many += "image wrong, or are its sources of another kind?):"
-        alike = f"{judged} images: in brightness, detail and size none is unlike those of training"
+        many += "image wrong, the training short, or are the sources of another kind?):"
+        alike = (
+            f"{counted(judged, 'image')}: in brightness, detail and size none is unlike those of "
+            "training"
+        )
         say("\n".join([many, *flagged]) if flagged else alike)
 
 

@@ -31,6 +31,7 @@ from liftnet.pipeline.predict_case import prepare_case, with_something_to_make
 from liftnet.pipeline.progress import mention, progress, say
 from liftnet.pipeline.runs import Folds
 from liftnet.pipeline.source_layouts_recognise import Inputs, input_root
+from liftnet.pipeline.text_table import counted
 from liftnet.pipeline.training_facts import say_unlearned, shares
 from liftnet.pipeline.trajectories import (
     Trajectory,
@@ -288,5 +289,5 @@ def _report(
     there = f" ({kept} were there)" if kept else ""
     say(
         f"{what} {total - len(failures)} of {total} cases{there} with "
-        f"{len(model.networks)} fold(s){seconds}: {output}"
+        f"{counted(len(model.networks), 'fold')}{seconds}: {output}"
     )

@@ -191,7 +191,7 @@ def _page(
     seen = trained_on(results, facts, workspace)
     trained = {case for cases in seen.values() for case in cases}
     flags = find_flags(results, facts)
-    words = [f"liftnet_predict flagged {len(flags)} of the images as unlike its training images."]
+    words = [f"liftnet_predict flagged {len(flags)} of the images: see below the table of cases."]
     drawn = [one for one in shown if any(p.shown == one for p in pictures)]
     found: list[tuple[str, str, Html | None]] = [
         ("pictures", "Images", _picture_section(results, metric, pictures) if pictures else None),

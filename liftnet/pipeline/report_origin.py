@@ -37,13 +37,14 @@ def read_all_facts(results: Results) -> AllFacts:
 
 
 def find_flags(results: Results, facts: AllFacts) -> dict[str, str]:
-    """Image -> why liftnet_predict flagged it, of those with a number."""
+    """Image -> why liftnet_predict flagged it or its sources, of those with a number."""
     known = {identifier(image) for image in results.images}
     found: dict[str, str] = {}
     for name, entries in facts.items():
         for entry in entries:
             key = f"{entry['case']}/{entry['target']}"
-            flags = (entry.get("plausibility") or {}).get("flags") or []
+            flags = [*(entry.get("warnings") or ())]
+            flags += (entry.get("plausibility") or {}).get("flags") or ()
             if flags and key in known:
                 words = "; ".join(map(str, flags))
                 words = f"{name}: {words}" if results.compared else words

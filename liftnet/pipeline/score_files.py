@@ -170,8 +170,8 @@ def no_pair(
         why = f"the number is {' or '.join(sorted(numbers))}, not {' or '.join(sorted(other))}"
     return DatasetError(
         "No predicted image has a reference of the same name",
-        where=f"predicted {predicted}: {first_names(names, SHOWN_NAMES)}; "
-        f"reference {reference}: {first_names(there, SHOWN_NAMES) if there else 'no image'}",
+        where=f"-i {predicted}: {first_names(names, SHOWN_NAMES)}; "
+        f"-r {reference}: {first_names(there, SHOWN_NAMES) if there else 'no image'}",
         remedy=f"Name the references as the predicted images, {names[0]}: {why}. Or with case and "
         "contrast, as liftnet_convert takes them; -d names the dataset whose contrasts they are.",
     )

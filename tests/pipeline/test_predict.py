@@ -274,7 +274,7 @@ def test_a_broken_case_does_not_stop_the_folder(trained, inputs, capsys, monkeyp
     assert sorted(images(output)) == ["p1_0002.nii.gz"]
     printed = capsys.readouterr().out
     assert "failed: p0: " in printed and "case p1x" in printed
-    assert "Predicted 1 of 6 cases with 1 fold(s)" in printed
+    assert "Predicted 1 of 6 cases with 1 fold" in printed
     assert "warning: stranger.nii.gz is not named CASE_0000 to CASE_0002" in printed
 
 
