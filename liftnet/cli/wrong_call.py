@@ -14,6 +14,16 @@ from liftnet.core.errors import LiftnetError
 
 __all__ = ["explained_call"]
 
+# Options that other programs have, and ours for the same.
+ELSEWHERE = {"--input": "-i", "--output": "-o", "--epochs": "--steps"}
+# What words without options are taken for.
+IN_ORDER = {
+    "liftnet_evaluate": ("-i", "-r"),
+    "liftnet_predict": ("-i", "-o"),
+    "liftnet_report": ("-i",),
+    "liftnet_export": ("-o",),
+    "liftnet_import": ("-i",),
+}
 EXTRA = re.compile(r"unexpected extra arguments?(?:\(s\))? \((.+)\)")
 
 
@@ -29,6 +39,9 @@ def explained_call(error: Any, program: str, words: Sequence[str]) -> LiftnetErr
         return _option(option, program, words)
     if match := EXTRA.search(error.format_message()):
         return _words(program, match[1].split())
+    bare = [word for word in words if not word.startswith("-")]
+    if hasattr(error, "param") and len(bare) == len(words) > 0 and program in IN_ORDER:
+        return _words(program, bare)
     return None
 
 
@@ -43,6 +56,10 @@ def _option(option: str, program: str, words: Sequence[str]) -> LiftnetError | N
     written = [word.partition("=")[0].replace("_", "-") for word in words]
     asked = next((spelled[w] for w in written if w.startswith(option) and w in spelled), option)
     problem = f"{program} has no option {asked}"
+    same = ELSEWHERE.get(asked, "")
+    if same in owners and program in owners[same]:
+        return LiftnetError(problem, remedy=f"It is {same} here.")
+    asked = same or asked
     if asked in owners and program not in owners[asked]:
         return LiftnetError(problem, remedy=f"{asked} is an option of {_listed(owners[asked])}.")
     mine = get_close_matches(asked, [o for o in owners if program in owners[o]], n=1)
@@ -56,6 +73,9 @@ def _option(option: str, program: str, words: Sequence[str]) -> LiftnetError | N
 def _words(program: str, extra: Sequence[str]) -> LiftnetError:
     """Words without an option, as nnU-Net takes them: dataset, configuration, fold."""
     own, call = _options(program), [program]
+    if len(extra) == len(IN_ORDER.get(program, ())):
+        call += [part for pair in zip(IN_ORDER[program], extra, strict=True) for part in pair]
+        own = set()
     if "-d" in own and re.fullmatch(r"[0-9]{1,3}|Dataset[0-9]{3}_.+", extra[0]):
         call += ["-d", extra[0]]
         if "-f" in own and len(extra) > 1 and re.fullmatch("[0-9]|all", extra[-1]):

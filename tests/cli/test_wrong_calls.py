@@ -134,7 +134,20 @@ def test_one_clear_error(monkeypatch, capsys, tmp_path, command, option, value, 
         ("plan", "7", "liftnet_plan takes options only, got 7", "Write liftnet_plan -d 7."),
         (
             *("report", "scores", "liftnet_report takes options only, got scores"),
-            "liftnet_report --help lists the options.",
+            "Write liftnet_report -i scores.",
+        ),
+        (
+            *("predict", "new out", "liftnet_predict takes options only, got new out"),
+            "Write liftnet_predict -i new -o out.",
+        ),
+        (
+            *("evaluate", "out truth", "liftnet_evaluate takes options only, got out truth"),
+            "Write liftnet_evaluate -i out -r truth.",
+        ),
+        ("predict", "--input new", "liftnet_predict has no option --input", "It is -i here."),
+        (
+            *("train", "--epochs 5", "liftnet_train has no option --epochs"),
+            "--steps is an option of liftnet_plan and liftnet_plan_and_preprocess.",
         ),
     ],
 )  # fmt: skip
