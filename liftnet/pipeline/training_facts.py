@@ -84,20 +84,22 @@ def note_facts(store: Store, plan: Plan, training: Sequence[str], folder: Path) 
     picked = np.unique(np.linspace(0, len(training) - 1, MAX_CASES).round().astype(int))
     work = partial(_shared_in, store, plan)
     looked_at = [training[i] for i in picked]
-    pairs: dict[str, list[float]] = {}
-    histograms = []
+    seen = {}
     with progress("Compare training images", len(looked_at)) as advance:
-        for _, (found_in, own_histograms) in in_parallel(work, looked_at, worker_count(None)):
-            histograms.append(own_histograms)
-            for name, value in found_in.items():
-                pairs.setdefault(name, []).append(value)
+        for case, found_in in in_parallel(work, looked_at, worker_count(None)):
+            seen[case] = found_in
             advance()
+    in_order = [seen[case] for case in looked_at]  # sums do not depend on which was ready first
+    pairs: dict[str, list[float]] = {}
+    for shares_of_case, _ in in_order:
+        for name, value in shares_of_case.items():
+            pairs.setdefault(name, []).append(value)
     spacings = list(zip(*(turned_spacing(case.placement) for case in described), strict=True))
     d, h, w = ((min(values), max(values)) for values in spacings)
     known = {name: median(values) for name, values in pairs.items()}
     counts_of_slices = [case.placement.turned_shape[0] for case in described]
     slices = (min(counts_of_slices), max(counts_of_slices))
-    contrasts = contrast_facts(histograms)
+    contrasts = contrast_facts([histograms for _, histograms in in_order])
     facts = TrainingFacts(digest, len(training), channels, (d, h, w), slices, known, contrasts)
     write_sealed(path, facts)
 

@@ -119,3 +119,20 @@ def test_a_fold_that_never_saw_a_contrast(workspace, capsys):
     averaged = read_image(workspace / "both" / "p2_0002.nii.gz")[0]
     assert not np.array_equal(averaged, read_image(workspace / "one" / "p2_0002.nii.gz")[0])
     assert (other / STAGE).is_dir()
+
+
+def test_the_file_does_not_depend_on_which_case_is_ready_first(workspace, tmp_path, monkeypatch):
+    """Numbers are added up in the order of the cases: the same file, byte for byte."""
+    folder = workspace / "preprocessed" / DATASET / "default"
+    plan, store = read_plan(folder / "plan.json"), Store(folder / "cases")
+    written = []
+    for order in (1, -1):
+
+        def in_turn(work, items, workers, order=order):
+            return [(item, work(item)) for item in items[::order]]
+
+        monkeypatch.setattr("liftnet.pipeline.training_facts.in_parallel", in_turn)
+        run = tmp_path / f"fold_{order}"
+        note_facts(store, plan, store.identifiers(), run)
+        written.append((run / FACTS).read_bytes())
+    assert written[0] == written[1]
