@@ -46,7 +46,7 @@ AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
 @dataclass(frozen=True)
 class Size:
-    """How much the demo does. ours: five to eight minutes on two CPU cores."""
+    """How much the demo does. ours: three to eight minutes on two CPU cores."""
 
     training_cases: int = 16
     test_cases: int = 4  # one per contrast
@@ -69,7 +69,7 @@ def demo(
     Args:
         output_folder: receives the workspace, the predicted images, montage.png and a report.
         device: "cuda", "cpu" or "mps"; by default the best there is.
-        size: how much to do; by default five to eight minutes' worth on two CPU cores.
+        size: how much to do; by default three to eight minutes' worth on two CPU cores.
 
     Raises:
         LiftnetError: If the folder holds a demo of another version of liftnet.
