@@ -168,7 +168,7 @@ def use_splits(path: Path) -> object:
 
     cases = [f"c{i}" for i in range(4)]
     splits = load_splits(path, cases, {})
-    pick_fold(splits, "0", cases)
+    pick_fold(splits, "0", cases, path)
     return splits
 
 
