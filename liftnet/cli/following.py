@@ -38,26 +38,16 @@ def say_next(
 def say_evaluation(folder: str, *, num_parts: int, workspace: str | None) -> None:
     """After images were made from others: how to score them."""
     parts = "" if num_parts == 1 else ", and when all parts are done"
-    say_next(
-        f"Next, where the true images are known, in a folder REFERENCES{parts}:",
-        "liftnet_evaluate",
-        "-i",
-        folder,
-        "-r",
-        "REFERENCES",
-        workspace=workspace,
-    )
+    what = f"Next, where the true images are known, in a folder REFERENCES{parts}:"
+    _say_evaluate(what, folder, "REFERENCES", workspace)
 
 
 def say_cohort_evaluation(folder: str, *, num_parts: int, workspace: str | None) -> None:
     """After volumes were generated: how to compare them with real ones."""
     parts = "" if num_parts == 1 else ", when all parts are done"
-    say_next(
-        f"Next, with real volumes that were not trained on in a folder HELD_OUT{parts}:",
-        "liftnet_evaluate",
-        "-i",
-        folder,
-        "-r",
-        "HELD_OUT",
-        workspace=workspace,
-    )
+    what = f"Next, with real volumes that were not trained on in a folder HELD_OUT{parts}:"
+    _say_evaluate(what, folder, "HELD_OUT", workspace)
+
+
+def _say_evaluate(what: str, folder: str, real: str, workspace: str | None) -> None:
+    say_next(what, "liftnet_evaluate", "-i", folder, "-r", real, workspace=workspace)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from liftnet.pipeline.runs import (
 from liftnet.pipeline.training_facts import TrainingFacts, load_facts
 from liftnet.pipeline.training_state import read_log
 from liftnet.tasks import load_task
-from liftnet.tasks.base import SynthesisTask
+from liftnet.tasks.base import Stage, SynthesisTask
 
 __all__ = ["Model", "load_model", "trained_folds"]
 
@@ -99,18 +100,8 @@ def load_model(
             )
         load_weights(network, state.groups[group], where=path)
         networks.append(place(network, where).eval())
-        done = _steps_done(path.parent)
-        if done is not None and done < stage.schedule.num_steps:
-            say(
-                f"warning: {folder.name} is not trained to its end: {stage.name} has {done} of "
-                f"{stage.schedule.num_steps} steps"
-            )
-        elif state.facts.get("step") == 0:
+        if _is_unimproved(folder, stage, state.facts.get("step")):
             unimproved.append(folder.name)
-            say(
-                f"{folder.name}: {stage.name} did not improve on the stage before it, whose images "
-                "are used"
-            )
         weights.append(state.groups[group])
     assert plan is not None
     variant = load_task(task).run_name(mapper=True) if mapper else "no_mapper"
@@ -125,6 +116,29 @@ def load_model(
         tuple(load_facts(folders, plan)),
         tuple(unimproved),
     )
+
+
+def _is_unimproved(folder: Path, stage: Stage[Any], step: object) -> bool:
+    """Whether the last stage of a fold was best before its first step; says so, or that it goes on.
+
+    Args:
+        folder: of the fold.
+        stage: its last.
+        step: that of the checkpoint.
+    """
+    done = _steps_done(folder / stage.name)
+    if done is not None and done < stage.schedule.num_steps:
+        say(
+            f"warning: {folder.name} is not trained to its end: {stage.name} has {done} of "
+            f"{stage.schedule.num_steps} steps"
+        )
+        return False
+    if step != 0:
+        return False
+    say(
+        f"{folder.name}: {stage.name} did not improve on the stage before it, whose images are used"
+    )
+    return True
 
 
 def _steps_done(folder: Path) -> int | None:
