@@ -11,10 +11,9 @@ from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.scores import CohortScores, Scores
 from liftnet.pipeline.cohort_setting import find_generation
 from liftnet.pipeline.evaluate_cohort import evaluate_cohort
-from liftnet.pipeline.inputs import part_of
 from liftnet.pipeline.lock import hold, part_name
 from liftnet.pipeline.origin import origin_since
-from liftnet.pipeline.parallel import worker_count
+from liftnet.pipeline.parallel import part_of, worker_count
 from liftnet.pipeline.progress import mention
 from liftnet.pipeline.score_files import refuse_same_folder
 from liftnet.pipeline.score_parts import evaluate_part

@@ -13,11 +13,10 @@ from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image
 from liftnet.ops.cost import Cost, Meter
 from liftnet.pipeline.failures import explained
-from liftnet.pipeline.inputs import part_of
 from liftnet.pipeline.lock import hold, part_name
 from liftnet.pipeline.model import Model, load_model, trained_folds
 from liftnet.pipeline.outputs import remove_half_written
-from liftnet.pipeline.parallel import worker_count
+from liftnet.pipeline.parallel import part_of, worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.progress import mention, progress, say
 from liftnet.pipeline.samples import (

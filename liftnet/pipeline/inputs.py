@@ -13,7 +13,7 @@ from liftnet.core.dataset import (
     require_channel,
     split_ending,
 )
-from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.errors import DatasetError
 from liftnet.core.names import one_form
 from liftnet.core.plan import Plan
 from liftnet.pipeline.case_check import NAME_APART
@@ -29,11 +29,10 @@ from liftnet.pipeline.source_layouts_recognise import (
 )
 from liftnet.pipeline.text_table import first_names
 
-__all__ = ["check_targets", "find_inputs", "part_of", "refuse_one_folder"]
+__all__ = ["check_targets", "find_inputs", "refuse_one_folder"]
 
 SHOWN = 4  # ours: names of cases, enough to see which they are
 MANY_STRANGERS = 3  # ours: more images of one case than this beyond its channels are other cases
-MAX_PARTS = 10_000  # ours: more runs than anybody starts
 
 
 def find_inputs(given: Inputs, plan: Plan, masks: Path | None = None) -> list[Case]:
@@ -173,27 +172,6 @@ def _find_masks(folder: Path, plan: Plan, cases: Collection[str]) -> dict[str, P
             remedy="Name them as the cases: CASE.nii.gz.",
         )
     return files
-
-
-def part_of(num_parts: int, part_id: int) -> slice:
-    """Every num_parts-th case, from part_id on.
-
-    Raises:
-        LiftnetError: If there is no such part, or nobody can have as many.
-    """
-    if not 1 <= num_parts <= MAX_PARTS:
-        raise LiftnetError(
-            f"The cases cannot be split into {num_parts} parts",
-            where="-num_parts",
-            remedy=f"Use 1 to {MAX_PARTS}.",
-        )
-    if not 0 <= part_id < num_parts:
-        raise LiftnetError(
-            f"Part {part_id} of {num_parts} does not exist",
-            where="-part_id",
-            remedy=f"Use 0 to {num_parts - 1}.",
-        )
-    return slice(part_id, None, num_parts)
 
 
 def refuse_one_folder(given: Inputs, output: Path) -> None:

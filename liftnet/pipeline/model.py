@@ -23,9 +23,9 @@ from liftnet.pipeline.runs import (
     fold_folder,
     fold_names,
     plan_digest,
+    read_log,
 )
 from liftnet.pipeline.training_facts import TrainingFacts, load_facts
-from liftnet.pipeline.training_state import read_log
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Stage, SynthesisTask
 

@@ -8,7 +8,11 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["in_parallel", "threads_shared_by", "worker_count"]
+from liftnet.core.errors import LiftnetError
+
+__all__ = ["in_parallel", "part_of", "threads_shared_by", "worker_count"]
+
+MAX_PARTS = 10_000  # ours: more runs than anybody starts
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,3 +56,24 @@ def threads_shared_by(workers: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def part_of(num_parts: int, part_id: int) -> slice:
+    """Every num_parts-th case, from part_id on.
+
+    Raises:
+        LiftnetError: If there is no such part, or nobody can have as many.
+    """
+    if not 1 <= num_parts <= MAX_PARTS:
+        raise LiftnetError(
+            f"The cases cannot be split into {num_parts} parts",
+            where="-num_parts",
+            remedy=f"Use 1 to {MAX_PARTS}.",
+        )
+    if not 0 <= part_id < num_parts:
+        raise LiftnetError(
+            f"Part {part_id} of {num_parts} does not exist",
+            where="-part_id",
+            remedy=f"Use 0 to {num_parts - 1}.",
+        )
+    return slice(part_id, None, num_parts)

@@ -20,11 +20,11 @@ from liftnet.ops.cost import Cost, Meter
 from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.pipeline.case_check import report_warnings
 from liftnet.pipeline.failures import explained
-from liftnet.pipeline.inputs import check_targets, find_inputs, part_of, refuse_one_folder
+from liftnet.pipeline.inputs import check_targets, find_inputs, refuse_one_folder
 from liftnet.pipeline.lock import hold, part_name
 from liftnet.pipeline.model import Model, load_model
 from liftnet.pipeline.outputs import Prepared, remove_half_written, write_case
-from liftnet.pipeline.parallel import worker_count
+from liftnet.pipeline.parallel import part_of, worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.plausibility import report_flags
 from liftnet.pipeline.predict_case import prepare_case, with_something_to_make

@@ -22,9 +22,8 @@ from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.ops.mask import bounding_box, box_about
 from liftnet.ops.resample import resample
 from liftnet.pipeline.failures import explained
-from liftnet.pipeline.inputs import part_of
 from liftnet.pipeline.lock import hold, part_name, refuse_busy
-from liftnet.pipeline.parallel import in_parallel, worker_count
+from liftnet.pipeline.parallel import in_parallel, part_of, worker_count
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.preprocess_parts import remove_strangers
 from liftnet.pipeline.progress import mention, progress, say

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +17,7 @@ from liftnet.ops.precision import pick_device
 from liftnet.ops.processes import local_rank, world_size
 from liftnet.pipeline.model_file import IMPORTED, MANIFEST
 from liftnet.pipeline.plan import read_plan
+from liftnet.pipeline.progress import say
 from liftnet.tasks import load_task
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "fold_names",
     "plan_digest",
     "prepare_run",
+    "read_log",
     "refuse_imported",
 ]
 
@@ -141,3 +144,31 @@ def prepare_run(folder: Path, plan: Plan, *, continue_training: bool, restart: b
             "(liftnet_plan -p NAME).",
         )
     write_sealed(path, plan)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log, which is a record: a damaged line is left out, and that is said."""
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    rows = [row for line in lines if (row := _row(line)) is not None]
+    damaged = sum(bool(line) for line in lines[:-1]) - len(rows)  # a kill may cut the last one off
+    if damaged > 0:
+        say(f"warning: {damaged} damaged line{'s' * (damaged > 1)} of {path.name} left out: {path}")
+    return rows
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """A row as this run has written it, or None."""
+    try:
+        row = json.loads(line)  # a number may be NaN
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        return None
+    named = (value for key, value in row.items() if key.startswith("validation_"))
+    return row if all(map(_are_numbers, named)) else None
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, dict) and all(isinstance(v, int | float) for v in values.values())

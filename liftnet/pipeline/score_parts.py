@@ -12,9 +12,9 @@ from pathlib import Path
 from liftnet.core.errors import PlanError
 from liftnet.core.jsonable import from_json, read_json, to_json, write_json
 from liftnet.core.scores import CaseScore, ScoreFailure, Scores, read_scores
-from liftnet.pipeline.inputs import part_of
 from liftnet.pipeline.origin import origin_since
 from liftnet.pipeline.outputs import sidecar
+from liftnet.pipeline.parallel import part_of
 from liftnet.pipeline.progress import say
 from liftnet.pipeline.score_table import report
 from liftnet.pipeline.score_whole import (

@@ -22,8 +22,7 @@ from liftnet.pipeline.checkpoint import (
     load_weights,
     save_checkpoint,
 )
-from liftnet.pipeline.progress import say
-from liftnet.pipeline.runs import BEST, LATEST, LOG
+from liftnet.pipeline.runs import BEST, LATEST, LOG, read_log
 
 __all__ = [
     "Run",
@@ -34,7 +33,6 @@ __all__ = [
     "make_optimizer",
     "mean_row",
     "note_terms",
-    "read_log",
     "save_run",
     "set_rates",
     "status",
@@ -146,34 +144,6 @@ def load_run(run: Run, folder: Path, device: torch.device) -> list[dict[str, Any
     if is_first():
         write_text(log_path, "".join(json.dumps(row) + "\n" for row in rows))
     return rows
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log, which is a record: a damaged line is left out, and that is said."""
-    if not path.is_file():
-        return []
-    lines = path.read_bytes().split(b"\n")
-    rows = [row for line in lines if (row := _row(line)) is not None]
-    damaged = sum(bool(line) for line in lines[:-1]) - len(rows)  # a kill may cut the last one off
-    if damaged > 0:
-        say(f"warning: {damaged} damaged line{'s' * (damaged > 1)} of {path.name} left out: {path}")
-    return rows
-
-
-def _row(line: bytes) -> dict[str, Any] | None:
-    """A row as this run has written it, or None."""
-    try:
-        row = json.loads(line)  # a number may be NaN
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-        return None
-    named = (value for key, value in row.items() if key.startswith("validation_"))
-    return row if all(map(_are_numbers, named)) else None
-
-
-def _are_numbers(values: Any) -> bool:
-    return isinstance(values, dict) and all(isinstance(v, int | float) for v in values.values())
 
 
 def best_of(run: Run, folder: Path) -> nn.Module:

@@ -5,7 +5,8 @@ import json
 import torch
 from torch import nn
 
-from liftnet.pipeline.training_state import Run, best_words, read_log, status
+from liftnet.pipeline.runs import read_log
+from liftnet.pipeline.training_state import Run, best_words, status
 
 
 def run(best: float | None = None) -> Run:

@@ -16,9 +16,8 @@ from liftnet.pipeline.import_model import import_model
 from liftnet.pipeline.plan import plan
 from liftnet.pipeline.predict import predict
 from liftnet.pipeline.preprocess import preprocess
-from liftnet.pipeline.runs import BEST, LATEST
+from liftnet.pipeline.runs import BEST, LATEST, read_log
 from liftnet.pipeline.train import train
-from liftnet.pipeline.training_state import read_log
 from liftnet.tasks.translation.residual_context import ResidualContext
 
 SETTINGS = [
