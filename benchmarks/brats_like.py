@@ -10,7 +10,7 @@ from liftnet.core.fingerprint import CaseFingerprint, IntensityRange
 from liftnet.core.geometry import AxisOrder, Geometry, Placement
 from liftnet.core.plan import Plan
 from liftnet.data.store import Store, StoredCase, write_case
-from liftnet.pipeline.extract_fingerprint import summarize
+from liftnet.pipeline.fingerprint.extract_fingerprint import summarize
 from liftnet.planning.feeding import plan_feeding
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Budget

@@ -20,7 +20,7 @@ from small_generation import CASES, make_plan, write_volumes
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.plan import Plan
-from liftnet.pipeline.train import train_stage
+from liftnet.pipeline.train.train import train_stage
 from liftnet.tasks.unconditional import TASK
 
 RATE = 3e-3

@@ -25,10 +25,10 @@ from liftnet.core.plan import MixerSpec, Plan, TranslatorSpec
 from liftnet.data.phantom import make_phantom
 from liftnet.imageio import write_image
 from liftnet.pipeline.demo import AXES, SPACING_RANGES_MM
-from liftnet.pipeline.extract_fingerprint import extract_fingerprint
+from liftnet.pipeline.fingerprint.extract_fingerprint import extract_fingerprint
 from liftnet.pipeline.plan import plan, read_plan
-from liftnet.pipeline.preprocess import preprocess
-from liftnet.pipeline.train import train
+from liftnet.pipeline.preprocess.preprocess import preprocess
+from liftnet.pipeline.train.train import train
 
 NAME = "Dataset002_Few"
 CONTRASTS = ("t2f", "t1n", "t2w")  # not the order of the demo

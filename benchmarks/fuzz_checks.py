@@ -145,7 +145,7 @@ def use_fingerprint(path: Path) -> object:
     The sizes of networks are left out: to measure them takes seconds for any fingerprint.
     """
     from liftnet.core.errors import DatasetError
-    from liftnet.pipeline.extract_fingerprint import read_fingerprint
+    from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
     from liftnet.planning.grid import plan_grid, stride_of
     from liftnet.planning.normalization import percentile_scale, z_score
 
@@ -164,7 +164,7 @@ def use_fingerprint(path: Path) -> object:
 
 def use_splits(path: Path) -> object:
     """splits.json, with one of its folds."""
-    from liftnet.pipeline.splits import load_splits, pick_fold
+    from liftnet.pipeline.train.splits import load_splits, pick_fold
 
     cases = [f"c{i}" for i in range(4)]
     splits = load_splits(path, cases, {})
@@ -174,7 +174,7 @@ def use_splits(path: Path) -> object:
 
 def use_facts(path: Path) -> object:
     """The JSON beside a predicted image; what of it names a folder must not lead out of one."""
-    from liftnet.pipeline.score_setting import read_facts
+    from liftnet.pipeline.evaluate.setting import read_facts
 
     facts = read_facts(path.with_suffix(".nii.gz"))
     if facts is not None:
@@ -206,7 +206,7 @@ def use_array(folder: Path) -> None:
 
 def use_checkpoint(path: Path, plan: Path) -> None:
     """A checkpoint: tensors into the network of its plan, as prediction does."""
-    from liftnet.pipeline.checkpoint import finished_steps, load_checkpoint, load_weights
+    from liftnet.pipeline.models.checkpoint import finished_steps, load_checkpoint, load_weights
     from liftnet.pipeline.plan import read_plan
     from liftnet.tasks import load_task
 
@@ -226,6 +226,6 @@ def use_weights(path: Path) -> None:
 
 def use_trajectory(path: Path) -> None:
     """A trajectory; one that is damaged counts as not there."""
-    from liftnet.pipeline.trajectories import _read
+    from liftnet.pipeline.predict.trajectories import _read
 
     _read(path)

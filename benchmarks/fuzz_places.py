@@ -70,11 +70,11 @@ def prepare(place: Path) -> None:
 
     from liftnet.core.jsonable import write_json
     from liftnet.imageio import write_image
-    from liftnet.pipeline.compare import compare
-    from liftnet.pipeline.evaluate import evaluate
-    from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
-    from liftnet.pipeline.predict import predict
-    from liftnet.pipeline.train import train
+    from liftnet.pipeline.compare.compare import compare
+    from liftnet.pipeline.evaluate.evaluate import evaluate
+    from liftnet.pipeline.predict.predict import predict
+    from liftnet.pipeline.preprocess.plan_and_preprocess import plan_and_preprocess
+    from liftnet.pipeline.train.train import train
 
     torch.set_num_threads(1)
     raw = place / "workspace" / "raw" / NAME

@@ -24,10 +24,10 @@ from liftnet.core.jsonable import write_json
 from liftnet.core.plan import Plan
 from liftnet.core.scores import CohortScores
 from liftnet.core.workspace import Workspace, find_workspace
-from liftnet.pipeline.evaluate_cohort import evaluate_cohort
-from liftnet.pipeline.generate import generate
+from liftnet.pipeline.evaluate.cohorts import evaluate_cohort
 from liftnet.pipeline.plan import load_plan
-from liftnet.pipeline.train import train
+from liftnet.pipeline.predict.generate import generate
+from liftnet.pipeline.train.train import train
 from liftnet.tasks.unconditional import TASK
 from liftnet.tasks.unconditional.depth_mapping import CODE_STAGE, STAGE
 

@@ -29,9 +29,9 @@ from liftnet.data.store import Store
 from liftnet.networks.compiled import compile_blocks
 from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.ops.precision import place
-from liftnet.pipeline.training_feed import draw_step, hold_cases, make_feed
-from liftnet.pipeline.training_state import Run, make_optimizer, set_rates
-from liftnet.pipeline.training_step import take_step
+from liftnet.pipeline.train.feed import draw_step, hold_cases, make_feed
+from liftnet.pipeline.train.state import Run, make_optimizer, set_rates
+from liftnet.pipeline.train.step import take_step
 from liftnet.tasks.base import Batch
 from liftnet.tasks.missing_modality.context_translation import STAGE, ContextTranslation
 

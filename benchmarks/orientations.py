@@ -22,7 +22,7 @@ from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image, write_image
 from liftnet.ops.resample import resample
 from liftnet.pipeline.plan import load_plan
-from liftnet.pipeline.predict import predict
+from liftnet.pipeline.predict.predict import predict
 
 
 def store_all_orders(file: Path, spacing: list[float] | None, folder: Path) -> None:

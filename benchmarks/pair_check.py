@@ -22,8 +22,8 @@ from liftnet.core.geometry import Volume, axis_order, turn
 from liftnet.imageio import read_image
 from liftnet.ops.mask import foreground
 from liftnet.ops.registration import find_shift
-from liftnet.pipeline.extract_fingerprint import measure
-from liftnet.pipeline.pair_check import describe_shift, pair_problems
+from liftnet.pipeline.fingerprint.extract_fingerprint import measure
+from liftnet.pipeline.fingerprint.pair_check import describe_shift, pair_problems
 
 DISTANCES_MM = (0.0, 1.0, 2.0, 4.0, 8.0)
 

@@ -86,7 +86,7 @@ def main() -> None:
             clean = ["--clean"] if name.endswith("preprocess") else []
             found = time_command(call.format(name), [*workspace, *clean], chosen.runs)
             rows.append((f"liftnet_{name}", *found))
-        imports = "import liftnet.pipeline.plan_and_preprocess, SimpleITK, scipy.ndimage"
+        imports = "import liftnet.pipeline.preprocess.plan_and_preprocess, SimpleITK, scipy.ndimage"
         rows.append(("imports alone", *time_command(imports, [], chosen.runs)))
         files = sorted((raw / "imagesTr").iterdir())
         bare = "import sys, numpy, pathlib; from liftnet.imageio import read_image\n"

@@ -36,10 +36,10 @@ def make_workspace(root: Path, size: list[int], cases: int, gpu_memory: float) -
     import torch
 
     from liftnet.core.workspace import find_workspace
-    from liftnet.pipeline.checkpoint import save_checkpoint
-    from liftnet.pipeline.extract_fingerprint import extract_fingerprint
+    from liftnet.pipeline.fingerprint.extract_fingerprint import extract_fingerprint
+    from liftnet.pipeline.models.checkpoint import save_checkpoint
+    from liftnet.pipeline.models.runs import BEST
     from liftnet.pipeline.plan import load_plan, plan
-    from liftnet.pipeline.runs import BEST
     from liftnet.tasks import load_task
 
     make_dataset(root / "raw" / DATASET, size, cases)
@@ -65,8 +65,9 @@ def predict_here(root: Path, workers: int, level: int, device: str, threads: int
     """Predict in this process: seconds of the whole, of each step, and of synthesis alone."""
     begun = time.perf_counter()
     from liftnet.imageio import write
-    from liftnet.pipeline import outputs, predict_case
-    from liftnet.pipeline import predict as step
+    from liftnet.pipeline.predict import case as predict_case
+    from liftnet.pipeline.predict import outputs
+    from liftnet.pipeline.predict import predict as step
 
     machine(device, threads)
     imports = time.perf_counter() - begun

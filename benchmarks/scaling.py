@@ -24,9 +24,9 @@ STEPS = ("extract_fingerprint", "plan", "preprocess")
 
 def run_here(step: str, workspace: Path) -> dict[str, float]:
     """Seconds and peak resident memory of one step in this process."""
-    from liftnet.pipeline.extract_fingerprint import extract_fingerprint
+    from liftnet.pipeline.fingerprint.extract_fingerprint import extract_fingerprint
     from liftnet.pipeline.plan import plan
-    from liftnet.pipeline.preprocess import preprocess
+    from liftnet.pipeline.preprocess.preprocess import preprocess
 
     before = peak_mib()
     started, cpu = time.perf_counter(), time.process_time()

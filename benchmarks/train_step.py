@@ -24,9 +24,9 @@ from liftnet.networks.blocks import set_recompute
 from liftnet.networks.compiled import compile_blocks
 from liftnet.ops import precision
 from liftnet.ops.host_memory import keep_freed_memory
-from liftnet.pipeline.training_feed import make_feed
-from liftnet.pipeline.training_state import Run, make_optimizer, set_rates
-from liftnet.pipeline.training_step import take_step
+from liftnet.pipeline.train.feed import make_feed
+from liftnet.pipeline.train.state import Run, make_optimizer, set_rates
+from liftnet.pipeline.train.step import take_step
 from liftnet.tasks.missing_modality.context_translation import STAGE, ContextTranslation
 
 NATIVE = precision.supports_bfloat16

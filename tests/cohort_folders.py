@@ -17,7 +17,7 @@ from liftnet.core.jsonable import write_json
 from liftnet.core.plan import Plan
 from liftnet.core.scores import CohortScores
 from liftnet.imageio import write_image
-from liftnet.pipeline.evaluate import evaluate
+from liftnet.pipeline.evaluate.evaluate import evaluate
 
 LENGTH = 12  # of the features
 OWN = "a projection"

@@ -14,10 +14,10 @@ from scipy import ndimage
 from liftnet.core.geometry import Geometry
 from liftnet.core.jsonable import write_json
 from liftnet.imageio import write_image
-from liftnet.pipeline.extract_fingerprint import extract_fingerprint
+from liftnet.pipeline.fingerprint.extract_fingerprint import extract_fingerprint
 from liftnet.pipeline.plan import plan
-from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
-from liftnet.pipeline.preprocess import preprocess
+from liftnet.pipeline.preprocess.plan_and_preprocess import plan_and_preprocess
+from liftnet.pipeline.preprocess.preprocess import preprocess
 
 torch.set_num_threads(1)
 

@@ -42,8 +42,8 @@ from tiny_generation import add_fold, installed
 
 import liftnet.visual.figures
 from liftnet.cli.shell import _guard
-from liftnet.pipeline import train as training
-from liftnet.pipeline.generate import generate
+from liftnet.pipeline.predict.generate import generate
+from liftnet.pipeline.train import train as training
 
 __all__ = ["FAULTS", "Outcome", "run_all"]
 

@@ -12,17 +12,17 @@ import numpy as np
 from liftnet.core.errors import CheckpointError
 from liftnet.core.geometry import Geometry
 from liftnet.imageio import write_image
-from liftnet.pipeline.checkpoint import load_checkpoint
-from liftnet.pipeline.convert import convert
-from liftnet.pipeline.evaluate import evaluate
-from liftnet.pipeline.export import export
-from liftnet.pipeline.extract_fingerprint import extract_fingerprint
-from liftnet.pipeline.generate import generate
-from liftnet.pipeline.import_model import import_model
+from liftnet.pipeline.convert.convert import convert
+from liftnet.pipeline.evaluate.evaluate import evaluate
+from liftnet.pipeline.fingerprint.extract_fingerprint import extract_fingerprint
+from liftnet.pipeline.models.checkpoint import load_checkpoint
 from liftnet.pipeline.plan import plan
-from liftnet.pipeline.predict import predict
-from liftnet.pipeline.preprocess import preprocess
-from liftnet.pipeline.train import train
+from liftnet.pipeline.predict.generate import generate
+from liftnet.pipeline.predict.predict import predict
+from liftnet.pipeline.preprocess.preprocess import preprocess
+from liftnet.pipeline.share.export import export
+from liftnet.pipeline.share.import_model import import_model
+from liftnet.pipeline.train.train import train
 
 __all__ = [
     "DATASET",

@@ -7,7 +7,7 @@ from liftnet.core.fingerprint import (
     IntensityRange,
 )
 from liftnet.core.geometry import Shape, Triple
-from liftnet.pipeline.extract_fingerprint import FINGERPRINT_VERSION
+from liftnet.pipeline.fingerprint.extract_fingerprint import FINGERPRINT_VERSION
 
 
 def like_cases(

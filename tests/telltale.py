@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from liftnet.core.jsonable import write_json
-from liftnet.pipeline.extract_fingerprint import extract_fingerprint
+from liftnet.pipeline.fingerprint.extract_fingerprint import extract_fingerprint
 from liftnet.pipeline.plan import plan
-from liftnet.pipeline.preprocess import preprocess
-from liftnet.pipeline.train import train
+from liftnet.pipeline.preprocess.preprocess import preprocess
+from liftnet.pipeline.train.train import train
 
 PERSON = "Mustermann"  # in the names of cases
 FOLDER = "WardSeven"  # in the path of the workspace

@@ -11,11 +11,28 @@ PACKAGE = Path(__file__).parents[1] / "liftnet"
 FLOORS = (
     {"core"},
     {"ops", "imageio"},
-    {"networks", "losses", "metrics", "augment", "data", "visual"},
+    {"host", "networks", "losses", "metrics", "augment", "data", "visual"},
     {"planning"},
     {"tasks"},
     {"pipeline"},
     {"cli"},
+)
+# A step of the pipeline imports from earlier steps or from its own folder.
+STEPS = (
+    "convert",
+    "fingerprint",
+    "plan",
+    "preprocess",
+    "models",
+    "train",
+    "predict",
+    "evaluate",
+    "compare",
+    "probe",
+    "report",
+    "share",
+    "doctor",
+    "demo",
 )
 FLOOR_OF = {folder: number for number, folders in enumerate(FLOORS) for folder in folders}
 LIGHT = {"core", "cli"}  # import no torch when they are imported themselves
@@ -23,9 +40,10 @@ HEAVY = {"torch", "safetensors", "batchgenerators"}
 FORBIDDEN_IMPORTS = {"torchvision", "pickle", "nibabel"}
 REACHING_OUT = {"urllib", "http", "ftplib", "smtplib", "requests", "aiohttp", "httpx"}
 # Only what a user asks for by name uses the network; parsing an address is in the same file.
-MAY_REACH_OUT = {"pipeline/download.py", "pipeline/import_fetch.py"}
+MAY_REACH_OUT = {"pipeline/share/download.py", "pipeline/share/fetch.py"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}
-MAX_LINES = 350
+MOST_MODULES = 19  # of a folder
+MANY_BY_DESIGN = {"cli"}  # one file per command
 MIN_FILES = 60
 
 
@@ -39,12 +57,11 @@ def problems(root: Path) -> list[str]:
         place = path.relative_to(root)
         if place.stem in FORBIDDEN_NAMES or set(place.parts) & FORBIDDEN_NAMES:
             found.append(f"{place}: name says nothing")
-        if (lines := text.count("\n")) >= MAX_LINES:
-            found.append(f"{place}: {lines} lines")
         for line, what in [*import_problems(tree, place), *code_problems(tree, place)]:
             found.append(f"{place}:{line}: {what}")
         name = ".".join(("liftnet", *place.with_suffix("").parts)).removesuffix(".__init__")
         graph[name] = {target for target, _, deep in imports(tree, place) if not deep}
+    found += crowded(root)
     return found + [f"circle: {' -> '.join(circle)}" for circle in circles(graph)]
 
 
@@ -98,11 +115,33 @@ def floor_problem(place: Path, own: str, target: list[str]) -> list[str]:
     if folder != own:
         lower = FLOOR_OF[folder] < FLOOR_OF[own]
         return [] if lower else [f"imports {folder}, which is not below {own}"]
+    if own == "pipeline" and len(target) > 1:
+        return step_problem(Path(*place.parts[1:]), target[1])
     if own == "tasks" and len(target) > 1 and target[1] != "base":
         is_task = (PACKAGE / "tasks" / target[1]).is_dir() or "task" in target[1]
         if is_task and place.parts[1] != target[1]:
             return [f"imports task {target[1]}"]
     return []
+
+
+def step_problem(place: Path, target: str) -> list[str]:
+    """What is wrong with an import of the step `target` by a file at `place` in pipeline/."""
+    own = place.parts[0].removesuffix(".py")
+    if own not in STEPS:
+        return [f"pipeline/{own} is not among the steps"]
+    if target not in STEPS:
+        return [f"imports pipeline.{target}, which is not among the steps"]
+    earlier = STEPS.index(target) <= STEPS.index(own)
+    return [] if earlier else [f"imports the step {target}, which is not before {own}"]
+
+
+def crowded(root: Path) -> Iterator[str]:
+    """Folders that hold more modules than a reader can keep in mind."""
+    for folder in sorted({path.parent for path in root.rglob("*.py")}):
+        count = len([path for path in folder.glob("*.py") if path.stem != "__init__"])
+        place = folder.relative_to(root)
+        if count > MOST_MODULES and place.as_posix() not in MANY_BY_DESIGN:
+            yield f"{place}: {count} modules"
 
 
 def code_problems(tree: ast.AST, place: Path) -> Iterator[tuple[int, str]]:
@@ -206,7 +245,10 @@ VIOLATIONS = [
     ("networks/a.py", "from torchvision import ops", "imports torchvision"),
     ("ops/utils.py", "", "name says nothing"),
     ("ops/misc/__init__.py", "", "name says nothing"),
-    ("ops/a.py", "\n" * MAX_LINES, f"{MAX_LINES} lines"),
+    ("pipeline/plan.py", "from liftnet.pipeline.train import feed", "train, which is not before"),
+    ("pipeline/convert/a.py", "from liftnet.pipeline import plan", "which is not before convert"),
+    ("pipeline/convert/a.py", "from liftnet.pipeline.x import y", "is not among the steps"),
+    ("pipeline/x.py", "from liftnet.pipeline.plan import y", "pipeline/x is not among the steps"),
     ("extra/a.py", "from liftnet.core import errors", "is on no floor"),
     ("ops/a.py", "from liftnet.extra import b", "which is on no floor"),
     ("ops/a.py", "if TYPE_CHECKING:\n    import numpy", "under TYPE_CHECKING"),
@@ -222,6 +264,18 @@ def test_a_violation_is_found(tmp_path, place, code, message):
     (found,) = problems(tmp_path)
     assert message in found
     assert found.startswith(place)
+
+
+def test_a_crowded_folder_is_found(tmp_path):
+    """One module too many; the commands have a file each, however many there are."""
+    for folder in ("ops", "cli"):
+        for number in range(MOST_MODULES + 1):
+            path = tmp_path / folder / f"a{number}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    assert problems(tmp_path) == [f"ops: {MOST_MODULES + 1} modules"]
+    (tmp_path / "ops/a0.py").unlink()
+    assert problems(tmp_path) == []
 
 
 def test_a_circle_is_found(tmp_path):
@@ -240,7 +294,11 @@ ALLOWED = [
     ("tasks/missing_modality/a.py", "x = plan.task == 'missing_modality'"),
     ("tasks/missing_modality/a.py", "from liftnet.tasks.base import Task"),
     ("tasks/missing_modality/a.py", "from liftnet.tasks.missing_modality import rules"),
-    ("pipeline/a.py", "from liftnet.pipeline.plan import plan\nfrom liftnet.version import x"),
+    (
+        "pipeline/train/a.py",
+        "from liftnet.pipeline.plan import a\nfrom liftnet.pipeline import train",
+    ),
+    ("pipeline/a.py", "from liftnet.host import lock\nfrom liftnet.version import x"),
     ("pipeline/a.py", "x = torch.load(p, weights_only=True)\ny = plan.task == other.task"),
 ]
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from liftnet import tasks
 from liftnet.core.jsonable import write_json
 from liftnet.core.plan import Plan
-from liftnet.pipeline.checkpoint import save_checkpoint
-from liftnet.pipeline.runs import BEST
+from liftnet.pipeline.models.checkpoint import save_checkpoint
+from liftnet.pipeline.models.runs import BEST
 from liftnet.tasks.base import GenerationTask
 
 NAME = "tiny"

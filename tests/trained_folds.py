@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from liftnet.pipeline.checkpoint import save_checkpoint
+from liftnet.pipeline.models.checkpoint import save_checkpoint
+from liftnet.pipeline.models.runs import BEST, LATEST
 from liftnet.pipeline.plan import read_plan
-from liftnet.pipeline.runs import BEST, LATEST
 from liftnet.tasks import load_task
 
 DATASET = "Dataset007_Phantom"

@@ -65,7 +65,7 @@ def compare(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Compare two or more methods on the same images: paired differences, intervals, tests."""
-    from liftnet.pipeline import compare as step
+    from liftnet.pipeline.compare import compare as step
 
     step.compare(
         folders,

@@ -84,8 +84,8 @@ def convert(
         )
     if not sources:
         raise typer.BadParameter(NO_SOURCE, param_hint="SOURCE...")
-    from liftnet.pipeline import convert as step
-    from liftnet.pipeline.progress import mention
+    from liftnet.host.progress import mention
+    from liftnet.pipeline.convert import convert as step
 
     folder = step.convert(
         layout,

@@ -21,7 +21,7 @@ def doctor(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Say what works on this machine and what to do about the rest; exit code 1 at a problem."""
-    from liftnet.pipeline import doctor as step
+    from liftnet.pipeline.doctor import doctor as step
 
     if not step.doctor(
         test=not no_test, as_json=as_json, paths=paths, device=device, workspace=workspace

@@ -16,7 +16,7 @@ def download(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Fetch weights of a network that was trained elsewhere, and check their SHA-256."""
-    from liftnet.pipeline import download as step
+    from liftnet.pipeline.share import download as step
 
     step.download(name, output=output, workspace=workspace)
 

@@ -93,7 +93,7 @@ def evaluate(
 ) -> None:
     """Score predicted images against references, or generated volumes against real ones."""
     from liftnet.core.scores import Scores
-    from liftnet.pipeline import evaluate as step
+    from liftnet.pipeline.evaluate import evaluate as step
 
     scores = step.evaluate(
         predicted_folder,

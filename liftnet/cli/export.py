@@ -41,7 +41,7 @@ def export(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Write a trained model and its model card into one zip, and list what leaves."""
-    from liftnet.pipeline import export as step
+    from liftnet.pipeline.share import export as step
 
     step.export(
         output_file,

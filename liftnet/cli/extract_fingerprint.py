@@ -24,7 +24,7 @@ def extract_fingerprint(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Measure a raw dataset, list all problems of its files, write fingerprint.json."""
-    from liftnet.pipeline import extract_fingerprint as step
+    from liftnet.pipeline.fingerprint import extract_fingerprint as step
 
     step.extract_fingerprint(
         dataset,

@@ -24,7 +24,7 @@ def say_next(
         plan_name: the same.
         workspace: the same.
     """
-    from liftnet.pipeline.progress import mention
+    from liftnet.host.progress import mention
 
     if os.environ.get("RANK", "0") != "0":
         return  # of several processes that torchrun has started, one says it

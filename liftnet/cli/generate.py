@@ -114,7 +114,7 @@ def generate(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Generate volumes from random numbers; the same as liftnet_predict -n."""
-    from liftnet.pipeline import generate as step
+    from liftnet.pipeline.predict import generate as step
 
     step.generate(
         num_volumes,

@@ -30,7 +30,7 @@ def import_model(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Check a model of liftnet_export, and bring it into a workspace."""
-    from liftnet.pipeline import import_model as step
+    from liftnet.pipeline.share import import_model as step
 
     step.import_model(
         input_file,

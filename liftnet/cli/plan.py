@@ -56,7 +56,7 @@ def plan(
 ) -> None:
     """Decide everything from the fingerprint and the GPU memory, write plan.json."""
     from liftnet.pipeline import plan as step
-    from liftnet.pipeline.trial import PlanOptions, say_training_time
+    from liftnet.pipeline.train.trial import PlanOptions, say_training_time
 
     step.plan(
         dataset,

@@ -29,8 +29,8 @@ def plan_and_preprocess(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Measure and check a raw dataset, plan for it, and preprocess its cases."""
-    from liftnet.pipeline import plan_and_preprocess as steps_1_to_3
-    from liftnet.pipeline.trial import PlanOptions, say_training_time
+    from liftnet.pipeline.preprocess import plan_and_preprocess as steps_1_to_3
+    from liftnet.pipeline.train.trial import PlanOptions, say_training_time
 
     steps_1_to_3.plan_and_preprocess(
         dataset,

@@ -117,7 +117,7 @@ def predict(
                 remedy="Give a folder of images with -i, or a number of new volumes with -n.",
             )
         _refuse(from_nothing, "-i", "they are for generating volumes with -n")
-        from liftnet.pipeline import predict as synthesis
+        from liftnet.pipeline.predict import predict as synthesis
 
         failures = synthesis.predict(
             input_folder,
@@ -140,7 +140,7 @@ def predict(
             where="-f",
             remedy="Name one fold: the mean of what several networks make would be a blur.",
         )
-    from liftnet.pipeline import generate as generation
+    from liftnet.pipeline.predict import generate as generation
 
     generation.generate(
         num_volumes,

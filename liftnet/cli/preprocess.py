@@ -23,7 +23,7 @@ def preprocess(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Crop, normalize, resample and store the training cases; finished cases are kept."""
-    from liftnet.pipeline import preprocess as step
+    from liftnet.pipeline.preprocess import preprocess as step
 
     step.preprocess(
         dataset,

@@ -41,7 +41,7 @@ def probe(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Look for copies of training volumes among predicted or generated ones."""
-    from liftnet.pipeline import probe as step
+    from liftnet.pipeline.probe import probe as step
 
     step.probe(
         predicted_folder,

@@ -51,7 +51,7 @@ def report(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Make one HTML page of an evaluation or comparison: tables, charts, images, for offline."""
-    from liftnet.pipeline import report as step
+    from liftnet.pipeline.report import report as step
 
     step.report(
         input_folder,

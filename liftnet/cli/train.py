@@ -47,8 +47,8 @@ def train(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Train folds. To resume a stopped run, give the same command again."""
-    from liftnet.pipeline import train as step
     from liftnet.pipeline.plan import read_plan
+    from liftnet.pipeline.train import train as step
     from liftnet.tasks import load_task
     from liftnet.tasks.base import GenerationTask
 

@@ -15,17 +15,17 @@ from liftnet.core.geometry import Geometry
 from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.scores import AVERAGE, Scores
 from liftnet.data.phantom import make_phantom
+from liftnet.host.progress import mention, progress, say
+from liftnet.host.text_table import aligned
 from liftnet.imageio import read_image, write_image
 from liftnet.ops import normalize
-from liftnet.pipeline.compare import compare
-from liftnet.pipeline.evaluate import evaluate_pairs
-from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
-from liftnet.pipeline.predict import predict
-from liftnet.pipeline.progress import mention, progress, say
-from liftnet.pipeline.regression import predict_by_regression
-from liftnet.pipeline.report import report
-from liftnet.pipeline.text_table import aligned
-from liftnet.pipeline.train import train
+from liftnet.pipeline.compare.compare import compare
+from liftnet.pipeline.evaluate.evaluate import evaluate_pairs
+from liftnet.pipeline.predict.predict import predict
+from liftnet.pipeline.predict.regression import predict_by_regression
+from liftnet.pipeline.preprocess.plan_and_preprocess import plan_and_preprocess
+from liftnet.pipeline.report.report import report
+from liftnet.pipeline.train.train import train
 from liftnet.visual.figures import MontageRow, montage
 
 __all__ = ["DEFAULT_FOLDER", "Size", "demo"]

@@ -15,9 +15,9 @@ from liftnet.core.migration import PLAN_UPGRADES
 from liftnet.core.plan import PLAN_VERSION, Plan
 from liftnet.core.strict_json import parse_json
 from liftnet.core.workspace import Workspace, find_workspace
-from liftnet.pipeline.extract_fingerprint import read_fingerprint
-from liftnet.pipeline.lock import hold, refuse_busy
-from liftnet.pipeline.progress import mention, say
+from liftnet.host.lock import hold, refuse_busy
+from liftnet.host.progress import mention, say
+from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
 from liftnet.planning.feeding import BY_HAND, plan_feeding
 from liftnet.planning.grid import GridChoice, refuse_other_foreground
 from liftnet.tasks import load_task

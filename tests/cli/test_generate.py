@@ -15,7 +15,9 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A workspace with two folds of the tiny task, which is the current folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LIFTNET_WORKSPACE", str(tmp_path / "space"))
-    monkeypatch.setattr("liftnet.pipeline.generate.sample_sheet", lambda *args, **options: None)
+    monkeypatch.setattr(
+        "liftnet.pipeline.predict.generate.sample_sheet", lambda *args, **options: None
+    )
     with installed():
         for fold in (0, 1):
             add_fold(tmp_path / "space", str(fold), fold)

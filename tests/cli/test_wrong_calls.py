@@ -188,7 +188,7 @@ def test_quiet_leaves_results_warnings_and_errors(workspace, monkeypatch, capsys
 WORK = """
 import os
 from liftnet.cli.shell import run
-from liftnet.pipeline.progress import progress, say
+from liftnet.host.progress import progress, say
 
 def work() -> None:
     "Make a file."

@@ -24,8 +24,8 @@ from liftnet.core.scores import (
     read_scores,
 )
 from liftnet.data.store import STORE_VERSION, Store
-from liftnet.pipeline.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
-from liftnet.pipeline.extract_fingerprint import FINGERPRINT_VERSION, read_fingerprint
+from liftnet.pipeline.fingerprint.extract_fingerprint import FINGERPRINT_VERSION, read_fingerprint
+from liftnet.pipeline.models.checkpoint import FORMAT_VERSION, load_checkpoint, save_checkpoint
 from liftnet.pipeline.plan import read_plan
 from liftnet.tasks import load_task
 

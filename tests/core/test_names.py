@@ -12,7 +12,7 @@ from liftnet.core.geometry import Geometry
 from liftnet.core.names import without_folders
 from liftnet.imageio.read import read_image
 from liftnet.imageio.write import write_image
-from liftnet.pipeline.source_layouts import add_image
+from liftnet.pipeline.convert.layouts import add_image
 
 LATIN = os.fsdecode(b"M\xfcller_0000.nii.gz")
 VOXELS = np.ones((2, 2, 2), np.float32)

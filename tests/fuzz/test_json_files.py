@@ -18,10 +18,10 @@ from liftnet.core.jsonable import from_json, read_json, replace_path, to_json
 from liftnet.core.scores import read_scores
 from liftnet.core.strict_json import parse_json
 from liftnet.data.store import Store
-from liftnet.pipeline.extract_fingerprint import read_fingerprint
+from liftnet.pipeline.evaluate.setting import read_facts
+from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
 from liftnet.pipeline.plan import read_plan
-from liftnet.pipeline.score_setting import read_facts
-from liftnet.pipeline.splits import load_splits, pick_fold
+from liftnet.pipeline.train.splits import load_splits, pick_fold
 
 FEW = settings(
     max_examples=80,

@@ -16,10 +16,10 @@ from liftnet.core.jsonable import read_json
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store
 from liftnet.networks.features import FrozenNorm, read_weights
-from liftnet.pipeline import trajectories
-from liftnet.pipeline.checkpoint import finished_steps, load_checkpoint, load_weights
+from liftnet.pipeline.models.checkpoint import finished_steps, load_checkpoint, load_weights
 from liftnet.pipeline.plan import apply_setting, explain, read_plan
-from liftnet.pipeline.splits import pick_fold
+from liftnet.pipeline.predict import trajectories
+from liftnet.pipeline.train.splits import pick_fold
 
 FEW = settings(
     max_examples=100,

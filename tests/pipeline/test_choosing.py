@@ -11,12 +11,12 @@ from small_generation import make_plan, make_volume, write_volumes
 from liftnet.core.jsonable import write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store, write_case
-from liftnet.pipeline.checkpoint import load_checkpoint
-from liftnet.pipeline.model import load_model
+from liftnet.pipeline.models.checkpoint import load_checkpoint
+from liftnet.pipeline.models.model import load_model
+from liftnet.pipeline.models.runs import BEST, LATEST
 from liftnet.pipeline.plan import apply_setting, load_plan
-from liftnet.pipeline.runs import BEST, LATEST
-from liftnet.pipeline.train import train, train_stage
-from liftnet.pipeline.validation import spread
+from liftnet.pipeline.train.train import train, train_stage
+from liftnet.pipeline.train.validation import spread
 from liftnet.tasks.base import Validation
 from liftnet.tasks.translation.slice_translation import SliceTranslation
 from liftnet.tasks.unconditional.slice_features import STAGE, SliceFeatures

@@ -19,14 +19,14 @@ from two_processes import start_together
 
 from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError
 from liftnet.data.store import Store
+from liftnet.host.failures import explained, file_problem
 from liftnet.imageio import write, write_image
-from liftnet.pipeline import preprocess as preparing
-from liftnet.pipeline.checkpoint import load_checkpoint, save_checkpoint
-from liftnet.pipeline.failures import explained, file_problem
+from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
+from liftnet.pipeline.models.runs import BEST, LATEST
 from liftnet.pipeline.plan import read_plan
-from liftnet.pipeline.preprocess import preprocess
-from liftnet.pipeline.runs import BEST, LATEST
-from liftnet.pipeline.train import train
+from liftnet.pipeline.preprocess import preprocess as preparing
+from liftnet.pipeline.preprocess.preprocess import preprocess
+from liftnet.pipeline.train.train import train
 
 DATASET = "Dataset007_Phantom"
 STAGE = "context_translation"
@@ -244,7 +244,7 @@ LIMITED = """
 import resource, sys, torch
 torch.set_num_threads(1)
 from liftnet.cli.shell import run
-from liftnet.pipeline import preprocess as step
+from liftnet.pipeline.preprocess import preprocess as step
 workspace = sys.argv.pop()
 def preprocess():
     pages = int(open("/proc/self/statm").read().split()[0])

@@ -28,7 +28,7 @@ def recipe() -> list[str]:
 def test_the_recipe_plans_and_prepares_the_papers_input(pairs, monkeypatch):
     """128 voxels of 1 mm; z-scores over whole images; CT to [-1, 1]; networks of that size."""
     # How long training takes is measured by steps, for a minute; it has its own tests.
-    monkeypatch.setattr("liftnet.pipeline.trial.say_training_time", lambda *_, **__: None)
+    monkeypatch.setattr("liftnet.pipeline.train.trial.say_training_time", lambda *_, **__: None)
     for line in recipe()[:2]:
         name, *arguments = shlex.split(line.replace("-d 3", "-d 9"))
         memory = ["--gpu-memory", "8"] if name == "liftnet_plan" else []

@@ -14,7 +14,7 @@ from liftnet.core.plan import ResNetSpec
 from liftnet.data.store import Store
 from liftnet.imageio import write_image
 from liftnet.pipeline.plan import apply_setting, find_budget, load_plan, plan, read_plan
-from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
+from liftnet.pipeline.preprocess.plan_and_preprocess import plan_and_preprocess
 
 DATASET = "Dataset007_Phantom"
 STAGE = "context_translation"

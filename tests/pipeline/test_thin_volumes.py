@@ -10,8 +10,8 @@ import torch
 
 from liftnet.data.store import Store, write_case
 from liftnet.pipeline.plan import read_plan
-from liftnet.pipeline.train import train
-from liftnet.pipeline.training_feed import draw_step, slab_limits
+from liftnet.pipeline.train.feed import draw_step, slab_limits
+from liftnet.pipeline.train.train import train
 from liftnet.tasks import load_task
 
 

@@ -16,13 +16,13 @@ from liftnet.core.errors import CheckpointError, DatasetError
 from liftnet.core.geometry import AxisOrder, Volume, axis_order, turn
 from liftnet.core.jsonable import write_json
 from liftnet.imageio import read_image, write_image
-from liftnet.pipeline.checkpoint import load_checkpoint, save_checkpoint
-from liftnet.pipeline.evaluate import evaluate
+from liftnet.pipeline.evaluate.evaluate import evaluate
+from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
+from liftnet.pipeline.models.runs import BEST, LATEST
 from liftnet.pipeline.plan import plan, read_plan
-from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
-from liftnet.pipeline.predict import predict
-from liftnet.pipeline.runs import BEST, LATEST
-from liftnet.pipeline.train import train
+from liftnet.pipeline.predict.predict import predict
+from liftnet.pipeline.preprocess.plan_and_preprocess import plan_and_preprocess
+from liftnet.pipeline.train.train import train
 from liftnet.tasks import load_task
 
 SLICES, RESIDUAL = "slice_translation", "residual_context"

@@ -10,14 +10,14 @@ import torch
 from liftnet.core.jsonable import read_json
 from liftnet.core.plan import Plan
 from liftnet.imageio import read_image
-from liftnet.pipeline.checkpoint import load_checkpoint
-from liftnet.pipeline.export import export
-from liftnet.pipeline.import_model import import_model
+from liftnet.pipeline.models.checkpoint import load_checkpoint
+from liftnet.pipeline.models.runs import BEST, LATEST, read_log
 from liftnet.pipeline.plan import plan
-from liftnet.pipeline.predict import predict
-from liftnet.pipeline.preprocess import preprocess
-from liftnet.pipeline.runs import BEST, LATEST, read_log
-from liftnet.pipeline.train import train
+from liftnet.pipeline.predict.predict import predict
+from liftnet.pipeline.preprocess.preprocess import preprocess
+from liftnet.pipeline.share.export import export
+from liftnet.pipeline.share.import_model import import_model
+from liftnet.pipeline.train.train import train
 from liftnet.tasks.translation.residual_context import ResidualContext
 
 SETTINGS = [

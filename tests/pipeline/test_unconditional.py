@@ -12,13 +12,13 @@ from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Geometry
 from liftnet.core.scores import CohortScores
 from liftnet.imageio import read_image, write_image
-from liftnet.pipeline.convert import convert
-from liftnet.pipeline.evaluate import evaluate
-from liftnet.pipeline.generate import generate
-from liftnet.pipeline.plan_and_preprocess import plan_and_preprocess
-from liftnet.pipeline.predict import predict
-from liftnet.pipeline.probe import probe
-from liftnet.pipeline.train import train
+from liftnet.pipeline.convert.convert import convert
+from liftnet.pipeline.evaluate.evaluate import evaluate
+from liftnet.pipeline.predict.generate import generate
+from liftnet.pipeline.predict.predict import predict
+from liftnet.pipeline.preprocess.plan_and_preprocess import plan_and_preprocess
+from liftnet.pipeline.probe.probe import probe
+from liftnet.pipeline.train.train import train
 
 AXES = ((0, 1, 0), (0, 0, -1), (1, 0, 0))  # stored with posterior first, as IXI's are
 SETTINGS = [

@@ -8,9 +8,9 @@ import torch
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store
+from liftnet.pipeline.models.runs import plan_digest
 from liftnet.pipeline.plan import load_plan
-from liftnet.pipeline.runs import plan_digest
-from liftnet.pipeline.training_feed import hold_cases
+from liftnet.pipeline.train.feed import hold_cases
 from liftnet.planning.feeding import plan_feeding
 
 NAME = "Dataset007_Phantom"

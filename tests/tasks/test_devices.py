@@ -16,7 +16,7 @@ from small_generation import make_plan, write_volumes
 from liftnet.core.plan import AugmentationSpec, Plan
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store
-from liftnet.pipeline.doctor_trial import _train
+from liftnet.pipeline.doctor.trial import _train
 from liftnet.pipeline.plan import load_plan
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Request

@@ -12,10 +12,10 @@ from liftnet.core.errors import DatasetError
 from liftnet.core.plan import Plan
 from liftnet.data.store import Store
 from liftnet.ops.in_plane import fit_in_plane
-from liftnet.pipeline.checkpoint import load_checkpoint
+from liftnet.pipeline.models.checkpoint import load_checkpoint
+from liftnet.pipeline.models.runs import LATEST
 from liftnet.pipeline.plan import apply_setting, read_plan
-from liftnet.pipeline.runs import LATEST
-from liftnet.pipeline.train import train_stage
+from liftnet.pipeline.train.train import train_stage
 from liftnet.tasks import load_task
 from liftnet.tasks.base import Request
 from liftnet.tasks.translation.residual_context import ResidualContext

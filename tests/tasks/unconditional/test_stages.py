@@ -13,7 +13,7 @@ from torch import nn
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.plan import Plan
 from liftnet.losses.feature_scale import scale_of
-from liftnet.pipeline.train import train_stage
+from liftnet.pipeline.train.train import train_stage
 from liftnet.tasks.unconditional import TASK
 from liftnet.tasks.unconditional.bank import load_bank, make_bank
 from liftnet.tasks.unconditional.depth_mapping import CODE_STAGE, STAGE, DepthMapping

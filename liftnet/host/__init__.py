@@ -1,0 +1,1 @@
+"""One run on one machine: locks, threads, progress, failures, what is noted of it."""

@@ -1,0 +1,1 @@
+"""Which of several methods is better, and how sure that is."""

@@ -1,0 +1,1 @@
+"""Folders as users have them: recognised, and brought into the raw format."""

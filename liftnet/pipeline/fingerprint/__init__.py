@@ -1,0 +1,1 @@
+"""What a dataset is like, and what is wrong with it."""

@@ -1,0 +1,194 @@
+"""Trained networks, loaded for prediction."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liftnet.core.errors import CheckpointError, LiftnetError
+from liftnet.core.plan import Plan
+from liftnet.host.progress import say
+from liftnet.ops.precision import place
+from liftnet.pipeline.models.checkpoint import load_checkpoint, load_weights, weights_digest
+from liftnet.pipeline.models.plausibility import Known, load_known
+from liftnet.pipeline.models.runs import (
+    BEST,
+    LATEST,
+    LOG,
+    Folds,
+    find_device,
+    fold_folder,
+    fold_names,
+    plan_digest,
+    read_log,
+)
+from liftnet.pipeline.models.training_facts import TrainingFacts, load_facts
+from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan
+from liftnet.tasks import load_task
+from liftnet.tasks.base import Stage, SynthesisTask
+
+__all__ = ["Model", "load_model", "trained_folds"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Trained networks and the plan they belong to."""
+
+    plan: Plan
+    networks: tuple[nn.Module, ...]
+    folders: tuple[Path, ...]
+    variant: str  # "lift_c" or "lift_u", or "no_mapper" for the ablation
+    digest: str
+    device: torch.device
+    known: Known  # what training images are like; empty where nothing is judged by it
+    facts: tuple[TrainingFacts | None, ...] = ()  # what each fold's training cases had
+    unimproved: tuple[str, ...] = ()  # folds whose last stage was best before its first step
+
+
+def load_model(
+    run: Path,
+    task: str,
+    fold: Folds | None,
+    *,
+    mapper: bool,
+    checkpoint: str,
+    device: str | None,
+) -> Model:
+    """The networks of the wanted folds, or of all that are trained.
+
+    Raises:
+        CheckpointError: If a fold is not trained, or folds belong to different plans.
+    """
+    where = find_device(device)
+    wanted = [] if fold is None else fold_names(fold)
+    if not wanted:
+        folders = trained_folds(run, task, mapper=mapper, checkpoint=checkpoint)
+    else:
+        folders = [fold_folder(run, task, f, mapper=mapper) for f in wanted]
+    file = _file_name(checkpoint)
+    judged = isinstance(load_task(task), SynthesisTask)
+    networks: list[nn.Module] = []
+    weights: list[dict[str, Tensor]] = []
+    unimproved: list[str] = []
+    plan = None
+    for folder in folders:
+        if not (folder / "plan.json").is_file():
+            raise CheckpointError(
+                f"{folder.name} is not trained",
+                where=str(folder),
+                remedy="Train this fold first (liftnet_train -f), or name another.",
+            )
+        other, plan = plan, read_plan(folder / "plan.json")
+        if other is not None and plan_digest(other) != plan_digest(plan):
+            raise CheckpointError(
+                f"{folder.name} was trained with another plan than {folders[0].name}",
+                where=str(folder.parent),
+                remedy="Predict with folds of one plan (-f), or train this fold again.",
+            )
+        stage = load_task(plan.task).stages(plan, mapper=mapper)[-1]
+        path = folder / stage.name / file
+        state = load_checkpoint(path)
+        network = stage.build()
+        group = "average" if "average" in state.groups else "network"
+        if group not in state.groups:
+            raise CheckpointError(
+                "The checkpoint holds no weights of a network",
+                where=str(path),
+                remedy="Train again (liftnet_train), or import the model again.",
+            )
+        load_weights(network, state.groups[group], where=path)
+        networks.append(place(network, where).eval())
+        if _is_unimproved(folder, stage, state.facts.get("step")):
+            unimproved.append(folder.name)
+        weights.append(state.groups[group])
+    assert plan is not None
+    variant = load_task(task).run_name(mapper=True) if mapper else "no_mapper"
+    return Model(
+        plan,
+        tuple(networks),
+        tuple(folders),
+        variant,
+        weights_digest(weights),
+        where,
+        load_known(folders, plan) if judged else {},
+        tuple(load_facts(folders, plan)),
+        tuple(unimproved),
+    )
+
+
+def _is_unimproved(folder: Path, stage: Stage[Any], step: object) -> bool:
+    """Whether the last stage of a fold was best before its first step; says so, or that it goes on.
+
+    Args:
+        folder: of the fold.
+        stage: its last.
+        step: that of the checkpoint.
+    """
+    done = _steps_done(folder / stage.name)
+    if done is not None and done < stage.schedule.num_steps:
+        say(
+            f"warning: {folder.name} is not trained to its end: {stage.name} has {done} of "
+            f"{stage.schedule.num_steps} steps"
+        )
+        return False
+    if step != 0:
+        return False
+    say(
+        f"{folder.name}: {stage.name} did not improve on the stage before it, whose images are used"
+    )
+    return True
+
+
+def _steps_done(folder: Path) -> int | None:
+    """How many steps the log of a stage has; None where there is none, as in imported models."""
+    rows = read_log(folder / LOG)
+    return max(row["step"] for row in rows) if rows else None
+
+
+def trained_folds(run: Path, task: str, *, mapper: bool, checkpoint: str) -> list[Path]:
+    """The folders of the folds whose last stage has a checkpoint, at least one.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    file = _file_name(checkpoint)
+    parent = fold_folder(run, task, "x", mapper=mapper).parent
+    begun = sorted(path.parent for path in parent.glob("fold_*/plan.json"))
+    if not begun:
+        raise CheckpointError(
+            "Nothing is trained yet",
+            where=str(parent),
+            remedy=f"Run liftnet_train -d {run.parent.name}"
+            + (f" -p {run.name}." if run.name != DEFAULT_PLAN else "."),
+        )
+    folders = [folder for folder in begun if _weights(folder, file, mapper=mapper).is_file()]
+    if not folders:
+        remedy = "Give the liftnet_train command again"
+        if isinstance(load_task(task), SynthesisTask):
+            remedy += (
+                ", or predict with --no-mapper what its first stage has learned, if that is done"
+            )
+        raise CheckpointError(
+            "Training has not come far enough to predict",
+            where=str(_weights(begun[0], file, mapper=mapper)),
+            remedy=f"{remedy}.",
+        )
+    return folders
+
+
+def _file_name(checkpoint: str) -> str:
+    """The file of the checkpoint asked for with -chk."""
+    names = {"best": BEST, "latest": LATEST}
+    if checkpoint not in names:
+        raise LiftnetError(
+            f"There is no checkpoint '{checkpoint}'", where="-chk", remedy="Use best or latest."
+        )
+    return names[checkpoint]
+
+
+def _weights(folder: Path, name: str, *, mapper: bool) -> Path:
+    """The checkpoint of the last stage of a fold."""
+    plan = read_plan(folder / "plan.json")
+    return folder / load_task(plan.task).stages(plan, mapper=mapper)[-1].name / name

@@ -1,0 +1,306 @@
+"""Weights that another training left, to begin a new one with."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from zipfile import is_zipfile
+
+from torch import Tensor
+
+from liftnet.core.errors import CheckpointError, PlanError
+from liftnet.core.jsonable import read_versioned, to_json, write_sealed
+from liftnet.core.plan import Plan
+from liftnet.host.progress import mention, say
+from liftnet.host.text_table import first_names
+from liftnet.ops.processes import is_first
+from liftnet.pipeline.models.checkpoint import has_checkpoint, load_checkpoint, weights_digest
+from liftnet.pipeline.models.pretrained_match import TensorMatch, differences, fit, match_tensors
+from liftnet.pipeline.models.runs import BEST, LATEST
+from liftnet.pipeline.plan import read_plan
+from liftnet.tasks import load_task
+from liftnet.tasks.base import Stage
+
+__all__ = [
+    "PRETRAINED",
+    "Fitting",
+    "Pretrained",
+    "begin_from",
+    "how_to_fit",
+    "pretrained_origins",
+    "read_pretrained",
+    "submodule",
+]
+
+PRETRAINED = "pretrained.json"
+PRETRAINED_VERSION = 1
+NAMES = (
+    "Name a checkpoint (.safetensors), the folder of a trained fold, or a zip of liftnet_export."
+)
+SIZES = ("widths", "hidden_size", "num_layers", "convolutions_per_stage")  # that tensors have
+Fitting = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]  # a network's tensors -> those to put
+SHOWN_NAMES = 6  # ours: the others are in pretrained.json
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights of a trained network, and the plan that they belong to."""
+
+    name: str  # of the file, without folders, which may name people
+    digest: str  # of the weights
+    plan: Plan  # of the training that left them
+    fold: str
+    tensors: dict[str, Tensor]
+
+
+def read_pretrained(path: Path, fold: str) -> Pretrained:
+    """The weights in an exported zip, the folder of a fold, or a checkpoint inside of one.
+
+    `fold` is the one to take where there are several; if it is not there, the first is.
+
+    Raises:
+        CheckpointError: If there are no weights, or no plan is beside them.
+    """
+    if path.is_dir():
+        return _from_checkpoint(_last_checkpoint(path), path.name)
+    if not path.is_file():
+        remedy = NAMES
+        if path.parts[:1] in (("http:",), ("https:",)):
+            remedy = "Bring it here with liftnet_import first, or fetch the zip and name the file."
+        raise CheckpointError("There is no such file of weights", where=str(path), remedy=remedy)
+    if path.suffix == ".zip" or is_zipfile(path):
+        return _from_zip(path, fold)
+    if path.suffix != ".safetensors":
+        raise CheckpointError("The file holds no weights of liftnet", where=str(path), remedy=NAMES)
+    return _from_checkpoint(path, path.name)
+
+
+def _from_zip(path: Path, fold: str) -> Pretrained:
+    """Weights of a model file, which is checked as when it is imported."""
+    from liftnet.pipeline.models.model_check import read_model_file
+
+    with TemporaryDirectory(prefix="liftnet_pretrained_") as scratch:
+        unpacked = read_model_file(path, Path(scratch) / "zip")
+        folds = unpacked.manifest.folds
+        number = fold.removeprefix("fold_")
+        number = number if number in folds else folds[0]
+        groups = load_checkpoint(unpacked.weights(number)).groups
+        return _pretrained(path.name, unpacked.plan, f"fold_{number}", groups)
+
+
+def _last_checkpoint(folder: Path) -> Path:
+    """The best checkpoint of the last stage that the folder of a fold has one of."""
+    if (folder / "plan.json").is_file():
+        plan = read_plan(folder / "plan.json")
+        for stage in reversed(load_task(plan.task).stages(plan, mapper=True)):
+            for name in (BEST, LATEST):
+                if has_checkpoint(folder / stage.name / name):
+                    return folder / stage.name / name
+    raise CheckpointError(
+        "The folder holds no trained fold",
+        where=str(folder),
+        remedy="Name the folder of a fold, results/DATASET/PLAN/VARIANT/fold_0.",
+    )
+
+
+def _from_checkpoint(path: Path, name: str) -> Pretrained:
+    beside = [folder / "plan.json" for folder in path.absolute().parents[:2]]
+    plans = [file for file in beside if file.is_file()]
+    if not plans:
+        raise CheckpointError(
+            "The plan of these weights is not beside them: nothing says what their channels are",
+            where=str(path),
+            remedy="Name the checkpoint where training left it, in the folder of its fold.",
+        )
+    plan = read_plan(plans[0])
+    return _pretrained(name, plan, plans[0].parent.name, load_checkpoint(path).groups)
+
+
+def _pretrained(
+    name: str, plan: Plan, fold: str, groups: dict[str, dict[str, Tensor]]
+) -> Pretrained:
+    tensors = groups.get("average") or groups.get("network") or {}
+    return Pretrained(name, weights_digest([tensors]), plan, fold, tensors)
+
+
+def begin_from(
+    path: Path | None,
+    plan: Plan,
+    stages: Sequence[Stage[Any]],
+    folder: Path,
+    *,
+    restart: bool = False,
+) -> Fitting | None:
+    """What gives a network the weights to begin with, or None.
+
+    Says what fits, and notes it in `pretrained.json`.
+
+    Raises:
+        CheckpointError: If nothing fits, or the run began with other weights.
+    """
+    note = folder / PRETRAINED
+    started = [not restart and has_checkpoint(folder / stage.name / LATEST) for stage in stages]
+    begun = any(started)
+    earlier = _read_note(note) if begun and note.is_file() else None
+    if path is None:
+        if earlier is not None and not all(started):
+            raise CheckpointError(
+                f"This run began with the weights of {earlier['file']}, which its next stage needs",
+                where=str(folder),
+                remedy="Give the same --pretrained again, or begin anew with --restart.",
+            )
+        if not begun and is_first():
+            note.unlink(missing_ok=True)
+        return None
+    pretrained = read_pretrained(path, folder.name)
+    if begun and (earlier is None or earlier["digest"] != pretrained.digest):
+        raise CheckpointError(
+            "This run began with "
+            + (f"{earlier['file']}" if earlier else "random weights")
+            + f", not with the weights of {pretrained.name}",
+            where=str(folder),
+            remedy="Leave --pretrained as it was, begin anew with --restart, or train a plan of "
+            "another name (liftnet_plan -p NAME).",
+        )
+    if not begun:
+        _examine(pretrained, plan, stages, folder)
+    return partial(_fitted, pretrained, plan)
+
+
+def how_to_fit(plan: Plan, other: Plan) -> str:
+    """What makes a plan whose networks have the sizes of the other's."""
+    if plan.task != other.task:
+        return f"Take weights of the task {plan.task}."
+    sizes = [
+        f"networks.{name}.{size}={to_json(getattr(spec, size))}".replace(" ", "")
+        for name, spec in other.networks.items()
+        for size in SIZES
+        if name in plan.networks
+        and hasattr(spec, size)
+        and getattr(spec, size) != getattr(plan.networks[name], size, None)
+    ]
+    if not sizes:
+        return "Take weights of the same kind of network."
+    settings = " ".join(f"'{size}'" for size in sizes)
+    return f"Make a plan with the sizes of these weights: liftnet_plan -p NAME --set {settings}"
+
+
+def _examine(
+    pretrained: Pretrained, plan: Plan, stages: Sequence[Stage[Any]], folder: Path
+) -> None:
+    """Say what fits which stage, and write it down.
+
+    Raises:
+        CheckpointError: If nothing does.
+    """
+    matches: dict[str, list[TensorMatch]] = {}
+    trained: set[str] = set()  # submodules that an earlier stage hands on
+    for stage in stages:
+        network = stage.build()
+        own = {k: v for k, v in network.state_dict().items() if submodule(k) not in trained}
+        matches[stage.name] = match_tensors(own, plan, pretrained.tensors, pretrained.plan)
+        trained |= {name for name, _ in network.named_children()}
+    every = [match for stage in matches.values() for match in stage]
+    if not any(match.taken for match in every):
+        raise CheckpointError(
+            f"Nothing of {pretrained.name} fits this plan",
+            where=f"the file's plan: task {pretrained.plan.task}, '{pretrained.plan.name}' of "
+            f"{pretrained.plan.dataset}",
+            remedy=how_to_fit(plan, pretrained.plan),
+        )
+    notes = differences(plan, pretrained.plan)
+    if pretrained.plan.dataset == plan.dataset and pretrained.fold != folder.name:
+        notes.append(f"the weights are of {pretrained.fold}, whose training cases validate here")
+    used = {match.name for match in every if match.taken}
+    unused = sorted(set(pretrained.tensors) - used)
+    facts = {
+        "version": PRETRAINED_VERSION,
+        "file": pretrained.name,
+        "digest": pretrained.digest,
+        "task": pretrained.plan.task,
+        "dataset": pretrained.plan.dataset,
+        "plan": pretrained.plan.name,
+        "fold": pretrained.fold,
+        "differences": notes,
+        "stages": {name: _summary(some) for name, some in matches.items()},
+        "unused": unused,
+    }
+    if not is_first():
+        return
+    write_sealed(folder / PRETRAINED, facts)
+    mention(f"Begins with {pretrained.name}: {pretrained.plan.dataset}, {pretrained.fold}")
+    for name, some in matches.items():
+        for line in _in_words(name, some):
+            mention(line)
+    if unused:
+        mention(
+            f"  of the file, {len(unused)} tensors are not used: {first_names(unused, SHOWN_NAMES)}"
+        )
+    for line in notes:
+        say(f"warning: {line}")
+
+
+def _summary(matches: list[TensorMatch]) -> dict[str, Any]:
+    """Counts, shares of numbers, and names."""
+    numbers = sum(match.numbers for match in matches)
+    facts: dict[str, Any] = {"tensors": len(matches), "parameters": numbers}
+    for how in ("matched", "reshaped", "new"):
+        some = [match for match in matches if match.how == how]
+        taken = sum(match.numbers if how == "new" else match.taken for match in some)
+        facts[how] = {"tensors": len(some), "parameters": taken}
+        facts[how]["share"] = round(taken / max(numbers, 1), 4)
+        if how != "matched":
+            facts[how]["names"] = {match.name: match.note for match in some}
+    return facts
+
+
+def _in_words(stage: str, matches: list[TensorMatch]) -> list[str]:
+    facts = _summary(matches)
+    if not matches:
+        return [f"  {stage}: goes on from the stage before"]
+    counts = [
+        f"{facts[how]['tensors']} {how} ({100 * facts[how]['share']:.3g} %)"
+        for how in ("matched", "reshaped", "new")
+    ]
+    lines = [f"  {stage}, tensors (share of parameters): {', '.join(counts)}"]
+    lines += [f"    reshaped {match.name}: {match.note}" for match in matches if match.entries]
+    unfit = [match.name for match in matches if match.how == "new"]
+    return lines + ([f"    new: {first_names(unfit, SHOWN_NAMES)}"] if unfit else [])
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    """What `pretrained.json` says.
+
+    Raises:
+        PlanError: If it is damaged or of another version.
+    """
+    remedy = "Begin anew with --restart."
+    data = read_versioned(path, PRETRAINED_VERSION, what="The note has", remedy=remedy)
+    if not all(isinstance(data.get(key), str) for key in ("file", "digest")):
+        raise PlanError("The note of pretrained weights is damaged", where=str(path), remedy=remedy)
+    return dict(data)
+
+
+def pretrained_origins(folders: Sequence[Path]) -> dict[str, str]:
+    """Fold -> the file that its training began with, and the digest of the weights in it."""
+    found = {}
+    for folder in folders:
+        if (folder / PRETRAINED).is_file():
+            try:
+                note = _read_note(folder / PRETRAINED)
+            except PlanError:  # of another version; prediction needs it not
+                continue
+            found[folder.name] = f"{note['file']} ({note['digest']})"
+    return found
+
+
+def submodule(name: str) -> str:
+    """The submodule of a network that a tensor belongs to."""
+    return name.split(".")[0]
+
+
+def _fitted(pretrained: Pretrained, plan: Plan, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    matches = match_tensors(own, plan, pretrained.tensors, pretrained.plan)
+    return fit(own, pretrained.tensors, matches)

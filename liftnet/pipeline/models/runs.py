@@ -1,0 +1,174 @@
+"""Where a run lives on disk, and whether it may be continued."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from liftnet.core.errors import CheckpointError, LiftnetError
+from liftnet.core.jsonable import to_json, write_sealed
+from liftnet.core.plan import Plan
+from liftnet.host.progress import say
+from liftnet.ops.precision import pick_device
+from liftnet.ops.processes import local_rank, world_size
+from liftnet.pipeline.models.model_file import IMPORTED, MANIFEST
+from liftnet.pipeline.plan import read_plan
+from liftnet.tasks import load_task
+
+__all__ = [
+    "BEST",
+    "LATEST",
+    "LOG",
+    "Folds",
+    "find_device",
+    "fold_folder",
+    "fold_names",
+    "plan_digest",
+    "prepare_run",
+    "read_log",
+    "refuse_imported",
+]
+
+LATEST = "checkpoint_latest.safetensors"
+BEST = "checkpoint_best.safetensors"
+LOG = "log.jsonl"
+Folds = int | str | Sequence[int | str]  # 0 to 4, or "all"
+
+
+def fold_names(folds: Folds) -> list[str]:
+    """The names of one fold or of several, each once.
+
+    >>> fold_names(0), fold_names("all"), fold_names([0, 1, "0"])
+    (['0'], ['all'], ['0', '1'])
+    """
+    return list(dict.fromkeys(map(str, [folds] if isinstance(folds, int | str) else folds)))
+
+
+def fold_folder(run: Path, task: str, fold: str, *, mapper: bool) -> Path:
+    """Where a fold of a plan is trained, with the through-plane part or without."""
+    return run / load_task(task).run_name(mapper=mapper) / f"fold_{fold}"
+
+
+def find_device(name: str | None) -> torch.device:
+    """The device for a run.
+
+    Raises:
+        LiftnetError: If the named device is not there.
+    """
+    try:
+        device = pick_device(name)
+    except ValueError as error:
+        raise LiftnetError(str(error), where=f"-device {name}", remedy="Leave it out.") from None
+    if device.type == "cuda" and device.index is None and world_size() > 1:
+        device = torch.device("cuda", local_rank())
+        torch.cuda.set_device(device)
+    return device
+
+
+def plan_digest(plan: Plan) -> str:
+    """A digest of every decision that what is trained depends on.
+
+    Left out is what changes nothing but the time: memory, how data is read, how often it is saved.
+    """
+    stages = {
+        name: replace(schedule, loader_workers=0, checkpoint_minutes=0.0)
+        for name, schedule in plan.stages.items()
+    }
+    memory = replace(
+        plan.memory, training_gib=0.0, prediction_gib=0.0, budget_gib=0.0, dataset_gib=0.0
+    )
+    same = replace(plan, reasons={}, memory=memory, stages=stages, feeding="read", recompute=False)
+    facts = to_json(same)
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def refuse_imported(folder: Path) -> None:
+    """Keep what was imported: training would replace it.
+
+    Args:
+        folder: `results/DATASET/PLAN`.
+
+    Raises:
+        CheckpointError: If its weights were imported.
+    """
+    if (folder / IMPORTED / MANIFEST).is_file():
+        raise CheckpointError(
+            "The weights of this plan were imported; training would replace them",
+            where=str(folder),
+            remedy="Train a dataset of your own (-d), or a plan of another name (liftnet_plan -p "
+            "NAME); with --pretrained it begins with these weights.",
+        )
+
+
+def prepare_run(folder: Path, plan: Plan, *, continue_training: bool, restart: bool) -> None:
+    """Store the plan beside the weights; refuse to go on with another one.
+
+    The run's folder is locked: what is half-written there is of no run that goes on.
+
+    Raises:
+        CheckpointError: If the run was begun under another plan, there is nothing to continue, or
+            both options are given.
+    """
+    if continue_training and restart:
+        raise CheckpointError(
+            "--c and --restart contradict each other: to continue a run, and to throw it away",
+            where=str(folder),
+            remedy="Leave out one of them. Nothing was deleted.",
+        )
+    path = folder / "plan.json"
+    for pattern in (".*.tmp", ".tmp*"):  # the second are of safetensors
+        for temporary in [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]:
+            temporary.unlink()  # half-written when an earlier run was killed; it alone works here
+    begun = any(folder.glob(f"*/{LATEST}*"))
+    if continue_training and not begun:
+        raise CheckpointError(
+            "There is no training run to continue", where=str(folder), remedy="Leave out --c."
+        )
+    if restart:
+        for old in folder.glob("*/*"):
+            if old.is_dir():
+                shutil.rmtree(old)
+            else:
+                old.unlink()
+        begun = False
+    if begun and plan_digest(read_plan(path)) != plan_digest(plan):
+        raise CheckpointError(
+            "The plan has changed since this run began",
+            where=str(folder),
+            remedy="Begin anew with --restart, or train the new plan under a name of its own "
+            "(liftnet_plan -p NAME).",
+        )
+    write_sealed(path, plan)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log, which is a record: a damaged line is left out, and that is said."""
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    rows = [row for line in lines if (row := _row(line)) is not None]
+    damaged = sum(bool(line) for line in lines[:-1]) - len(rows)  # a kill may cut the last one off
+    if damaged > 0:
+        say(f"warning: {damaged} damaged line{'s' * (damaged > 1)} of {path.name} left out: {path}")
+    return rows
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """A row as this run has written it, or None."""
+    try:
+        row = json.loads(line)  # a number may be NaN
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        return None
+    named = (value for key, value in row.items() if key.startswith("validation_"))
+    return row if all(map(_are_numbers, named)) else None
+
+
+def _are_numbers(values: Any) -> bool:
+    return isinstance(values, dict) and all(isinstance(v, int | float) for v in values.values())

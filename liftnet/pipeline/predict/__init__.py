@@ -1,0 +1,1 @@
+"""Images of new cases, and volumes from nothing."""

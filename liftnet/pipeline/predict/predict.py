@@ -1,0 +1,293 @@
+"""Step 5: synthesize absent images for a folder of new files."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from liftnet.core.arguments import checked
+from liftnet.core.dataset import Case
+from liftnet.core.errors import LiftnetError
+from liftnet.core.plan import Inference
+from liftnet.core.workspace import find_workspace
+from liftnet.host.failures import explained
+from liftnet.host.lock import hold, part_name
+from liftnet.host.parallel import part_of, worker_count
+from liftnet.host.progress import mention, progress, say
+from liftnet.host.text_table import counted
+from liftnet.ops import normalize
+from liftnet.ops.cost import Cost, Meter
+from liftnet.ops.host_memory import keep_freed_memory
+from liftnet.pipeline.convert.recognise import Inputs, input_root
+from liftnet.pipeline.models.model import Model, load_model
+from liftnet.pipeline.models.plausibility import report_flags
+from liftnet.pipeline.models.runs import Folds
+from liftnet.pipeline.models.training_facts import say_unlearned, shares
+from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
+from liftnet.pipeline.predict.case import prepare_case, with_something_to_make
+from liftnet.pipeline.predict.case_check import report_warnings
+from liftnet.pipeline.predict.inputs import check_targets, find_inputs, refuse_one_folder
+from liftnet.pipeline.predict.outputs import Prepared, remove_half_written, write_case
+from liftnet.pipeline.predict.trajectories import (
+    Trajectory,
+    case_trajectory,
+    check_trajectory,
+    draw_trajectories,
+    remove_half_saved,
+    write_trajectory,
+)
+from liftnet.tasks import load_synthesis
+
+__all__ = ["Failure", "predict"]
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case that could not be synthesized, and why."""
+
+    case: str
+    error: LiftnetError
+
+
+@checked
+def predict(
+    input_folder: Inputs,
+    output_folder: Path | str,
+    dataset: int | str | None = None,
+    *,
+    fold: Folds | None = None,
+    plan_name: str = DEFAULT_PLAN,
+    mapper: bool = True,
+    target: Sequence[str] | None = None,
+    masks: Path | str | None = None,
+    normalized: bool = False,
+    save_trajectory: bool = False,
+    continue_prediction: bool = False,
+    num_parts: int = 1,
+    part_id: int = 0,
+    checkpoint: str = "best",
+    device: str | None = None,
+    num_processes: int | None = None,
+    workspace: Path | str | None = None,
+) -> list[Failure]:
+    """Synthesize what the cases of a folder lack, each on its own grid.
+
+    Args:
+        input_folder: of new cases: files named CASE_0000.nii.gz, numbered as in dataset.json, or
+            another layout that `liftnet_convert` knows. Or the folder of each source, as a
+            mapping {"t1n": folder} or texts "t1n=folder".
+        output_folder: receives CASE_0003.nii.gz (the absent channel) and CASE_0003.json.
+        dataset: id or name of the trained dataset.
+        fold: folds to average; by default all that are trained.
+        plan_name: which plan.
+        mapper: False uses the ablation trained without through-plane context.
+        target: contrasts to synthesize even where they are present (they are not used then).
+        masks: folder of CASE.nii.gz masks, for plans that use them; by default found from the
+            sources.
+        normalized: write network units instead of typical intensities or HU.
+        save_trajectory: write the context vectors of every case, and draw them.
+        continue_prediction: keep finished outputs that these weights made from these files.
+        num_parts: split the cases over this many runs ...
+        part_id: ... and do this part of them.
+        checkpoint: "best" on validation, or "latest".
+        device: "cuda", "cpu" or "mps".
+        num_processes: files read and written at the same time.
+        workspace: the workspace folder.
+
+    Returns:
+        The cases that failed; the others are done all the same.
+
+    Raises:
+        CheckpointError: If nothing is trained that could predict.
+        DatasetError: If the input folder holds no case.
+        LiftnetError: If the call makes no sense, or another run works in the output folder.
+    """
+    keep_freed_memory()
+    space = find_workspace(workspace)
+    name = space.dataset_name(dataset)
+    mention(f"{name}: {space.describe()}")
+    root, output = input_root(input_folder), Path(output_folder)
+    refuse_one_folder(input_folder, output)
+    check_trajectory(save_trajectory, mapper=mapper)
+    part = part_of(num_parts, part_id)
+    task = load_plan(space, name, plan_name).task
+    load_synthesis(task)  # refuses one that needs no images
+    model = load_model(
+        space.run_folder(name, plan_name),
+        task,
+        fold,
+        mapper=mapper,
+        checkpoint=checkpoint,
+        device=device,
+    )
+    say_unlearned(model.facts, model.plan)
+    mask_folder = None if masks is None else Path(masks)
+    found = find_inputs(input_folder, model.plan, mask_folder)
+    refuse_one_folder([p.parent for case in found for p in case.images.values()], output)
+    wanted = check_targets(target, model.plan)
+    lacking = with_something_to_make(found, model, wanted)
+    cases = [case for case in found[part] if case in lacking]
+    identifiers = {case.identifier for case in cases}
+    failures: list[Failure] = []
+    made: dict[str, float] = {}  # case -> seconds
+
+    inference = model.plan.inference
+
+    def prepared_case(case: Case) -> Prepared | None:
+        return prepare_case(
+            case,
+            model,
+            wanted,
+            root,
+            output,
+            normalized,
+            continue_prediction,
+            save_trajectory,
+            len(found) == 1,
+        )
+
+    def take_less(less: Inference) -> None:
+        nonlocal inference
+        inference = less
+        say(
+            f"warning: memory ran out; from here on {less.slice_batch} slices at a time in "
+            f"{less.passes} pass{'es' if less.passes == 'two' else ''}"
+        )
+
+    workers = worker_count(num_processes)
+    # Cases are read ahead and written behind while one is synthesized; at most `workers` of
+    # each are held in memory.
+    with (
+        hold(output, "liftnet_predict", part=part_name(num_parts, part_id)),
+        progress("Predict", len(cases)) as advance,
+        ThreadPoolExecutor(workers) as readers,
+        ThreadPoolExecutor(workers) as writers,
+    ):
+        remove_half_written(output, identifiers)
+        remove_half_saved(output, identifiers)
+        ahead: list[tuple[Case, Future[Prepared | None]]] = []
+        behind: list[tuple[Case, Future[None]]] = []
+        waiting = iter(cases)
+
+        def collect(limit: int) -> None:
+            while len(behind) > limit:
+                case, future = behind.pop(0)
+                _result(failures, case, future.result)
+                advance()
+
+        while True:
+            while len(ahead) < workers + 1 and (case := next(waiting, None)) is not None:
+                ahead.append((case, readers.submit(prepared_case, case)))
+            if not ahead:
+                break
+            case, ready = ahead.pop(0)
+            prepared = _result(failures, case, ready.result)
+            meter = Meter(model.device)
+            if prepared is None:
+                advance()
+                continue
+            result = _result(
+                failures,
+                case,
+                partial(_synthesize, model, prepared, inference, take_less, save_trajectory),
+            )
+            if result is None:
+                advance()
+                continue
+            cost = meter.read()
+            made[case.identifier] = cost.seconds
+            job = writers.submit(_write, prepared, *result, model, output, normalized, cost)
+            behind.append((case, job))
+            collect(workers)
+        collect(0)
+    what = "Predicted" if num_parts == 1 else f"Predicted part {part_id} of {num_parts}:"
+    _report(what, failures, made, len(cases), output, model)
+    draw_trajectories(save_trajectory, output, model)
+    report_flags(output, identifiers, model.digest)
+    report_warnings(output, identifiers, model.digest)
+    return failures
+
+
+def _result(failures: list[Failure], case: Case, work: Callable[[], Result]) -> Result | None:
+    """What the work returns, or None if it failed, which is noted."""
+    try:
+        with explained("case", case.identifier):
+            return work()
+    except LiftnetError as error:
+        failures.append(Failure(case.identifier, error))
+    return None
+
+
+def _synthesize(
+    model: Model,
+    prepared: Prepared,
+    inference: Inference,
+    notice: Callable[[Inference], None],
+    save_trajectory: bool,
+) -> tuple[np.ndarray, Trajectory | None]:
+    """Targets (T, D, H, W) of a case, and its trajectory if that is wanted."""
+    used = inference
+
+    def take_less(less: Inference) -> None:
+        nonlocal used
+        used = less
+        notice(less)
+
+    source = torch.from_numpy(prepared.voxels).to(model.device)
+    plan = replace(model.plan, inference=inference)
+    background = normalize.background_values(plan, prepared.ranges)
+    synthesize = partial(load_synthesis(plan.task).synthesize, notice=take_less)
+    request, each = prepared.request, shares(model.facts, prepared.request)
+    if all(share == request for share in each):
+        volumes = synthesize(plan, model.networks, source, request, background).cpu().numpy()
+    else:  # of each target the mean over the folds that have learned it
+        made: dict[str, list[np.ndarray]] = {target: [] for target in request.targets}
+        for network, share in zip(model.networks, each, strict=True):
+            if share.targets:
+                part = synthesize(plan, [network], source, share, background).cpu().numpy()
+                for target, volume in zip(share.targets, part, strict=True):
+                    made[target].append(volume)
+        volumes = np.stack([np.mean(made[target], axis=0) for target in request.targets])
+    return volumes, case_trajectory(model, prepared, used) if save_trajectory else None
+
+
+def _write(
+    prepared: Prepared,
+    volumes: np.ndarray,
+    trajectory: Trajectory | None,
+    model: Model,
+    output: Path,
+    normalized: bool,
+    cost: Cost,
+) -> None:
+    """Write a case's files; those that mark it as done come last."""
+    if trajectory is not None:
+        write_trajectory(trajectory, model, output)
+    write_case(prepared, volumes, model, output, normalized, cost)
+
+
+def _report(
+    what: str,
+    failures: list[Failure],
+    made: dict[str, float],
+    total: int,
+    output: Path,
+    model: Model,
+) -> None:
+    for failure in failures:
+        say(f"failed: {failure.case}: {failure.error}")
+    mean = sum(made.values()) / max(len(made), 1)
+    seconds = f", {mean:.2f} s each on {model.device.type}" if made else ""
+    kept = total - len(set(made) | {failure.case for failure in failures})
+    there = f" ({kept} were there)" if kept else ""
+    say(
+        f"{what} {total - len(failures)} of {total} cases{there} with "
+        f"{counted(len(model.networks), 'fold')}{seconds}: {output}"
+    )

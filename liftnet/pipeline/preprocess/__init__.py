@@ -1,0 +1,1 @@
+"""Cases on the grid of a plan, in network units."""

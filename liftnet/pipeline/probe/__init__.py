@@ -1,0 +1,1 @@
+"""Which channels and volumes tell generated from real."""

@@ -1,0 +1,1 @@
+"""Models and weights that come and go."""

@@ -1,0 +1,75 @@
+"""One training step, and what it leaves behind for the log."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liftnet.core.errors import LiftnetError
+from liftnet.ops.processes import average_
+from liftnet.pipeline.train.state import Run, note_terms, update_average
+from liftnet.tasks.base import Batch, Stage
+
+__all__ = ["StepResult", "refuse_nan", "settle", "take_step"]
+
+NORM = "its gradient"
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step has computed, still on the device: reading it waits for the device."""
+
+    step: int
+    cases: str
+    names: tuple[str, ...]
+    values: Tensor  # of the terms, then the norm of the gradient
+
+
+def take_step(
+    run: Run, stage: Stage[Any], batches: Sequence[Batch], generator: torch.Generator
+) -> StepResult:
+    """Minimize the sum of the stage's terms; nothing here waits for the device."""
+    schedule = stage.schedule
+    terms = stage.loss(run.network, batches, generator)
+    run.optimizer.zero_grad(set_to_none=True)
+    torch.stack(list(terms.values())).sum().backward()
+    values = torch.stack([term.detach().float() for term in terms.values()])
+    trained = [p for p in run.network.parameters() if p.grad is not None]
+    average_([values, *(p.grad for p in trained if p.grad is not None)])
+    norm = nn.utils.clip_grad_norm_(trained, schedule.gradient_clip)
+    run.optimizer.step()
+    update_average(run, schedule)
+    cases = ", ".join(batch.case for batch in batches)
+    result = StepResult(run.step, cases, tuple(terms), torch.cat([values, norm.float()[None]]))
+    run.step += 1
+    return result
+
+
+def settle(run: Run, results: Iterable[StepResult]) -> None:
+    """Read what steps have computed, and note it for the log.
+
+    Raises:
+        LiftnetError: If a number is not finite.
+    """
+    for result in results:
+        values = result.values.tolist()
+        refuse_nan(dict(zip((*result.names, NORM), values, strict=True)), result.step, result.cases)
+        note_terms(run, dict(zip(result.names, values, strict=False)))
+
+
+def refuse_nan(values: dict[str, float], step: int, cases: str) -> None:
+    """Stop a run whose numbers have left the finite ones, before its weights are saved.
+
+    Raises:
+        LiftnetError: If a value is not finite.
+    """
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise LiftnetError(
+                f"The loss is not finite: {name} is {value}",
+                where=f"step {step}, case {cases}",
+                remedy="Lower the learning rates in the plan; the last checkpoint is kept.",
+            )

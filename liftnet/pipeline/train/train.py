@@ -1,0 +1,345 @@
+"""Step 4: one training loop for every stage of every task."""
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from liftnet.core.arguments import checked
+from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.core.plan import Schedule
+from liftnet.core.workspace import Workspace, find_workspace
+from liftnet.data.store import Store
+from liftnet.host.lock import hold, refuse_busy
+from liftnet.host.progress import keep_quiet, mention, progress, say
+from liftnet.networks.blocks import set_recompute
+from liftnet.networks.compiled import compile_blocks
+from liftnet.ops.host_memory import keep_freed_memory
+from liftnet.ops.precision import place
+from liftnet.ops.processes import (
+    anywhere,
+    is_first,
+    together,
+    wait_for_all,
+)
+from liftnet.pipeline.fingerprint.patients import known_patients
+from liftnet.pipeline.models.plausibility import note_known
+from liftnet.pipeline.models.pretrained import Fitting, begin_from
+from liftnet.pipeline.models.runs import (
+    LATEST,
+    Folds,
+    find_device,
+    fold_folder,
+    fold_names,
+    prepare_run,
+    refuse_imported,
+)
+from liftnet.pipeline.models.training_facts import note_facts
+from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
+from liftnet.pipeline.train.events import EVENTS, open_events, write_row
+from liftnet.pipeline.train.feed import hold_cases, make_feed
+from liftnet.pipeline.train.splits import load_splits, pick_fold
+from liftnet.pipeline.train.start import check_shares, prepare_
+from liftnet.pipeline.train.state import (
+    Run,
+    append_log,
+    best_of,
+    best_words,
+    load_run,
+    make_optimizer,
+    mean_row,
+    save_run,
+    set_rates,
+    status,
+)
+from liftnet.pipeline.train.step import StepResult, settle, take_step
+from liftnet.pipeline.train.stopping import stopped_after_step
+from liftnet.pipeline.train.together import refuse_other_checkpoint, refuse_other_training
+from liftnet.pipeline.train.validation import spread, validate
+from liftnet.tasks import load_task
+from liftnet.tasks.base import Stage, SynthesisTask
+
+__all__ = ["train", "train_stage"]
+
+LOG_STEPS = 10  # ours: rows of log.jsonl are means over this many steps
+
+
+@checked
+def train(
+    dataset: int | str | None = None,
+    *,
+    fold: Folds = 0,
+    plan_name: str = DEFAULT_PLAN,
+    mapper: bool = True,
+    device: str | None = None,
+    continue_training: bool = False,
+    restart: bool = False,
+    pretrained: Path | str | None = None,
+    compiled: bool | None = None,
+    workspace: Path | str | None = None,
+) -> list[Path]:
+    """Train folds, one after another; the same call again continues where the last one stopped.
+
+    Args:
+        dataset: id or name; may be left out where the workspace holds one dataset.
+        fold: 0 to 4, several of them, or "all" to train on every case.
+        plan_name: which plan.
+        mapper: False trains the paper's ablation without through-plane context.
+        device: "cuda", "cpu" or "mps"; by default the best there is.
+        continue_training: insist that there is a run to continue.
+        restart: throw away what was trained before.
+        pretrained: weights to begin with: a zip of `liftnet_export`, the folder of a trained fold,
+            or a checkpoint in it. A run that has begun goes on with its own.
+        compiled: whether torch.compile makes the networks faster first; by default on CUDA.
+        workspace: the workspace folder.
+
+    Returns:
+        The folder of each fold.
+
+    Raises:
+        CheckpointError: If there is no run to continue, or it was begun under another plan.
+        DatasetError: If there is no case to train on.
+        LiftnetError: If the call makes no sense, or the plan or its cases are being made.
+    """
+    with together(), keep_quiet(not is_first()), ExitStack() as locks:
+        return _train_folds(
+            locks,
+            find_workspace(workspace),
+            dataset,
+            fold,
+            plan_name,
+            mapper=mapper,
+            device=find_device(device),
+            continue_training=continue_training,
+            restart=restart,
+            pretrained=Path(pretrained) if pretrained is not None else None,
+            compiled=compiled,
+        )
+
+
+def _train_folds(
+    locks: ExitStack,
+    space: Workspace,
+    dataset: int | str | None,
+    folds: Folds,
+    plan_name: str,
+    *,
+    mapper: bool,
+    device: torch.device,
+    continue_training: bool,
+    restart: bool,
+    pretrained: Path | None,
+    compiled: bool | None,
+) -> list[Path]:
+    name = space.dataset_name(dataset)
+    mention(f"{name}: {space.describe()}")
+    refuse_imported(space.run_folder(name, plan_name))
+    plan = load_plan(space, name, plan_name)
+    store = Store(space.store(name, plan_name))
+    if not store.identifiers():
+        raise DatasetError(
+            "There is no preprocessed case",
+            where=str(store.folder),
+            remedy=f"Run {space.command('liftnet_preprocess', name, plan_name)}",
+        )
+    keep_freed_memory()
+    task = load_task(plan.task)
+    cases, path = store.identifiers(), space.splits_file(name)
+    splits = load_splits(path, cases, known_patients(space.fingerprint_file(name)))
+    chosen = {one: pick_fold(splits, one, cases, path) for one in fold_names(folds)}
+    options = {"--no-mapper": not mapper, "--restart": restart, "--pretrained": bool(pretrained)}
+    refuse_other_training(plan, store, chosen, [name for name, on in options.items() if on])
+    folders = []
+    for one, (training, validation) in chosen.items():
+        folder = fold_folder(space.run_folder(name, plan_name), plan.task, one, mapper=mapper)
+        if is_first():
+            locks.close()  # of the fold before
+            locks.enter_context(hold(folder, "liftnet_train"))
+            refuse_busy(store.folder.parent)  # the plan or the cases are being made
+        stages = task.stages(plan, mapper=mapper)
+        begin = begin_from(pretrained, plan, stages, folder, restart=restart)
+        wait_for_all()  # every process has seen what there is
+        if is_first():
+            prepare_run(folder, plan, continue_training=continue_training, restart=restart)
+            if isinstance(task, SynthesisTask):  # first: a run that is stopped predicts too
+                note_known(store, plan, training, folder)
+                note_facts(store, plan, training, folder)
+        wait_for_all()
+        held = hold_cases(store, plan, training, device)
+        network = None
+        for stage in stages:
+            network = train_stage(
+                stage,
+                network,
+                held,
+                usable(stage, store, training, f"the training cases of fold {one}"),
+                usable(stage, store, validation, f"the validation cases of fold {one}"),
+                folder / stage.name,
+                seed=plan.seed,
+                device=device,
+                compiled=device.type == "cuda" if compiled is None else compiled,
+                recompute=plan.recompute,
+                pretrained=begin,
+            )
+        folders.append(folder)
+    return folders
+
+
+def usable(stage: Stage[Any], store: Store, cases: Sequence[str], what: str) -> list[str]:
+    """Those of the cases that the stage can use.
+
+    Raises:
+        DatasetError: If it can use none.
+    """
+    accepted = [case for case in cases if stage.accepts(store.describe(case))]
+    if not accepted:
+        raise DatasetError(
+            f"None of {what} has a target and a source of it",
+            where="splits.json",
+            remedy="Choose another fold or another target.",
+        )
+    if len(accepted) < len(cases):
+        say(f"warning: {len(cases) - len(accepted)} of {what} have no target or source; left out")
+    return accepted
+
+
+def train_stage(
+    stage: Stage[Any],
+    previous: nn.Module | None,
+    store: Store,
+    training: Sequence[str],
+    validation: Sequence[str],
+    folder: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    compiled: bool = False,
+    recompute: bool = False,
+    pretrained: Fitting | None = None,
+) -> nn.Module:
+    """Train one stage, from what the stage before it has trained; returns its best network.
+
+    That is the averaged network of the best validation, which prediction takes too: the next stage
+    so builds on what the ablation without it predicts with, and a network whose weights got worse
+    is not handed on. Source: LiFT App. F.
+
+    Pretrained weights go into what no stage before has trained. A stage that begins with what was
+    trained before is validated before its first step: what it does not improve, it leaves as it
+    was, and the log shows what it adds.
+
+    Every random choice derives from (seed, step) or (seed, volume), so a run that was stopped and
+    continued ends with the weights of an unbroken one (on the CPU, bit for bit), and several
+    processes draw what one would. The validation cases follow from the seed, too.
+
+    Raises:
+        LiftnetError: If the loss stops being finite, or a step cannot be shared among processes.
+    """
+    schedule = stage.schedule
+    check_shares(stage)
+    refuse_other_checkpoint(folder / LATEST)
+    torch.manual_seed(seed)
+    network = place(stage.build(previous), device)
+    prepare_(stage, network, previous, store, training, folder, pretrained)
+    run = Run(
+        network,
+        deepcopy(network).requires_grad_(False),
+        make_optimizer(network, schedule),
+        recent=[],
+    )
+    log = load_run(run, folder, device)
+    if _is_trained(run, schedule, folder):
+        return best_of(run, folder)
+    set_recompute(network, recompute)
+    if compiled and (problem := compile_blocks(network)) is not None:
+        say(f"warning: {stage.name} is not compiled, which is slower: {problem}")
+
+    checked = spread(validation, schedule.validation_cases, seed=seed)
+    generator = torch.Generator(device)
+    feed = make_feed(stage, store, training, run.step, seed=seed, device=device)
+    unread: list[StepResult] = []
+    seconds = 0.0  # in steps since the last row of the log
+    saved = time.monotonic()
+    label = f"Train {stage.name}, {folder.parent.name}"
+    with (
+        stopped_after_step() as signals,
+        closing(feed),
+        open_events(folder / EVENTS, after=run.step) as events,
+        progress(label, schedule.num_steps, done=run.step, unit="step") as advance,
+    ):
+        if run.step == 0 and (pretrained is not None or previous is not None):
+            validate(run, stage, store, checked, folder, log, events)
+        while run.step < schedule.num_steps:
+            started = time.monotonic()
+            batches = next(feed)
+            generator.manual_seed(_mix(seed, run.step))
+            set_rates(run.optimizer, schedule, run.step)
+            unread.append(take_step(run, stage, batches, generator))
+
+            # Read the results: every step where that costs nothing, else every few.
+            logged = run.step % LOG_STEPS == 0 or run.step == schedule.num_steps
+            validated = run.step % schedule.validate_every == 0 or run.step == schedule.num_steps
+            stopped = anywhere(bool(signals))
+            due = time.monotonic() - saved > 60 * schedule.checkpoint_minutes
+            if device.type != "cuda" or logged or validated or stopped or due:
+                settle(run, unread)
+                unread = []
+            seconds += time.monotonic() - started
+            if logged:
+                row = mean_row(run, schedule, seconds, waited=feed.waited)
+                append_log(folder, log, row)
+                write_row(events, row)
+                seconds = feed.waited = 0.0
+            advance(note=status(log, run))
+
+            # Validate, save.
+            result = (
+                validate(run, stage, store, checked, folder, log, events) if validated else None
+            )
+            stopped = anywhere(stopped or bool(signals)) if validated else stopped
+            alarmed = result is not None and result.alarm is not None
+            if due or stopped or alarmed or run.step == schedule.num_steps:
+                save_run(run, folder)
+                saved = time.monotonic()
+            if result is not None and result.alarm is not None:
+                raise LiftnetError(
+                    f"Training was stopped at step {run.step}: {result.alarm}",
+                    where=str(folder),
+                    remedy=result.remedy,
+                )
+            if stopped:
+                raise KeyboardInterrupt(
+                    f"Stopped at step {run.step}; the same command continues. {folder}"
+                )
+    _report(stage.name, run, log, folder)
+    return best_of(run, folder)
+
+
+def _is_trained(run: Run, schedule: Schedule, folder: Path) -> bool:
+    """Whether a run has all its steps; says so, or where it goes on."""
+    if run.step >= schedule.num_steps:
+        say(f"Already trained: {folder}")
+        return True
+    if run.step:
+        mention(f"Continues at step {run.step} of {schedule.num_steps}: {folder}")
+    return False
+
+
+def _report(name: str, run: Run, log: list[dict[str, Any]], folder: Path) -> None:
+    """Say how a stage has ended."""
+    say(f"Trained {run.step} steps, {best_words(log, run)} at step {run.best_step}: {folder}")
+    if run.best_step == 0 and math.isfinite(run.best):
+        say(
+            f"warning: {name} did not improve on what it began with, which prediction uses in its "
+            "place; after a short training that is usual"
+        )
+
+
+def _mix(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step, 2]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,478 @@
+"""Nothing gets in that is not exactly a model; what is one predicts here as it did there."""
+
+import hashlib
+import os
+import random
+import re
+import shutil
+import tracemalloc
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+import tiny_generation
+import torch
+from local_server import serving
+from model_zips import KINDS, WEIGHTS, listed, packed, unpacked
+from small_generation import make_plan
+from tiny_generation import DATASET, add_fold, installed, store_fold
+
+import liftnet
+from liftnet.core.errors import CheckpointError, LiftnetError
+from liftnet.core.jsonable import read_json, write_json
+from liftnet.core.plan import ResNetSpec
+from liftnet.core.scores import (
+    COHORT_SCORES_VERSION,
+    ClosestPair,
+    CohortRow,
+    CohortScores,
+    Origin,
+    Protocol,
+    read_cohort_scores,
+)
+from liftnet.host.lock import hold
+from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
+from liftnet.pipeline.models.model_check import read_model_file
+from liftnet.pipeline.models.runs import BEST
+from liftnet.pipeline.plan import read_plan
+from liftnet.pipeline.share import fetch as import_fetch
+from liftnet.pipeline.share import place as import_place
+from liftnet.tasks import load_task
+
+PACKAGE = Path(__file__).parents[3] / "liftnet"
+MAX_BYTES = 30 * 2**20  # while a file is refused; the bombs are of 64 MiB and 4 GiB
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _task() -> Iterator[None]:
+    with installed():
+        yield
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory) -> Path:
+    """A model file of two folds."""
+    root = tmp_path_factory.mktemp("good")
+    add_fold(root / "w", "0", 1)
+    add_fold(root / "w", "1", 2)
+    return liftnet.export(root / "model.zip", licence="CC0", workspace=root / "w")
+
+
+def tree(root: Path) -> dict[str, bytes | None]:
+    """Every path below a folder, with the content of files."""
+    found = sorted(root.rglob("*")) if root.exists() else []
+    return {str(p.relative_to(root)): p.read_bytes() if p.is_file() else None for p in found}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_refused(kind, good, tmp_path, monkeypatch):
+    """Each with a message of its own, a way out, little memory, and no trace anywhere."""
+    make, message = KINDS[kind]
+    path = tmp_path / "model.zip"
+    path.write_bytes(make(good.read_bytes()))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scratch").mkdir()
+    before = tree(tmp_path)
+    tracemalloc.start()
+    with pytest.raises(LiftnetError, match=message) as caught:
+        liftnet.import_model(path, workspace=tmp_path / "workspace")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < MAX_BYTES
+    assert caught.value.remedy and str(path) in str(caught.value.where)
+    assert str(caught.value).replace("\n", "").isprintable()
+    assert tree(tmp_path) == before
+
+
+def test_table_of_what_is_refused(good, tmp_path):
+    """`pytest -s -k table` shows it; there are many kinds, and no message serves for all."""
+    path, messages = tmp_path / "model.zip", []
+    for make, _ in KINDS.values():
+        path.write_bytes(make(good.read_bytes()))
+        with pytest.raises(LiftnetError) as caught:
+            liftnet.import_model(path, workspace=tmp_path / "w")
+        messages.append(caught.value.problem)
+    for kind, message in zip(KINDS, messages, strict=True):
+        print(f"{kind:<34}{message}")
+    assert len(set(messages)) > 40
+    assert not (tmp_path / "w").exists()
+
+
+def test_changed_bytes_are_seen(good, tmp_path):
+    """A byte changed anywhere is an error, or changes nothing of what is unpacked."""
+    content, path = good.read_bytes(), tmp_path / "model.zip"
+    whole = tree(read_model_file(good, tmp_path / "whole").folder)
+    rng = random.Random(0)
+    ends = [*range(300), *range(len(content) - 900, len(content))]
+    places = rng.sample(ends, 200) + rng.sample(range(len(content)), 100)
+    refused = 0
+    for place in places:
+        other = bytearray(content)
+        other[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(other)
+        folder = tmp_path / "changed"
+        try:
+            read_model_file(path, folder)
+        except LiftnetError:
+            refused += 1
+        else:
+            assert tree(folder) == whole, place
+        shutil.rmtree(folder, ignore_errors=True)
+    assert refused > 200
+
+
+def test_folds_in_any_order(good, tmp_path):
+    """Folds that are named are exported once each, in the order in which prediction finds them."""
+    named = liftnet.export(
+        tmp_path / "m.zip", fold=[1, 0, "1"], licence="CC0", workspace=good.parent / "w"
+    )
+    assert named.read_bytes() == good.read_bytes()
+    one = liftnet.export(tmp_path / "one.zip", fold=[1], workspace=good.parent / "w")
+    run = liftnet.import_model(one, workspace=tmp_path / "w")
+    assert [folder.name for folder in (run / "lift_u").iterdir()] == ["fold_1"]
+
+
+def test_scores_of_a_cohort(good, tmp_path):
+    """They go along without folders and volumes, and are in the card."""
+    folder = "/home/Mustermann"
+    scores = CohortScores(
+        version=COHORT_SCORES_VERSION,
+        protocol=Protocol("cohort", "as two cohorts"),
+        task=tiny_generation.NAME,
+        dataset=DATASET,
+        plan="default",
+        channel="t1n",
+        generated_folder=folder,
+        real_folder=folder,
+        training_folder=folder,
+        num_generated=8,
+        num_real=9,
+        num_training=0,
+        shape=(6, 9, 8),
+        features={},
+        rows=(CohortRow("voxels", "ms_ssim", 0.75, 0.625, "near that of real volumes"),),
+        closest=(ClosestPair("generated", "sample_0003", "Mustermann-1", 0.5),),
+        notes=("8 generated, 9 real",),
+        warnings=(f"no features: {folder}/m.pth is not there",),
+        liftnet="0",
+        made=Origin(command="liftnet_evaluate -i Mustermann"),
+    )
+    write_json(tmp_path / "cohort_scores.json", scores)
+    options = {"scores": tmp_path, "workspace": good.parent / "w"}
+    path = liftnet.export(tmp_path / "m.zip", **options)
+    assert b"Mustermann" not in path.read_bytes()
+    run = liftnet.import_model(path, workspace=tmp_path / "w")
+    kept = read_cohort_scores(run / "model_card" / "cohort_scores.json")
+    assert kept.rows == scores.rows and kept.notes == scores.notes
+    card = (run / "model_card" / "README.md").read_text(encoding="utf-8")
+    assert "8 generated volumes of t1n against 9 real ones." in card
+    assert "| 0.75 | 0.625 | near that of real volumes |" in card
+    assert "It is not known which weights made the images" in card
+
+
+@pytest.mark.parametrize("mapper", [True, False])
+def test_with_context_and_without(mapper, pairs, tmp_path):
+    """Of the translation task, the ablation is the first stage of the same run."""
+    plan = read_plan(next(pairs.glob("preprocessed/*/default/plan.json")))
+    stage = load_task(plan.task).stages(plan, mapper=mapper)[-1]
+    folder = pairs / "results" / plan.dataset / "default" / "lift_c" / "fold_all"
+    write_json(folder / "plan.json", plan)
+    state = {"network": stage.build(None).state_dict()}
+    save_checkpoint(folder / stage.name / BEST, state, {"step": 1})
+    path = liftnet.export(tmp_path / "m.zip", mapper=mapper, workspace=pairs)
+    run = liftnet.import_model(path, workspace=tmp_path / "w")
+    (imported,) = run.glob("lift_c/fold_all/*/*.safetensors")
+    assert imported.parent.name == stage.name
+    weights = load_checkpoint(imported).groups["network"]
+    assert all(torch.equal(weights[name], tensor) for name, tensor in state["network"].items())
+
+
+def test_generates_the_same_elsewhere(good, tmp_path):
+    """Every fold gives the same bytes in a clean workspace as where it was trained."""
+    run = liftnet.import_model(good, workspace=tmp_path / "w")
+    assert run == tmp_path / "w" / "results" / DATASET / "default"
+    for space, name in ((good.parent / "w", "here"), (tmp_path / "w", "there")):
+        options = {"workspace": space, "device": "cpu"}
+        liftnet.generate(2, tmp_path / name, fold=1, **options)
+    here, there = tree(tmp_path / "here"), tree(tmp_path / "there")
+    images = [name for name in here if name.endswith(".nii.gz")]
+    assert len(images) == 2
+    assert all(here[name] == there[name] for name in images)
+
+
+@pytest.mark.parametrize("features", ["own", "given"])
+def test_the_real_generator(features, tmp_path):
+    """Its network, which has parts that are not used, fits its plan; no path of features leaves."""
+    plan = make_plan()
+    network = load_task(plan.task).stages(plan, mapper=True)[-1].build()
+    if features == "own":
+        store_fold(tmp_path / "w", "0", plan, network)
+        path = liftnet.export(tmp_path / "m.zip", workspace=tmp_path / "w")
+        run = liftnet.import_model(path, workspace=tmp_path / "v")
+        assert (run / "lift_u" / "fold_0" / "depth_mapping").is_dir()
+        return
+    networks = {**plan.networks, "features": ResNetSpec("/home/somebody/resnet.pth", "0" * 64)}
+    stages = {name: s for name, s in plan.stages.items() if name != "slice_features"}
+    plan = make_plan(networks=networks, stages=stages)
+    network = load_task(plan.task).stages(plan, mapper=True)[-1].build()
+    store_fold(tmp_path / "w", "0", plan, network)
+    path = liftnet.export(tmp_path / "m.zip", workspace=tmp_path / "w")
+    assert b"/home/somebody" not in path.read_bytes()
+    liftnet.import_model(path, workspace=tmp_path / "v")
+
+
+def test_nothing_is_overwritten_untold(good, tmp_path):
+    """Not a plan, not a model; with --overwrite it is replaced as a whole."""
+    space = tmp_path / "w"
+    run = liftnet.import_model(good, workspace=space)
+    (run / "mine.txt").write_text("mine")
+    before = tree(space)
+    with pytest.raises(LiftnetError, match="has a plan 'default' already"):
+        liftnet.import_model(good, workspace=space)
+    assert tree(space) == before
+    liftnet.import_model(good, plan_name="other", workspace=space)
+    with pytest.raises(LiftnetError, match="has a plan 'other' already"):
+        liftnet.import_model(good, plan_name="other", workspace=space)
+    liftnet.import_model(good, overwrite=True, workspace=space)
+    assert not (run / "mine.txt").exists()
+    assert not [name for name in tree(space) if name.startswith("results/.")]
+    shutil.rmtree(run)
+    write_json(space / "preprocessed" / DATASET / "default" / "plan.json", {"mine": 1})
+    with pytest.raises(LiftnetError, match="has a plan 'default' already"):
+        liftnet.import_model(good, workspace=space)
+
+
+def test_training_does_not_replace_imported_weights(good, tmp_path):
+    """What was imported stays; the way on is a plan of its own with --pretrained."""
+    target = liftnet.import_model(good, workspace=tmp_path)
+    before = tree(target)
+    for restart in (False, True):
+        with pytest.raises(CheckpointError, match="were imported; training would replace"):
+            liftnet.train(8, workspace=tmp_path, restart=restart, device="cpu")
+    assert tree(target) == before
+
+
+def test_numbers_and_names(good, tmp_path):
+    """Another number or name; not one that another dataset has, and none that is a path."""
+    space = tmp_path / "w"
+    (space / "raw" / "Dataset008_Mine").mkdir(parents=True)
+    with pytest.raises(LiftnetError, match="another dataset with the number") as caught:
+        liftnet.import_model(good, workspace=space)
+    assert "-d 1" in str(caught.value.remedy)
+    assert liftnet.import_model(good, 1, workspace=space).parent.name == "Dataset001_Tiny"
+    named = liftnet.import_model(good, "Dataset003_Other", plan_name="p", workspace=space)
+    assert named == space / "results" / "Dataset003_Other" / "p"
+    for wrong in ("../x", "Dataset004_../x", "0", "1000", "Other", "Dataset004_"):
+        with pytest.raises(LiftnetError, match="cannot be the name of a dataset"):
+            liftnet.import_model(good, wrong, workspace=space)
+    for wrong in ("a/b", "..", "p" * 300):
+        with pytest.raises(LiftnetError, match="cannot be the name of a plan"):
+            liftnet.import_model(good, plan_name=wrong, workspace=space)
+
+
+def test_a_dataset_with_other_channels(good, tmp_path):
+    """A model is not put beside images that it was not made for."""
+    raw = tmp_path / "raw" / DATASET
+    own = {"name": "Tiny", "task": tiny_generation.NAME, "channels": {"0": {"name": "flair"}}}
+    write_json(raw / "dataset.json", own)
+    with pytest.raises(LiftnetError, match="is another dataset: it has flair"):
+        liftnet.import_model(good, workspace=tmp_path)
+    write_json(raw / "dataset.json", own | {"channels": {"0": {"name": "t1n"}}})
+    liftnet.import_model(good, workspace=tmp_path)
+
+
+def test_a_failure_leaves_everything_as_it_was(good, tmp_path, monkeypatch):
+    """A full disk in the middle, in an empty workspace and with a model to be replaced."""
+    space = tmp_path / "w"
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(import_place, "flush_file", full)
+        with pytest.raises(LiftnetError, match="disk is full"):
+            liftnet.import_model(good, workspace=space)
+    assert set(tree(space)) <= {"results"}
+    liftnet.import_model(good, workspace=space)
+    before = tree(space)
+    with monkeypatch.context() as patch:
+        patch.setattr(import_place, "flush_file", full)
+        with pytest.raises(LiftnetError, match="disk is full"):
+            liftnet.import_model(good, overwrite=True, workspace=space)
+    assert tree(space) == before
+
+
+def test_an_import_that_was_killed(good, tmp_path, monkeypatch):
+    """Before its last step it has left nothing that counts; the same command completes it."""
+    space = tmp_path / "w"
+    whole = tree(liftnet.import_model(good, workspace=tmp_path / "other"))
+    real = Path.rename
+
+    class Killed(BaseException):
+        pass
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.name.startswith(".import"):
+            raise Killed
+        return real(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        patch.setattr(import_place, "_undo", lambda *_: None)
+        patch.setattr(import_place.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            liftnet.import_model(good, workspace=space)
+    with pytest.raises(LiftnetError, match="Nothing is trained yet"):
+        liftnet.generate(1, tmp_path / "o", workspace=space)
+    assert tree(liftnet.import_model(good, workspace=space)) == whole
+    assert not list((space / "results").glob(".*"))
+
+
+def test_a_model_in_use(good, tmp_path):
+    """A run that works in the folder is not pulled from under its feet."""
+    run = liftnet.import_model(good, workspace=tmp_path)
+    with (
+        hold(run / "lift_u" / "fold_0", "liftnet_train"),
+        pytest.raises(LiftnetError, match="Another run works here: liftnet_train"),
+    ):
+        liftnet.import_model(good, overwrite=True, workspace=tmp_path)
+    liftnet.import_model(good, overwrite=True, workspace=tmp_path)
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers by path: a model, part of one, a redirect, nothing."""
+
+    def __init__(self, content: bytes, *arguments: object) -> None:
+        self.content = content
+        super().__init__(*arguments)  # type: ignore[arg-type]
+
+    def do_GET(self) -> None:
+        """Answer."""
+        name = self.path.partition("?")[0]
+        if name == "/away":
+            self.send_response(302)
+            self.send_header("Location", "http://model.example/model.zip")
+        elif name == "/home":
+            self.send_response(302)
+            self.send_header("Location", "/model.zip")
+        elif name in ("/model.zip", "/part.zip", "/endless.zip"):
+            self.send_response(200)
+            if name != "/endless.zip":
+                self.send_header("Content-Length", str(len(self.content)))
+        else:
+            self.send_response(404)
+        self.end_headers()
+        if name.endswith(".zip"):
+            self.wfile.write(self.content[: 1000 if name == "/part.zip" else None])
+
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
+
+
+@pytest.fixture
+def address(good) -> Iterator[str]:
+    """Where a server of this machine offers the model."""
+    with serving(partial(Answers, good.read_bytes())) as address:
+        yield address
+
+
+def test_from_an_address(good, address, tmp_path, capsys):
+    """Fetched, also over a redirect to a safe address; secrets in the address are not printed."""
+    digest = hashlib.sha256(good.read_bytes()).hexdigest().upper()
+    liftnet.import_model(f"{address}/model.zip?token=secret", sha256=digest, workspace=tmp_path)
+    liftnet.import_model(f"{address}/home", plan_name="p", workspace=tmp_path)
+    printed = capsys.readouterr().out
+    assert f"Fetched {good.stat().st_size:,} bytes" in printed
+    assert "secret" not in printed
+
+
+REFUSED = {
+    "/away": "by https only, not by http",
+    "/part.zip": "cannot be fetched",
+    "/nothing": "cannot be fetched: Not Found",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_an_address_must_not_do(name, address, tmp_path):
+    """Send elsewhere by http, end early, have nothing."""
+    with pytest.raises(LiftnetError, match=REFUSED[name]):
+        liftnet.import_model(address + name, workspace=tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("name", ["/model.zip", "/endless.zip"])
+def test_too_much_from_an_address(name, address, tmp_path, monkeypatch):
+    """Whether the server says so or not."""
+    monkeypatch.setattr(import_fetch, "MAX_EXPANDED", 1000)
+    with pytest.raises(LiftnetError, match="more than 1,000 bytes"):
+        liftnet.import_model(address + name, workspace=tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://model.example/m.zip",
+        "http://localhost@model.example/m.zip",
+        "file:///etc/passwd",
+        "ftp://localhost/m.zip",
+        "https:///m.zip",
+    ],
+)
+def test_addresses_that_are_refused(url, tmp_path):
+    """Without asking anybody; user names in them are not repeated."""
+    with pytest.raises(LiftnetError, match="by https only") as caught:
+        liftnet.import_model(url, workspace=tmp_path / "w")
+    assert "@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "https://a:b/m.zip", "https://[x]/m.zip"])
+def test_what_is_no_address(url, tmp_path):
+    """An error, not a traceback of the library that reads it."""
+    with pytest.raises(LiftnetError, match="This is no address") as caught:
+        liftnet.import_model(url, workspace=tmp_path / "w")
+    assert caught.value.where == url
+
+
+def test_the_wrong_file(good, tmp_path):
+    """Another SHA-256 than the sender names; no file at all; a folder."""
+    with pytest.raises(LiftnetError, match=f"has SHA-256 [0-9a-f]{{64}}, not {'0' * 64}"):
+        liftnet.import_model(good, sha256="0" * 64, workspace=tmp_path / "w")
+    os.mkfifo(tmp_path / "pipe")
+    kinds = {"none.zip": "File not found", "": "This is a folder", "pipe": "This is a pipe"}
+    for name, words in kinds.items():
+        with pytest.raises(LiftnetError, match=words):
+            liftnet.import_model(tmp_path / name, workspace=tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+def test_imported_files_are_plain(good, tmp_path):
+    """Nothing can be executed, whatever the zip says; papers lie beside the folds."""
+    files = listed(unpacked(good.read_bytes()))
+    path = tmp_path / "m.zip"
+    path.write_bytes(packed(files).replace(b"\xa4\x81", b"\xff\x8f"))  # mode 0o7777
+    run = liftnet.import_model(path, workspace=tmp_path / "w")
+    assert not [p for p in run.rglob("*") if p.is_file() and p.stat().st_mode & 0o7111]
+    papers = sorted(p.name for p in (run / "model_card").iterdir())
+    assert papers == ["README.md", "dataset.json", "manifest.json", "plan.json"]
+    assert read_json(run / "model_card" / "manifest.json")["licence"] == "CC0"
+    assert WEIGHTS in files
+
+
+def test_nothing_that_runs_is_loaded():
+    """No file of the package unpickles or evaluates what it reads."""
+    forbidden = re.compile(
+        r"weights_only\s*=\s*False|pickle\.loads?\b|Unpickler|allow_pickle\s*=\s*True"
+        r"|(?<![\w.'-])(?:eval|exec)\(|\bmarshal\b|\bshelve\b|\bjoblib\b|yaml\.load"
+    )
+    assert forbidden.search("x = eval(text)") and forbidden.search("np.load(p, allow_pickle=True)")
+    assert not forbidden.search("network.eval()")
+    files = sorted(PACKAGE.rglob("*.py"))
+    assert len(files) > 100
+    for path in files:
+        found = forbidden.search(path.read_text(encoding="utf-8"))
+        assert found is None, f"{path.relative_to(PACKAGE)}: {found[0] if found else ''}"
