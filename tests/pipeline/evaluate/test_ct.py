@@ -85,7 +85,7 @@ def run(raw: Path, **options: object):
     """Evaluate with one worker; by default in the workspace of the raw dataset."""
     options = {"workspace": raw.parents[1], "num_processes": 1} | options
     folder = options.pop("reference", raw / "targetsTs")
-    return evaluate(raw.parents[1] / "predicted", folder, **options)
+    return evaluate(raw.parents[2] / "predicted", folder, **options)
 
 
 def assert_equal(found: dict[str, float], wanted: dict[str, float]):
@@ -107,7 +107,7 @@ def test_ct_is_scored_in_hu(raw, capsys):
     shown = printed.split("\ncases", 1)[1].split("\nmean [")[0]
     assert len(shown.splitlines()) == 33
     assert max(map(len, shown.splitlines())) <= 100
-    assert read_scores(raw.parents[1] / "predicted" / "scores.json") == scores
+    assert read_scores(raw.parents[2] / "predicted" / "scores.json") == scores
 
 
 def test_ct_of_which_nothing_is_known(raw, tmp_path):
@@ -124,7 +124,7 @@ def test_ct_of_which_nothing_is_known(raw, tmp_path):
 
 def test_ct_in_network_units_is_not_scored(raw, capsys):
     """What --normalized wrote is no HU."""
-    for path in (raw.parents[1] / "predicted").glob("*.json"):
+    for path in (raw.parents[2] / "predicted").glob("*.json"):
         write_json(path, read_json(path) | {"intensity": {"low": -1.0, "high": 1.0}})
     with pytest.raises(DatasetError, match="None of the predicted images"):
         run(raw)
@@ -181,7 +181,7 @@ def test_masks_are_found_beside_the_targets(raw, protocol):
     rows = run(raw, protocol=protocol).cases
     for seed, row in enumerate(rows):
         assert_equal(row.metrics, REFERENCE[protocol](predicted_ct(seed), ct(seed), mask(seed)))
-    other = raw.parents[1] / "masks"
+    other = raw.parents[2] / "masks"
     (raw / "masksTs").rename(other)
     assert run(raw, protocol=protocol, masks=other).cases == rows
 
