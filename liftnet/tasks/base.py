@@ -1,10 +1,10 @@
 """The abstract classes: what a task decides, how it makes volumes, what a training stage does."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,20 +13,20 @@ from torch import Tensor, nn
 from liftnet.core.dataset import Dataset
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Inference, Plan, Schedule
+from liftnet.core.request import Request
 from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
-from liftnet.data.store import Store, StoredCase
+from liftnet.data.crops import Crop
+from liftnet.data.example import Example
+from liftnet.data.store import Store
 from liftnet.planning.grid import GridChoice
 
 __all__ = [
-    "Batch",
     "Budget",
     "GenerationTask",
-    "Request",
     "Stage",
     "SynthesisTask",
     "Task",
     "Validation",
-    "draw_seeds",
 ]
 
 
@@ -39,64 +39,6 @@ class Budget:
     num_steps: int | None  # None: the task's own number
     feature_weights: Path | None = None  # of a feature network trained elsewhere
     grid: GridChoice | None = None  # what of the grid was set by hand
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One volume of a training step; every task has its own frozen dataclass for it.
-
-    All that is random about an item in a step derives from its own number in `seeds`. They stay on
-    the processor, which so knows what happens to the item without asking a device.
-    """
-
-    case: str  # for messages
-
-    def to(self, device: torch.device) -> Self:
-        """The same batch on a device, numbers as float32; from pinned memory without waiting."""
-        return self._changed(lambda t: _float32(t.to(device, non_blocking=True)))
-
-    def pinned(self) -> Self:
-        """The same batch in memory from which a CUDA device copies by itself."""
-        return self._changed(lambda t: t if t.is_cuda else t.pin_memory())
-
-    def tensors(self) -> Iterator[Tensor]:
-        """All tensors of the batch that go to a device."""
-        for name in self._moving():
-            value = getattr(self, name)
-            if isinstance(value, Tensor):
-                yield value
-            elif isinstance(value, dict):
-                yield from (part for part in value.values() if isinstance(part, Tensor))
-
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
-        values: dict[str, Any] = {}
-        for name in self._moving():
-            value = getattr(self, name)
-            if isinstance(value, Tensor):
-                values[name] = change(value)
-            elif isinstance(value, dict):
-                values[name] = {
-                    k: change(v) if isinstance(v, Tensor) else v for k, v in value.items()
-                }
-        return replace(self, **values)
-
-    def _moving(self) -> list[str]:
-        """The fields that may go to a device."""
-        return [item.name for item in fields(self) if item.name != "seeds"]
-
-
-def draw_seeds(items: int, rng: np.random.Generator) -> Tensor:
-    """Seeds (items,), int64, of what is random about items in a step."""
-    return torch.from_numpy(rng.integers(2**63 - 1, size=items, dtype=np.int64))
-
-
-def _float32(tensor: Tensor) -> Tensor:
-    """Stored voxels (float16) and masks (bool) as float32; whole numbers stay."""
-    narrow = tensor.is_floating_point() or tensor.dtype == torch.bool
-    return tensor.float() if narrow else tensor
-
-
-AnyBatch = TypeVar("AnyBatch", bound=Batch)
 
 
 @dataclass(frozen=True)
@@ -116,19 +58,13 @@ class Validation:
     sharpness: dict[str, float] = field(default_factory=dict)  # per target
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to synthesize for one case."""
-
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
-
-
-class Stage(ABC, Generic[AnyBatch]):
+class Stage(ABC):
     """One training run: its network, data, loss and validation."""
 
     name: str
     schedule: Schedule
+    crop: Crop  # what of a case a step sees
+    augmented: ClassVar[bool] = True  # whether the loop augments what the loss is given
     preparation: ClassVar[str] = ""  # what `survey` does, where that takes long
 
     @abstractmethod
@@ -149,26 +85,12 @@ class Stage(ABC, Generic[AnyBatch]):
         """
 
     @abstractmethod
-    def accepts(self, case: StoredCase) -> bool:
-        """Whether a preprocessed case can be trained and validated on."""
-
-    @abstractmethod
-    def draw(
-        self, store: Store, case: str, rng: np.random.Generator, *, thinnest: int | None = None
-    ) -> AnyBatch:
-        """One volume of a step, where the store has it; threads draw several at a time.
-
-        `thinnest` is the number of slices of the thinnest volume that this one may be joined with:
-        its slab has no more.
-        """
-
-    @abstractmethod
     def loss(
-        self, network: nn.Module, batches: Sequence[AnyBatch], generator: torch.Generator
+        self, network: nn.Module, batch: Sequence[Example], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Named weighted terms; their sum is minimized. Augments on the batches' device.
+        """Named weighted terms; their sum is minimized. The examples are augmented already.
 
-        Where several processes train together, `batches` are the share of this one, `generator`
+        Where several processes train together, `batch` is the share of this one, `generator`
         is the same in all, and the mean of a term over processes is that of the whole step.
         """
 
@@ -209,8 +131,16 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage[Any], ...]:
+    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage, ...]:
         """The training stages, in order."""
+
+    @abstractmethod
+    def accepts(self, plan: Plan, present: Sequence[str]) -> bool:
+        """Whether a case that has these channels can be trained and validated on."""
+
+    @abstractmethod
+    def draw_request(self, plan: Plan, present: Sequence[str], rng: np.random.Generator) -> Request:
+        """What a training step is given and makes of a case that `accepts` has passed."""
 
     @abstractmethod
     def run_name(self, *, mapper: bool) -> str:

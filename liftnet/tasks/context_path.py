@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from liftnet.core.plan import Plan
+from liftnet.core.request import Request
 from liftnet.networks.synthesis import trajectory_of
-from liftnet.tasks.base import Request
 
 __all__ = ["given_sources", "trajectory"]
 
@@ -16,7 +16,7 @@ def given_sources(
 ) -> tuple[Tensor, list[bool], list[float]]:
     """The plan's source channels, which of them are given, and their values of air."""
     rows = [plan.channel_names.index(name) for name in plan.sources]
-    given = [name in request.sources for name in plan.sources]
+    given = [name in request.given for name in plan.sources]
     return source[rows], given, [background[row] for row in rows]
 
 

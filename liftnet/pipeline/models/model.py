@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +117,7 @@ def load_model(
     )
 
 
-def _is_unimproved(folder: Path, stage: Stage[Any], step: object) -> bool:
+def _is_unimproved(folder: Path, stage: Stage, step: object) -> bool:
     """Whether the last stage of a fold was best before its first step; says so, or that it goes on.
 
     Args:

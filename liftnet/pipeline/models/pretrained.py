@@ -128,7 +128,7 @@ def _pretrained(
 def begin_from(
     path: Path | None,
     plan: Plan,
-    stages: Sequence[Stage[Any]],
+    stages: Sequence[Stage],
     folder: Path,
     *,
     restart: bool = False,
@@ -187,9 +187,7 @@ def how_to_fit(plan: Plan, other: Plan) -> str:
     return f"Make a plan with the sizes of these weights: liftnet_plan -p NAME --set {settings}"
 
 
-def _examine(
-    pretrained: Pretrained, plan: Plan, stages: Sequence[Stage[Any]], folder: Path
-) -> None:
+def _examine(pretrained: Pretrained, plan: Plan, stages: Sequence[Stage], folder: Path) -> None:
     """Say what fits which stage, and write it down.
 
     Raises:

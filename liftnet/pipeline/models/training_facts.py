@@ -14,6 +14,7 @@ from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.geometry import SLICE_AXES, Placement, Triple
 from liftnet.core.jsonable import from_json, read_json, write_sealed
 from liftnet.core.plan import Plan
+from liftnet.core.request import Request
 from liftnet.data.store import Store
 from liftnet.host.parallel import in_parallel, worker_count
 from liftnet.host.progress import progress, say
@@ -25,7 +26,6 @@ from liftnet.pipeline.fingerprint.contrast_check import (
     intensity_histogram,
 )
 from liftnet.pipeline.models.runs import plan_digest
-from liftnet.tasks.base import Request
 
 __all__ = [
     "FACTS",
@@ -174,22 +174,22 @@ def servable(facts: Facts, request: Request, *, asked: bool) -> Request:
     Raises:
         DatasetError: If a target that was asked for, or all targets or sources, were not learned.
     """
-    targets = tuple(name for name in request.targets if any(_seen(fold, name) for fold in facts))
-    unlearned = [name for name in request.targets if name not in targets]
+    targets = tuple(name for name in request.made if any(_seen(fold, name) for fold in facts))
+    unlearned = [name for name in request.made if name not in targets]
     if unlearned and (asked or not targets):
         raise DatasetError(
             f"No training case had {', '.join(unlearned)}: it cannot be made",
             remedy="Use a fold that trained on cases with it (-f), or train one: liftnet_train -f "
             "all takes every case.",
         )
-    sources = tuple(name for name in request.sources if any(_seen(fold, name) for fold in facts))
+    sources = tuple(name for name in request.given if any(_seen(fold, name) for fold in facts))
     if not sources:
         raise DatasetError(
-            f"No training case had {', '.join(request.sources)}: nothing is known to start from",
+            f"No training case had {', '.join(request.given)}: nothing is known to start from",
             remedy="Give another source, or use a fold that trained on cases with it (-f).",
         )
     made = Request(sources, targets)
-    if not any(share.targets for share in shares(facts, made)):
+    if not any(share.made for share in shares(facts, made)):
         raise DatasetError(
             "No fold has learned both the sources and the targets of this case",
             remedy="Give other sources, or use more folds (-f).",
@@ -201,8 +201,8 @@ def shares(facts: Facts, request: Request) -> list[Request]:
     """What each fold can do of a request: what it has learned of; no targets where nothing."""
     found = []
     for fold in facts:
-        sources = tuple(name for name in request.sources if _seen(fold, name))
-        targets = tuple(name for name in request.targets if _seen(fold, name))
+        sources = tuple(name for name in request.given if _seen(fold, name))
+        targets = tuple(name for name in request.made if _seen(fold, name))
         found.append(Request(sources, targets if sources else ()))
     return found
 

@@ -90,7 +90,7 @@ def prepare_case(
     except LiftnetError as error:
         error.where = where
         raise
-    _, ending = split_ending(case.images[request.sources[0]])
+    _, ending = split_ending(case.images[request.given[0]])
     inputs = input_facts(case, request)
     facts = {"inputs": inputs}
     traced = not save_trajectory or has_trajectory(
@@ -105,13 +105,13 @@ def prepare_case(
                 "range": list(output_range(plan, target, normalized)),
             },
         )
-        for target in request.targets
+        for target in request.made
     ):
         return None
     if alone:
         _refuse_several_patients(case, present, model)
-    volume, mask, dtypes = read_with_mask(case, request.sources, plan, where=where)
-    made_from = note_sources(case, request.sources, folder, output)
+    volume, mask, dtypes = read_with_mask(case, request.given, plan, where=where)
+    made_from = note_sources(case, request.given, folder, output)
     if input_facts(case, request) != inputs:
         raise DatasetError(
             "A file of this case was replaced while it was read",
@@ -122,22 +122,22 @@ def prepare_case(
         raise DatasetError(
             "All source images are empty", where=where, remedy="Check the files of this case."
         )
-    for name, image in zip(request.sources, volume.voxels, strict=True):
+    for name, image in zip(request.given, volume.voxels, strict=True):
         if image.min() == image.max():
             raise DatasetError(
                 f"{name} is constant: all voxels are {image.min():g}",
                 where=where,
                 remedy="Check this file, or take it out of the folder.",
             )
-    doubts = refuse_wrong_intensities(volume.voxels, request.sources, plan)
+    doubts = refuse_wrong_intensities(volume.voxels, request.given, plan)
     if mask is not None:
-        doubts += check_mask(mask, volume.voxels, request.sources, plan, where)
-    done = prepare(volume, request.sources, plan, mask)
-    doubts += case_doubts(case, request.sources, plan, model.facts, done.placement)
-    doubts += odd_pairs(plan, model.facts, done.voxels, request.sources)[0]
-    doubts += exchanged_sources(plan, model.facts, done.voxels, request.sources)
+        doubts += check_mask(mask, volume.voxels, request.given, plan, where)
+    done = prepare(volume, request.given, plan, mask)
+    doubts += case_doubts(case, request.given, plan, model.facts, done.placement)
+    doubts += odd_pairs(plan, model.facts, done.voxels, request.given)[0]
+    doubts += exchanged_sources(plan, model.facts, done.voxels, request.given)
     full = np.zeros((len(plan.channels), *done.voxels.shape[1:]), dtype=np.float32)
-    full[[plan.channel_names.index(name) for name in request.sources]] = done.voxels
+    full[[plan.channel_names.index(name) for name in request.given]] = done.voxels
     return Prepared(
         case=case,
         request=request,

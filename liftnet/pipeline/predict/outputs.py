@@ -12,6 +12,7 @@ from liftnet.core.errors import PlanError
 from liftnet.core.geometry import Geometry, Placement
 from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.plan import ClipAndScale, Plan
+from liftnet.core.request import Request
 from liftnet.host.origin import shown_command
 from liftnet.imageio import write_image
 from liftnet.ops import normalize
@@ -23,7 +24,6 @@ from liftnet.pipeline.models.pretrained import pretrained_origins
 from liftnet.pipeline.models.training_facts import shares
 from liftnet.pipeline.predict.source_files import MadeFrom
 from liftnet.pipeline.preprocess.preprocess import restore
-from liftnet.tasks.base import Request
 from liftnet.version import __version__
 
 __all__ = [
@@ -76,7 +76,7 @@ def output_path(output: Path, plan: Plan, case: str, target: str, ending: str) -
 
 def input_facts(case: Case, request: Request) -> dict[str, list[int]]:
     """Size and time of change of every source file: other ones make another result."""
-    files = {name: case.images[name] for name in request.sources}
+    files = {name: case.images[name] for name in request.given}
     files |= {"mask": case.mask} if case.mask else {}
     return {name: [path.stat().st_size, path.stat().st_mtime_ns] for name, path in files.items()}
 
@@ -126,7 +126,7 @@ def write_case(
 ) -> None:
     """Write every target on the case's own grid; its JSON comes last, and marks it complete."""
     plan, case, request = model.plan, prepared.case, prepared.request
-    for target, made in zip(request.targets, volumes, strict=True):
+    for target, made in zip(request.made, volumes, strict=True):
         channel = plan.channel(target)
         rule = channel.normalization
         low, high = output_range(plan, target, normalized)
@@ -152,7 +152,7 @@ def write_case(
             "case": case.identifier,
             "target": target,
             "modality": channel.modality,
-            "sources": list(request.sources),
+            "sources": list(request.given),
             "source_ranges": {k: list(v) for k, v in prepared.ranges.items()},
             "intensity": {"low": low, "high": high, "dtype": dtype},
             "variant": model.variant,
@@ -164,7 +164,7 @@ def write_case(
             "folds": [
                 folder.name
                 for folder, share in zip(model.folders, shares(model.facts, request), strict=True)
-                if target in share.targets
+                if target in share.made
             ],
         }
         write_with_facts(path, image, prepared.placement.source, facts)

@@ -248,13 +248,13 @@ def _synthesize(
     if all(share == request for share in each):
         volumes = synthesize(plan, model.networks, source, request, background).cpu().numpy()
     else:  # of each target the mean over the folds that have learned it
-        made: dict[str, list[np.ndarray]] = {target: [] for target in request.targets}
+        made: dict[str, list[np.ndarray]] = {target: [] for target in request.made}
         for network, share in zip(model.networks, each, strict=True):
-            if share.targets:
+            if share.made:
                 part = synthesize(plan, [network], source, share, background).cpu().numpy()
-                for target, volume in zip(share.targets, part, strict=True):
+                for target, volume in zip(share.made, part, strict=True):
                     made[target].append(volume)
-        volumes = np.stack([np.mean(made[target], axis=0) for target in request.targets])
+        volumes = np.stack([np.mean(made[target], axis=0) for target in request.made])
     return volumes, case_trajectory(model, prepared, used) if save_trajectory else None
 
 

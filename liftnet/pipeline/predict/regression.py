@@ -13,6 +13,7 @@ import numpy as np
 from liftnet.core.dataset import Case, split_ending
 from liftnet.core.errors import DatasetError
 from liftnet.core.plan import Plan
+from liftnet.core.request import Request
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store
 from liftnet.imageio import read_case
@@ -23,7 +24,6 @@ from liftnet.pipeline.predict.outputs import output_path, write_with_facts
 from liftnet.pipeline.preprocess.preprocess import prepare, restore
 from liftnet.pipeline.preprocess.subject import refuse_wrong_intensities
 from liftnet.tasks import load_synthesis
-from liftnet.tasks.base import Request
 from liftnet.version import __version__
 
 __all__ = ["features", "fit", "fit_table", "predict_by_regression"]
@@ -67,11 +67,11 @@ def predict_by_regression(
     for case in find_inputs(Path(input_folder), plan):
         present = [n for n in plan.channel_names if n in case.images]
         request = load_synthesis(plan.task).request(plan, present, target)
-        for one in request.targets:
-            key = (request.sources, one)
+        for one in request.made:
+            key = (request.given, one)
             if key not in fitted:
                 fit_one = fit_table if degree == 0 else partial(fit, degree=degree)
-                fitted[key] = fit_one(store, plan, request.sources, one)
+                fitted[key] = fit_one(store, plan, request.given, one)
         written += _predict_case(case, plan, request, fitted, Path(output_folder), degree)
     return written
 
@@ -171,16 +171,16 @@ def _predict_case(
     degree: int,
 ) -> list[Path]:
     """Write every target of a case on its own grid, as `predict` does."""
-    images = {name: case.images[name] for name in request.sources}
+    images = {name: case.images[name] for name in request.given}
     volume, _ = read_case(images, where=f"case {case.identifier}")
-    refuse_wrong_intensities(volume.voxels, request.sources, plan)
-    done = prepare(volume, request.sources, plan)
+    refuse_wrong_intensities(volume.voxels, request.given, plan)
+    done = prepare(volume, request.given, plan)
     voxels, placement = done.voxels, done.placement
     flat = voxels.reshape(len(voxels), -1)
-    _, ending = split_ending(case.images[request.sources[0]])
+    _, ending = split_ending(case.images[request.given[0]])
     written = []
-    for target in request.targets:
-        weights, channel = fitted[request.sources, target], plan.channel(target)
+    for target in request.made:
+        weights, channel = fitted[request.given, target], plan.channel(target)
         values = weights[to_bins(flat[0])] if degree == 0 else weights @ features(flat, degree)
         made = np.clip(values, *normalize.limits(channel.normalization))
         made = normalize.invert(
@@ -194,7 +194,7 @@ def _predict_case(
         facts = {
             "case": case.identifier,
             "target": target,
-            "sources": list(request.sources),
+            "sources": list(request.given),
             "intensity": {"low": low, "high": high, "dtype": "float32"},
             "task": plan.task,
             "dataset": plan.dataset,

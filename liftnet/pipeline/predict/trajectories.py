@@ -14,6 +14,7 @@ from torch import Tensor
 from liftnet.core.errors import LiftnetError
 from liftnet.core.files import written_whole
 from liftnet.core.plan import Inference
+from liftnet.core.request import Request
 from liftnet.data.store import UNREADABLE_ZIP
 from liftnet.host.failures import explained
 from liftnet.host.progress import say
@@ -22,7 +23,6 @@ from liftnet.pipeline.models.model import Model
 from liftnet.pipeline.predict.outputs import Prepared
 from liftnet.pipeline.predict.samples import Sample, sample_latent
 from liftnet.tasks import load_generation, load_synthesis
-from liftnet.tasks.base import Request
 from liftnet.visual.trajectory_figure import SlicePath, plot_trajectories
 
 __all__ = [
@@ -69,7 +69,7 @@ def check_trajectory(wanted: bool, *, mapper: bool) -> None:
 
 def case_facts(inputs: Mapping[str, Any], request: Request) -> dict[str, Any]:
     """What a case's trajectory was made from, and for."""
-    return {"inputs": inputs, "targets": list(request.targets)}
+    return {"inputs": inputs, "targets": list(request.made)}
 
 
 def case_trajectory(model: Model, prepared: Prepared, inference: Inference) -> Trajectory:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from liftnet.pipeline.train.feed import draw_step
 from liftnet.pipeline.train.state import Run, make_optimizer
 from liftnet.pipeline.train.step import take_step
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Stage, SynthesisTask
+from liftnet.tasks.base import Stage, SynthesisTask, Task
 
 __all__ = ["StageCost", "measure_training"]
 
@@ -79,7 +78,7 @@ def _measure_stage(plan: Plan, number: int, network: nn.Module, folder: Path) ->
         stage = task.stages(part, mapper=True)[number]
         store = _random_cases(part, folder / str(part.grid.num_slices))
         stage.survey(network, store, store.identifiers(), folder / f"{share:g}" / stage.name)
-        step = _step_seconds(stage, network, store) / share
+        step = _step_seconds(task, part, stage, network, store) / share
         if isinstance(task, SynthesisTask):
             started = time.perf_counter()
             stage.validate(network, store, store.identifiers()[:1], ())
@@ -122,7 +121,7 @@ def _part(plan: Plan, slices: int, volumes: int) -> Plan:
     )
 
 
-def _step_seconds(stage: Stage[Any], network: nn.Module, store: Store) -> float:
+def _step_seconds(task: Task, plan: Plan, stage: Stage, network: nn.Module, store: Store) -> float:
     """How long a step takes, the quickest of some after one that finds its ways of computing."""
     device = next(network.parameters()).device
     optimizer = make_optimizer(network, stage.schedule)
@@ -131,8 +130,9 @@ def _step_seconds(stage: Stage[Any], network: nn.Module, store: Store) -> float:
     seconds: list[float] = []
     for step in range(TRIED):
         started = time.perf_counter()
-        batches = [b.to(device) for b in draw_step(stage, store, store.identifiers(), step, seed=0)]
-        take_step(run, stage, batches, generator).values.tolist()  # waits for the device
+        drawn = draw_step(task, plan, stage, store, store.identifiers(), step)
+        batch = [example.to(device) for example in drawn]
+        take_step(run, plan, stage, batch, generator).values.tolist()  # waits for the device
         seconds.append(time.perf_counter() - started)
         if step > 0 and sum(seconds) > LONGEST:
             break

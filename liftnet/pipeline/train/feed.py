@@ -1,19 +1,21 @@
 """Which volumes a training step sees, in which order, and how they get to the device."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from liftnet.core.plan import Plan
+from liftnet.data import crops
+from liftnet.data.crops import Slab, Windows
+from liftnet.data.example import Example
 from liftnet.data.feed import Feed
 from liftnet.data.store import Store
 from liftnet.host.progress import say
 from liftnet.ops.processes import share_of
 from liftnet.planning.memory import GIB
-from liftnet.tasks.base import Batch, Stage
+from liftnet.tasks.base import Stage, Task
 
 __all__ = ["case_of_draw", "draw_step", "hold_cases", "make_feed", "slab_limits"]
 
@@ -43,18 +45,25 @@ def case_of_draw(cases: Sequence[str], seed: int, number: int) -> str:
 
 
 def draw_step(
-    stage: Stage[Any], store: Store, cases: Sequence[str], step: int, *, seed: int
-) -> list[Batch]:
+    task: Task, plan: Plan, stage: Stage, store: Store, cases: Sequence[str], step: int
+) -> list[Example]:
     """The volumes of a step, or this process's share of them, where the store has them."""
+    seed = plan.seed
     volumes = stage.schedule.volumes_per_step
     numbers = range(step * volumes, (step + 1) * volumes)
     chosen = {i: case_of_draw(cases, seed, i) for i in numbers}
-    depths = {i: store.describe(case).shape[0] for i, case in chosen.items()}
-    limits = slab_limits(depths, stage.schedule.decoded_slices)
-    return [
-        stage.draw(store, chosen[i], np.random.default_rng([seed, i]), thinnest=limits[i])
-        for i in share_of(numbers)
-    ]
+    limits: dict[int, int] = {}
+    if isinstance(stage.crop, Slab | Windows):
+        depths = {i: store.describe(case).shape[0] for i, case in chosen.items()}
+        limits = slab_limits(depths, stage.crop.count)
+    drawn: list[Example] = []
+    for i in share_of(numbers):
+        rng = np.random.default_rng([seed, i])
+        request = task.draw_request(plan, store.describe(chosen[i]).present, rng)
+        drawn += crops.draw(
+            store, plan, request, stage.crop, chosen[i], rng, thinnest=limits.get(i)
+        )
+    return drawn
 
 
 def slab_limits(depths: Mapping[int, int], decoded: int) -> dict[int, int]:
@@ -72,14 +81,15 @@ def slab_limits(depths: Mapping[int, int], decoded: int) -> dict[int, int]:
 
 
 def make_feed(
-    stage: Stage[Any],
+    task: Task,
+    plan: Plan,
+    stage: Stage,
     store: Store,
     cases: Sequence[str],
     first: int,
     *,
-    seed: int,
     device: torch.device,
-) -> Feed[list[Batch]]:
+) -> Feed[list[Example]]:
     """The batches of all steps from `first` on, on the device, ahead of time.
 
     On a CPU, or where the store holds the cases, one thread is enough.
@@ -87,20 +97,20 @@ def make_feed(
     schedule = stage.schedule
     reads = device.type == "cuda" and not store.held
 
-    def draw(step: int) -> list[Batch]:
-        drawn = draw_step(stage, store, cases, step, seed=seed)
-        return [batch.pinned() for batch in drawn] if reads else drawn
+    def draw(step: int) -> list[Example]:
+        drawn = draw_step(task, plan, stage, store, cases, step)
+        return [example.pinned() for example in drawn] if reads else drawn
 
-    def tensors(step: list[Batch]) -> Iterator[Tensor]:
-        for batch in step:
-            yield from batch.tensors()
+    def tensors(step: list[Example]) -> Iterator[Tensor]:
+        for example in step:
+            yield from example.tensors()
 
     return Feed(
         draw,
         first,
         schedule.num_steps,
         threads=max(1, schedule.loader_workers) if reads else 1,
-        move=lambda step: [batch.to(device) for batch in step],
+        move=lambda step: [example.to(device) for example in step],
         tensors=tensors,
         copies=reads,
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ __all__ = ["check_shares", "prepare_"]
 
 
 def prepare_(
-    stage: Stage[Any],
+    stage: Stage,
     network: nn.Module,
     previous: nn.Module | None,
     store: Store,
@@ -42,7 +41,7 @@ def prepare_(
     copy_from_first_(network.state_dict().values())
 
 
-def check_shares(stage: Stage[Any]) -> None:
+def check_shares(stage: Stage) -> None:
     """Refuse a number of processes that cannot share the volumes of a step.
 
     Raises:

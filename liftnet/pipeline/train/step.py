@@ -3,15 +3,17 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from liftnet.core.errors import LiftnetError
+from liftnet.core.plan import Plan
+from liftnet.data.example import Example
 from liftnet.ops.processes import average_
+from liftnet.pipeline.train.augmented import augmented
 from liftnet.pipeline.train.state import Run, note_terms, update_average
-from liftnet.tasks.base import Batch, Stage
+from liftnet.tasks.base import Stage
 
 __all__ = ["StepResult", "refuse_nan", "settle", "take_step"]
 
@@ -29,11 +31,13 @@ class StepResult:
 
 
 def take_step(
-    run: Run, stage: Stage[Any], batches: Sequence[Batch], generator: torch.Generator
+    run: Run, plan: Plan, stage: Stage, batch: Sequence[Example], generator: torch.Generator
 ) -> StepResult:
     """Minimize the sum of the stage's terms; nothing here waits for the device."""
     schedule = stage.schedule
-    terms = stage.loss(run.network, batches, generator)
+    if stage.augmented:
+        batch = augmented(batch, plan)
+    terms = stage.loss(run.network, batch, generator)
     run.optimizer.zero_grad(set_to_none=True)
     torch.stack(list(terms.values())).sum().backward()
     values = torch.stack([term.detach().float() for term in terms.values()])
@@ -42,7 +46,7 @@ def take_step(
     norm = nn.utils.clip_grad_norm_(trained, schedule.gradient_clip)
     run.optimizer.step()
     update_average(run, schedule)
-    cases = ", ".join(batch.case for batch in batches)
+    cases = ", ".join(dict.fromkeys(example.case for example in batch))
     result = StepResult(run.step, cases, tuple(terms), torch.cat([values, norm.float()[None]]))
     run.step += 1
     return result

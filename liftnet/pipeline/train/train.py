@@ -14,7 +14,7 @@ from torch import nn
 
 from liftnet.core.arguments import checked
 from liftnet.core.errors import DatasetError, LiftnetError
-from liftnet.core.plan import Schedule
+from liftnet.core.plan import Plan, Schedule
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.data.store import Store
 from liftnet.host.lock import hold, refuse_busy
@@ -64,7 +64,7 @@ from liftnet.pipeline.train.stopping import stopped_after_step
 from liftnet.pipeline.train.together import refuse_other_checkpoint, refuse_other_training
 from liftnet.pipeline.train.validation import spread, validate
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Stage, SynthesisTask
+from liftnet.tasks.base import Stage, SynthesisTask, Task
 
 __all__ = ["train", "train_stage"]
 
@@ -173,32 +173,34 @@ def _train_folds(
                 note_facts(store, plan, training, folder)
         wait_for_all()
         held = hold_cases(store, plan, training, device)
+        learned = usable(task, plan, store, training, f"the training cases of fold {one}")
+        checked = usable(task, plan, store, validation, f"the validation cases of fold {one}")
         network = None
         for stage in stages:
             network = train_stage(
+                task,
+                plan,
                 stage,
                 network,
                 held,
-                usable(stage, store, training, f"the training cases of fold {one}"),
-                usable(stage, store, validation, f"the validation cases of fold {one}"),
+                learned,
+                checked,
                 folder / stage.name,
-                seed=plan.seed,
                 device=device,
                 compiled=device.type == "cuda" if compiled is None else compiled,
-                recompute=plan.recompute,
                 pretrained=begin,
             )
         folders.append(folder)
     return folders
 
 
-def usable(stage: Stage[Any], store: Store, cases: Sequence[str], what: str) -> list[str]:
-    """Those of the cases that the stage can use.
+def usable(task: Task, plan: Plan, store: Store, cases: Sequence[str], what: str) -> list[str]:
+    """Those of the cases that can be used.
 
     Raises:
         DatasetError: If it can use none.
     """
-    accepted = [case for case in cases if stage.accepts(store.describe(case))]
+    accepted = [case for case in cases if task.accepts(plan, store.describe(case).present)]
     if not accepted:
         raise DatasetError(
             f"None of {what} has a target and a source of it",
@@ -211,17 +213,17 @@ def usable(stage: Stage[Any], store: Store, cases: Sequence[str], what: str) -> 
 
 
 def train_stage(
-    stage: Stage[Any],
+    task: Task,
+    plan: Plan,
+    stage: Stage,
     previous: nn.Module | None,
     store: Store,
     training: Sequence[str],
     validation: Sequence[str],
     folder: Path,
     *,
-    seed: int,
     device: torch.device,
     compiled: bool = False,
-    recompute: bool = False,
     pretrained: Fitting | None = None,
 ) -> nn.Module:
     """Train one stage, from what the stage before it has trained; returns its best network.
@@ -241,7 +243,7 @@ def train_stage(
     Raises:
         LiftnetError: If the loss stops being finite, or a step cannot be shared among processes.
     """
-    schedule = stage.schedule
+    schedule, seed = stage.schedule, plan.seed
     check_shares(stage)
     refuse_other_checkpoint(folder / LATEST)
     torch.manual_seed(seed)
@@ -256,13 +258,13 @@ def train_stage(
     log = load_run(run, folder, device)
     if _is_trained(run, schedule, folder):
         return best_of(run, folder)
-    set_recompute(network, recompute)
+    set_recompute(network, plan.recompute)
     if compiled and (problem := compile_blocks(network)) is not None:
         say(f"warning: {stage.name} is not compiled, which is slower: {problem}")
 
     checked = spread(validation, schedule.validation_cases, seed=seed)
     generator = torch.Generator(device)
-    feed = make_feed(stage, store, training, run.step, seed=seed, device=device)
+    feed = make_feed(task, plan, stage, store, training, run.step, device=device)
     unread: list[StepResult] = []
     seconds = 0.0  # in steps since the last row of the log
     saved = time.monotonic()
@@ -277,10 +279,10 @@ def train_stage(
             validate(run, stage, store, checked, folder, log, events)
         while run.step < schedule.num_steps:
             started = time.monotonic()
-            batches = next(feed)
+            batch = next(feed)
             generator.manual_seed(_mix(seed, run.step))
             set_rates(run.optimizer, schedule, run.step)
-            unread.append(take_step(run, stage, batches, generator))
+            unread.append(take_step(run, plan, stage, batch, generator))
 
             # Read the results: every step where that costs nothing, else every few.
             logged = run.step % LOG_STEPS == 0 or run.step == schedule.num_steps

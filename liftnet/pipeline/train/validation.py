@@ -37,7 +37,7 @@ def spread(cases: Sequence[str], count: int, *, seed: int) -> list[str]:
 
 def validate(
     run: Run,
-    stage: Stage[Any],
+    stage: Stage,
     store: Store,
     cases: Sequence[str],
     folder: Path,

@@ -1,18 +1,19 @@
 """Task B, LiFT-C: synthesize the MR contrasts that a case lacks from those it has."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from liftnet.core.dataset import Dataset, require_channel
 from liftnet.core.errors import DatasetError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Inference, Plan
+from liftnet.core.request import Request
 from liftnet.core.scores import CaseScore, Compared, Comparison
 from liftnet.metrics import mr_protocols
 from liftnet.tasks import context_path
-from liftnet.tasks.base import Budget, Request, Stage, SynthesisTask
+from liftnet.tasks.base import Budget, Stage, SynthesisTask
 from liftnet.tasks.missing_modality import rules, synthesis
 from liftnet.tasks.missing_modality.context_translation import (
     SLICE_STAGE,
@@ -43,13 +44,33 @@ class MissingModality(SynthesisTask):
         """Each variant is trained on its own."""
         return "lift_c" if mapper else "no_mapper"
 
-    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage[Any], ...]:
+    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage, ...]:
         """Both parts together; in a short training the translator first."""
         return tuple(
             ContextTranslation(plan, mapper, name)
             for name in (SLICE_STAGE, STAGE)
             if name in plan.stages
         )
+
+    def accepts(self, plan: Plan, present: Sequence[str]) -> bool:
+        """Whether the case has a target, and a source beside it."""
+        return len(present) > 1 and bool(set(present) & set(plan.targets))
+
+    def draw_request(self, plan: Plan, present: Sequence[str], rng: np.random.Generator) -> Request:
+        """Some contrasts made from the others: at least one target, and a source is kept.
+
+        One target is hidden always, as the paper's protocol has it; with probability
+        `source_dropout` a random number of others too, each count equally likely.
+        """
+        targets = [name for name in present if name in plan.targets]
+        first = targets[rng.integers(len(targets))]
+        others = [name for name in present if name != first]
+        hidden = {first}
+        if len(others) > 1 and rng.random() < plan.source_dropout:
+            count = int(rng.integers(1, len(others)))
+            hidden |= set(rng.permutation(others)[:count].tolist())
+        given = tuple(name for name in present if name not in hidden)
+        return Request(given, tuple(name for name in plan.targets if name in hidden))
 
     def request(self, plan: Plan, present: Sequence[str], wanted: Sequence[str] | None) -> Request:
         """The absent contrasts that the plan can make, or the wanted ones."""

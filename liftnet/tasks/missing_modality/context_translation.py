@@ -10,17 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liftnet.augment.apply import augment
 from liftnet.core.plan import MixerSpec, Plan, Schedule, TranslatorSpec
-from liftnet.data.store import Store, StoredCase
+from liftnet.core.request import Request
+from liftnet.data.crops import Crop, Slab, Windows
+from liftnet.data.example import Example
+from liftnet.data.store import Store
 from liftnet.losses.reconstruction import l1, ms_ssim_loss
 from liftnet.losses.through_plane import delta_z_l1
 from liftnet.metrics.sharpness import known_means, sharpness_in_plane
 from liftnet.networks.volume_translator import VolumeTranslator
-from liftnet.ops.depth import draw_starts
-from liftnet.ops.in_plane import fit_in_plane
 from liftnet.ops.precision import autocast
-from liftnet.tasks.base import Batch, Request, Stage, Validation, draw_seeds
+from liftnet.tasks.base import Stage, Validation
 from liftnet.tasks.missing_modality.synthesis import synthesize
 from liftnet.tasks.slab_groups import by_count, mean_terms
 
@@ -28,7 +28,6 @@ __all__ = [
     "SLICE_STAGE",
     "STAGE",
     "ContextTranslation",
-    "SlabBatch",
     "build_network",
     "slab_loss",
 ]
@@ -46,28 +45,7 @@ def build_network(plan: Plan, *, mapper: bool) -> VolumeTranslator:
 
 
 @dataclass(frozen=True)
-class SlabBatch(Batch):
-    """One volume of a training step: what of it is given, and what is decoded.
-
-    Attributes:
-        volume: (1, C, D, H, W), in the plan's channel order and in [0, 1].
-        given: (1, C), 1 for channels that are a source.
-        seeds: (1,) for what is random in a step.
-        start: the first decoded slice.
-        count: how many are decoded.
-        supervised: channels that the loss compares.
-    """
-
-    volume: Tensor
-    given: Tensor
-    seeds: Tensor
-    start: int
-    count: int
-    supervised: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ContextTranslation(Stage[SlabBatch]):
+class ContextTranslation(Stage):
     """All slices of a volume give context, a contiguous slab is decoded and supervised.
 
     Source: LiFT Sec. 5.2, App. F.
@@ -89,6 +67,12 @@ class ContextTranslation(Stage[SlabBatch]):
         """Whether slices outside the slab are needed."""
         return self.mapper and self.name == STAGE
 
+    @property
+    def crop(self) -> Crop:  # type: ignore[override]
+        """The whole volume, where the slices outside the slab give context."""
+        count = self.schedule.decoded_slices
+        return Windows(count, 1, "centre") if self.has_context else Slab(count, "centre")
+
     def build(self, previous: nn.Module | None = None) -> nn.Module:
         """A new network, with the best translator of the stage before."""
         network = build_network(self.plan, mapper=self.has_context)
@@ -102,65 +86,32 @@ class ContextTranslation(Stage[SlabBatch]):
     ) -> None:
         """Nothing: a step needs no more than its own cases."""
 
-    def accepts(self, case: StoredCase) -> bool:
-        """Whether the case has a target, and a source beside it."""
-        return len(case.present) > 1 and bool(set(case.present) & set(self.plan.targets))
-
-    def draw(
-        self, store: Store, case: str, rng: np.random.Generator, *, thinnest: int | None = None
-    ) -> SlabBatch:
-        """A whole volume with some contrasts hidden, and a slab at a random height."""
-        plan = self.plan
-        described = store.describe(case)
-        hidden = draw_hidden(plan, described.present, rng)
-        supervised = tuple(
-            i for i, name in enumerate(plan.channel_names) if name in hidden & set(plan.targets)
-        )
-        present = tuple(
-            name in described.present and name not in hidden for name in plan.channel_names
-        )
-        depth = described.shape[0]
-        count = min(self.schedule.decoded_slices, depth, thinnest or depth)
-        (start,) = draw_starts(rng, depth, count, 1)
-        span = slice(None)
-        if not self.has_context:
-            span, start = slice(start, start + count), 0
-        background = [0.0] * len(plan.channels)
-        voxels = fit_in_plane(store.slab(case, span), plan.grid.in_plane, background)
-        given = torch.tensor([present], dtype=torch.float32)
-        return SlabBatch(case, voxels[None], given, draw_seeds(1, rng), start, count, supervised)
-
     def loss(
-        self, network: nn.Module, batches: Sequence[SlabBatch], generator: torch.Generator
+        self, network: nn.Module, batch: Sequence[Example], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """The three weighted terms of Eq. 9 on the decoded slabs, the mean over volumes."""
-        groups = by_count(batches)
+        groups = by_count(batch)
         terms = [self._group_loss(network, group) for group in groups]
         return mean_terms(terms, list(map(len, groups)))
 
-    def _group_loss(self, network: nn.Module, batches: Sequence[SlabBatch]) -> dict[str, Tensor]:
+    def _group_loss(self, network: nn.Module, batch: Sequence[Example]) -> dict[str, Tensor]:
         """The terms of volumes whose slabs have equally many slices."""
         assert isinstance(network, VolumeTranslator)
-        device = batches[0].volume.device
-        conditions = torch.cat([batch.given for batch in batches])
-        pairs = augmented(batches, self.plan)
-        count = batches[0].count
-        with autocast(device):
+        count = batch[0].count
+        with autocast(batch[0].source.device):
             decoded = network(
-                [source for source, _ in pairs],
-                conditions,
-                starts=[batch.start for batch in batches],
+                [example.source for example in batch],
+                torch.cat([example.given for example in batch]),
+                starts=[example.windows[0] for example in batch],
                 count=count,
                 slice_batch=self.plan.inference.slice_batch,
             )
         compared: dict[int, list[tuple[Tensor, Tensor]]] = {}  # by the number of channels
-        for batch, (source, whole), slab in zip(batches, pairs, decoded.split(1), strict=True):
-            span = slice(batch.start, batch.start + count)
-            subject = (source[:, :, span] > 0).any(dim=1, keepdim=True)
-            target = torch.stack([whole[:, i, span] for i in batch.supervised], dim=1)
-            outputs = [
-                self.plan.targets.index(self.plan.channel_names[i]) for i in batch.supervised
-            ]
+        for example, slab in zip(batch, decoded.split(1), strict=True):
+            span = slice(example.windows[0], example.windows[0] + count)
+            subject = (example.source[:, :, span] > 0).any(dim=1, keepdim=True)
+            outputs = example.made[0].nonzero()[:, 0].tolist()
+            target = torch.stack([example.target[:, i, span] for i in outputs], dim=1)
             predicted = torch.stack([slab[:, i] for i in outputs], dim=1).float() * subject
             compared.setdefault(len(outputs), []).append((predicted, target))
         terms = []
@@ -201,7 +152,7 @@ class ContextTranslation(Stage[SlabBatch]):
                 if not images:
                     images = {
                         name: voxels[self.plan.channel_names.index(name)].numpy()
-                        for name in request.sources
+                        for name in request.given
                     }
                     images |= {
                         f"{target} predicted": predicted.numpy(),
@@ -210,38 +161,6 @@ class ContextTranslation(Stage[SlabBatch]):
         means = {target: float(np.mean(values)) for target, values in scores.items()}
         score = -float(np.mean(list(means.values())))
         return Validation(score, "psnr", means, images, sharpness=known_means(sharpness))
-
-
-def augmented(batches: Sequence[SlabBatch], plan: Plan) -> list[tuple[Tensor, Tensor]]:
-    """Sources, and all channels as targets, of each volume, all slices of it moved alike.
-
-    Volumes of one shape go through at once.
-    """
-    alike = len({batch.volume.shape for batch in batches}) == 1
-    pairs = []
-    for group in [batches] if alike else [[batch] for batch in batches]:
-        volume = torch.cat([batch.volume for batch in group])
-        given = torch.cat([batch.given for batch in group])[:, :, None, None, None]
-        seeds = torch.cat([batch.seeds for batch in group])
-        source, target = augment(volume * given, volume, plan.augmentation, seeds)
-        pairs += list(zip(source.split(1), target.split(1), strict=True))
-    return pairs
-
-
-def draw_hidden(plan: Plan, present: Sequence[str], rng: np.random.Generator) -> set[str]:
-    """The contrasts to hide in one step: at least one target, and at least one source is kept.
-
-    One target is hidden always, as the paper's protocol has it; with probability
-    `source_dropout` a random number of others too, each count equally likely.
-    """
-    targets = [name for name in present if name in plan.targets]
-    first = targets[rng.integers(len(targets))]
-    others = [name for name in present if name != first]
-    hidden = {first}
-    if len(others) > 1 and rng.random() < plan.source_dropout:
-        count = int(rng.integers(1, len(others)))
-        hidden |= set(rng.permutation(others)[:count].tolist())
-    return hidden
 
 
 def slab_loss(predicted: Tensor, target: Tensor, weights: dict[str, float]) -> dict[str, Tensor]:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from liftnet.core.plan import Inference, Plan
+from liftnet.core.request import Request
 from liftnet.networks.synthesis import synthesize_each
-from liftnet.tasks.base import Request
 
 __all__ = ["synthesize"]
 
@@ -30,8 +30,8 @@ def synthesize(
     Source: LiFT Algorithm 2, Sec. 5.2 (predictions are clipped to [0, 1]).
     Differs: the mask comes from the sources; the paper takes it from the target.
     """
-    given = [name in request.sources for name in plan.channel_names]
-    outputs = [plan.targets.index(name) for name in request.targets]
+    given = [name in request.given for name in plan.channel_names]
+    outputs = [plan.targets.index(name) for name in request.made]
     made = synthesize_each(
         networks,
         source,

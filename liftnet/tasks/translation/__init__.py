@@ -1,17 +1,18 @@
 """Task C, LiFT-C in two stages: translate source channels into others, such as MR into CT."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from liftnet.core.dataset import Dataset, require_channel
 from liftnet.core.errors import DatasetError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Inference, Plan
+from liftnet.core.request import Request
 from liftnet.core.scores import CaseScore, Compared, Comparison
 from liftnet.tasks import context_path
-from liftnet.tasks.base import Budget, Request, Stage, SynthesisTask
+from liftnet.tasks.base import Budget, Stage, SynthesisTask
 from liftnet.tasks.translation import rules, scoring, synthesis
 from liftnet.tasks.translation.residual_context import ResidualContext
 from liftnet.tasks.translation.slice_translation import SliceTranslation
@@ -39,10 +40,29 @@ class Translation(SynthesisTask):
         """One run: the ablation is its first stage."""
         return "lift_c"
 
-    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage[Any], ...]:
+    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage, ...]:
         """The 2D translator, and on top of it, frozen, context and residual."""
         first = SliceTranslation(plan)
         return (first, ResidualContext(plan)) if mapper else (first,)
+
+    def accepts(self, plan: Plan, present: Sequence[str]) -> bool:
+        """Whether the case has a source and a target."""
+        return bool(set(present) & set(plan.sources)) and bool(set(present) & set(plan.targets))
+
+    def draw_request(self, plan: Plan, present: Sequence[str], rng: np.random.Generator) -> Request:
+        """All targets that the case has from all its sources, or now and then from fewer.
+
+        With probability `source_dropout` a random number is hidden, each count equally likely, and
+        at least one is kept: so that a model of several sources serves cases that lack some.
+        """
+        given = [name for name in plan.sources if name in present]
+        hidden: set[str] = set()
+        if len(given) > 1 and rng.random() < plan.source_dropout:
+            hidden = set(rng.permutation(given)[: rng.integers(1, len(given))].tolist())
+        return Request(
+            tuple(name for name in given if name not in hidden),
+            tuple(name for name in plan.targets if name in present),
+        )
 
     def request(self, plan: Plan, present: Sequence[str], wanted: Sequence[str] | None) -> Request:
         """All targets, or the wanted ones."""

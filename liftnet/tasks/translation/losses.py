@@ -7,19 +7,20 @@ from liftnet.core.plan import Plan
 from liftnet.losses.gradient import gradient_l1
 from liftnet.losses.reconstruction import charbonnier, l1, ms_ssim_loss, weighted_mean
 from liftnet.ops import normalize
+from liftnet.ops.transfer import to_device
 
 __all__ = ["LOSSES", "residual_loss", "slice_loss", "voxel_weights"]
 
 LOSSES = ("l1", "ms_ssim", "charbonnier", "residual", "gradient", "outside_mask")
 
 
-def voxel_weights(mask: Tensor, supervised: Tensor, plan: Plan) -> Tensor:
+def voxel_weights(mask: Tensor, made: Tensor, plan: Plan) -> Tensor:
     """Weights (B, T, D, H, W): 1 inside the mask, less outside, 0 for targets a case lacks.
 
-    `mask` (B, 1, D, H, W), `supervised` (B, T), both of 0 and 1.
+    `mask` (B, 1, D, H, W), `made` (B, T), on the processor.
     """
     outside = plan.losses["outside_mask"]
-    return (outside + (1 - outside) * mask) * supervised[:, :, None, None, None]
+    return (outside + (1 - outside) * mask) * to_device(made, mask.device)[:, :, None, None, None]
 
 
 def slice_loss(predicted: Tensor, target: Tensor, weights: Tensor, plan: Plan) -> dict[str, Tensor]:

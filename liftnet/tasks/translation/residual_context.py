@@ -4,25 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from liftnet.core.plan import MixerSpec, Plan, ResidualSpec, Schedule, TranslatorSpec
-from liftnet.data.store import Store, StoredCase
+from liftnet.data.crops import Crop, Windows
+from liftnet.data.example import Example
+from liftnet.data.store import Store
 from liftnet.networks.residual_translator import ResidualTranslator
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.ops.precision import autocast
 from liftnet.tasks.base import Stage, Validation
 from liftnet.tasks.slab_groups import by_count, mean_terms
-from liftnet.tasks.translation.batches import (
-    WindowBatch,
-    augmented,
-    draw_windows,
-    take_windows,
-)
 from liftnet.tasks.translation.losses import residual_loss, voxel_weights
-from liftnet.tasks.translation.validation import has_source_and_target, validate
+from liftnet.tasks.translation.validation import validate
 
 __all__ = ["STAGE", "ResidualContext"]
 
@@ -30,7 +25,7 @@ STAGE = "residual_context"
 
 
 @dataclass(frozen=True)
-class ResidualContext(Stage[WindowBatch]):
+class ResidualContext(Stage):
     """All slices give context, three-slice windows are decoded, corrected and supervised.
 
     Source: LiFT Sec. 5.3, App. F.
@@ -43,6 +38,11 @@ class ResidualContext(Stage[WindowBatch]):
     def schedule(self) -> Schedule:  # type: ignore[override]
         """The plan's schedule of this stage."""
         return self.plan.stages[self.name]
+
+    @property
+    def crop(self) -> Crop:  # type: ignore[override]
+        """The whole volume, and windows of it."""
+        return Windows(self.schedule.decoded_slices, self.schedule.windows_per_volume)
 
     def build(self, previous: nn.Module | None = None) -> nn.Module:
         """Mixer and head anew, the best translator of stage 1, frozen.
@@ -64,53 +64,31 @@ class ResidualContext(Stage[WindowBatch]):
     ) -> None:
         """Nothing: a step needs no more than its own cases."""
 
-    def accepts(self, case: StoredCase) -> bool:
-        """Whether the case has a source and a target."""
-        return has_source_and_target(self.plan, case)
-
-    def draw(
-        self, store: Store, case: str, rng: np.random.Generator, *, thinnest: int | None = None
-    ) -> WindowBatch:
-        """A whole volume, and windows at random heights."""
-        return draw_windows(
-            self.plan,
-            store,
-            case,
-            rng,
-            windows=self.schedule.windows_per_volume,
-            count=self.schedule.decoded_slices,
-            whole=True,
-            thinnest=thinnest,
-        )
-
     def loss(
-        self, network: nn.Module, batches: Sequence[WindowBatch], generator: torch.Generator
+        self, network: nn.Module, batch: Sequence[Example], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Charbonnier, residual magnitude and spatial-gradient L1 of the windows."""
-        groups = by_count(batches)
+        groups = by_count(batch)
         terms = [self._group_loss(network, group) for group in groups]
         return mean_terms(terms, list(map(len, groups)))
 
-    def _group_loss(self, network: nn.Module, batches: Sequence[WindowBatch]) -> dict[str, Tensor]:
+    def _group_loss(self, network: nn.Module, batch: Sequence[Example]) -> dict[str, Tensor]:
         """The terms of volumes whose slabs have equally many slices."""
         assert isinstance(network, ResidualTranslator)
-        device = batches[0].source.device
-        volumes = [augmented(batch, self.plan) for batch in batches]
-        count = batches[0].count
-        conditions = torch.cat([batch.given for batch in batches])
-        with autocast(device):
+        count = batch[0].count
+        with autocast(batch[0].source.device):
             baseline, correction = network(
-                [source for source, _, _ in volumes],
-                conditions,
-                starts=[batch.starts for batch in batches],
+                [example.source for example in batch],
+                torch.cat([example.given for example in batch]),
+                starts=[example.windows for example in batch],
                 count=count,
                 slice_batch=self.plan.inference.slice_batch,
             )
         targets, weights = [], []
-        for batch, (_, target, mask) in zip(batches, volumes, strict=True):
-            weight = voxel_weights(mask, batch.supervised, self.plan)
-            targets.append(take_windows(target, batch.starts, count))
-            weights.append(take_windows(weight, batch.starts, count))
+        for example in batch:
+            weight = voxel_weights(example.mask, example.made, self.plan)
+            targets.append(take_windows(example.target, example.windows, count))
+            weights.append(take_windows(weight, example.windows, count))
         return residual_loss(
             baseline.float(), correction.float(), torch.cat(targets), torch.cat(weights), self.plan
         )
@@ -124,3 +102,8 @@ class ResidualContext(Stage[WindowBatch]):
     ) -> Validation:
         """The mean absolute error of whole volumes."""
         return validate(self.plan, network, store, cases)
+
+
+def take_windows(volume: Tensor, starts: Sequence[int], count: int) -> Tensor:
+    """Windows (W, C, count, H, W') of a volume (1, C, D, H, W')."""
+    return torch.cat([volume[:, :, start : start + count] for start in starts])

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from liftnet.core.plan import Inference, Plan
+from liftnet.core.request import Request
 from liftnet.networks.synthesis import synthesize_each
 from liftnet.ops import normalize
-from liftnet.tasks.base import Request
 from liftnet.tasks.context_path import given_sources
 
 __all__ = ["synthesize"]
@@ -30,7 +30,7 @@ def synthesize(
 
     Source: LiFT Algorithm 2, Sec. 5.3.
     """
-    outputs = [plan.targets.index(name) for name in request.targets]
+    outputs = [plan.targets.index(name) for name in request.made]
     made = synthesize_each(
         networks,
         *given_sources(plan, source, request, background),
@@ -39,7 +39,7 @@ def synthesize(
         notice=notice,
     )
     total = torch.stack([volume[outputs] for volume in made]).sum(dim=0)
-    limits = [normalize.limits(plan.channel(name).normalization) for name in request.targets]
+    limits = [normalize.limits(plan.channel(name).normalization) for name in request.made]
     low, high = (
         torch.tensor(ends, device=source.device).view(-1, 1, 1, 1)
         for ends in zip(*limits, strict=True)

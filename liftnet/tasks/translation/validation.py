@@ -7,19 +7,14 @@ import torch
 from torch import nn
 
 from liftnet.core.plan import Plan
-from liftnet.data.store import Store, StoredCase
+from liftnet.core.request import Request
+from liftnet.data.store import Store
 from liftnet.metrics.sharpness import known_means, sharpness_in_plane
 from liftnet.ops import normalize
-from liftnet.tasks.base import Request, Validation
+from liftnet.tasks.base import Validation
 from liftnet.tasks.translation.synthesis import synthesize
 
-__all__ = ["has_source_and_target", "validate"]
-
-
-def has_source_and_target(plan: Plan, case: StoredCase) -> bool:
-    """Whether a preprocessed case can be trained and validated on."""
-    present = set(case.present)
-    return bool(present & set(plan.sources)) and bool(present & set(plan.targets))
+__all__ = ["validate"]
 
 
 def validate(plan: Plan, network: nn.Module, store: Store, cases: Sequence[str]) -> Validation:

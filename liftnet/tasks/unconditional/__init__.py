@@ -1,13 +1,15 @@
 """Task A, LiFT-U: generate 3D volumes from random numbers."""
 
-from typing import Any
+from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor, nn
 
 from liftnet.core.dataset import Dataset
 from liftnet.core.errors import PlanError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Plan, ResNetSpec
+from liftnet.core.request import Request
 from liftnet.metrics import cohort_protocols
 from liftnet.networks.volume_generator import VolumeGenerator
 from liftnet.tasks.base import Budget, GenerationTask, Stage
@@ -46,7 +48,7 @@ class UnconditionalGeneration(GenerationTask):
         """There is no variant without the mapper: without it there is no volume."""
         return "lift_u"
 
-    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage[Any], ...]:
+    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Stage, ...]:
         """Features (unless they come from a file), slices, trajectories of codes, volumes.
 
         Raises:
@@ -57,7 +59,7 @@ class UnconditionalGeneration(GenerationTask):
                 f"Task '{self.name}' has no variant without the mapper",
                 remedy="Leave out --no-mapper: without a mapper there is no volume.",
             )
-        features: tuple[Stage[Any], ...] = (SliceFeatures(plan),)
+        features: tuple[Stage, ...] = (SliceFeatures(plan),)
         if isinstance(plan.networks["features"], ResNetSpec):
             features = ()
         return (
@@ -66,6 +68,14 @@ class UnconditionalGeneration(GenerationTask):
             DepthMapping(plan, CODE_STAGE),
             DepthMapping(plan, DEPTH_STAGE),
         )
+
+    def accepts(self, plan: Plan, present: Sequence[str]) -> bool:
+        """Whether the case has the channel."""
+        return plan.targets[0] in present
+
+    def draw_request(self, plan: Plan, present: Sequence[str], rng: np.random.Generator) -> Request:
+        """The channel from nothing."""
+        return Request((), plan.targets)
 
     def latent(self, plan: Plan, seed: int, number: int) -> Tensor:
         """The latent (L,) of one volume."""

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from liftnet.core.plan import DriftSpec, Plan, Schedule
-from liftnet.data.store import Store, StoredCase
+from liftnet.data.crops import Crop, Nothing
+from liftnet.data.example import Example
+from liftnet.data.store import Store
 from liftnet.networks.volume_generator import VolumeGenerator
 from liftnet.ops import normalize
 from liftnet.tasks.base import Stage, Validation
 from liftnet.tasks.unconditional.bank import Bank, make_bank
-from liftnet.tasks.unconditional.batches import LatentBatch, real_volume
+from liftnet.tasks.unconditional.batches import real_volume
 from liftnet.tasks.unconditional.drifting import code_terms, lifted_terms
-from liftnet.tasks.unconditional.generation import draw_latent
+from liftnet.tasks.unconditional.generation import latent_from
 from liftnet.tasks.unconditional.monitors import check_samples
 from liftnet.tasks.unconditional.specs import networks_of
 
@@ -30,7 +32,7 @@ LEAST_REAL = 4  # ours: six distances between real volumes; fewer say little abo
 
 
 @dataclass
-class DepthMapping(Stage[LatentBatch]):
+class DepthMapping(Stage):
     """Latents to volumes that vary as real ones do; only the mapper is trained.
 
     As `CODE_STAGE` by the energy distance between trajectories of codes, which costs next to
@@ -40,6 +42,7 @@ class DepthMapping(Stage[LatentBatch]):
     Source: LiFT Sec. 4.1, Algorithm 1.
     """
 
+    augmented: ClassVar[bool] = False  # there is nothing but a latent
     preparation: ClassVar[str] = "makes the features and codes of all training volumes, if need be"
     plan: Plan
     name: str = STAGE
@@ -58,6 +61,11 @@ class DepthMapping(Stage[LatentBatch]):
         assert self.plan.drift is not None
         return self.plan.drift
 
+    @property
+    def crop(self) -> Crop:  # type: ignore[override]
+        """The seed of one volume; of the case nothing is needed."""
+        return Nothing()
+
     def build(self, previous: nn.Module | None = None) -> nn.Module:
         """The whole generator, with the best of what earlier stages trained."""
         return build_network(self.plan, previous)
@@ -72,23 +80,15 @@ class DepthMapping(Stage[LatentBatch]):
         if self.name == CODE_STAGE and self.spec.start == "real":
             network.mapper.start_at(self.bank.codes)
 
-    def accepts(self, case: StoredCase) -> bool:
-        """Whether the case has the channel."""
-        return self.plan.targets[0] in case.present
-
-    def draw(
-        self, store: Store, case: str, rng: np.random.Generator, *, thinnest: int | None = None
-    ) -> LatentBatch:
-        """The latent of one volume; of the case nothing is needed."""
-        return LatentBatch(case, draw_latent(self.plan, rng))
-
     def loss(
-        self, network: nn.Module, batches: Sequence[LatentBatch], generator: torch.Generator
+        self, network: nn.Module, batch: Sequence[Example], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """How far trajectories of codes, or features of volumes, are from real ones."""
         assert isinstance(network, VolumeGenerator)
         assert self.bank is not None
-        latents = torch.stack([batch.latent for batch in batches])
+        device = next(network.parameters()).device
+        seeds = [int(example.seeds) for example in batch]
+        latents = torch.stack([latent_from(self.plan, seed) for seed in seeds]).to(device)
         codes = network.codes(latents, self.plan.grid.num_slices)
         if self.name == CODE_STAGE:
             return code_terms(codes, self.bank, self.spec, generator)

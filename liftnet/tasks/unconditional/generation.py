@@ -1,5 +1,7 @@
 """From a seed to a volume, slice by slice."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,20 +14,20 @@ from liftnet.ops.planes import plane_size, slices_of
 from liftnet.tasks.unconditional.batches import PLANES
 from liftnet.tasks.unconditional.specs import networks_of
 
-__all__ = ["codes_of", "describe_volume", "draw_latent", "generate_volume", "latent_of"]
+__all__ = ["codes_of", "describe_volume", "generate_volume", "latent_from", "latent_of"]
 
 GENERATION = 2  # ours: apart from the random numbers of training, see training_feed.py
 
 
 def latent_of(plan: Plan, seed: int, number: int) -> Tensor:
     """The latent (L,) of one volume; each number has random numbers of its own."""
-    return draw_latent(plan, np.random.default_rng([seed, number, GENERATION]))
+    return latent_from(plan, [seed, number, GENERATION])
 
 
-def draw_latent(plan: Plan, rng: np.random.Generator) -> Tensor:
-    """A latent (L,) from the standard normal distribution."""
-    mapper = networks_of(plan)[-1]
-    return torch.from_numpy(rng.standard_normal(mapper.latent_size, dtype=np.float32))
+def latent_from(plan: Plan, seed: int | Sequence[int]) -> Tensor:
+    """The latent (L,) of a seed, from the standard normal distribution."""
+    size = networks_of(plan)[-1].latent_size
+    return torch.from_numpy(np.random.default_rng(seed).standard_normal(size, dtype=np.float32))
 
 
 @torch.no_grad()

@@ -3,17 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from liftnet.core.plan import FeatureSpec, Plan, Schedule
-from liftnet.data.store import Store, StoredCase
+from liftnet.core.request import Request
+from liftnet.data import crops
+from liftnet.data.crops import Crop, Planes
+from liftnet.data.example import Example
+from liftnet.data.store import Store
 from liftnet.networks.masked_autoencoder import MaskedAutoencoder
 from liftnet.ops.precision import autocast
 from liftnet.tasks.base import Stage, Validation
-from liftnet.tasks.unconditional.batches import PLANES, SliceBatch, draw_slices, joined
+from liftnet.tasks.unconditional.batches import PLANES, in_plane, slices_in
 
 __all__ = ["STAGE", "FeatureNetwork", "SliceFeatures"]
 
@@ -30,12 +35,13 @@ class FeatureNetwork(nn.Module):
 
 
 @dataclass(frozen=True)
-class SliceFeatures(Stage[SliceBatch]):
+class SliceFeatures(Stage):
     """A masked autoencoder on slices of all three planes.
 
     Differs: LiFT takes ResNet-18 trained on ImageNet, which a plan can do too.
     """
 
+    augmented: ClassVar[bool] = False  # anatomy as it is
     plan: Plan
     name: str = STAGE
 
@@ -43,6 +49,12 @@ class SliceFeatures(Stage[SliceBatch]):
     def schedule(self) -> Schedule:  # type: ignore[override]
         """The plan's schedule of this stage."""
         return self.plan.stages[self.name]
+
+    @property
+    def crop(self) -> Crop:  # type: ignore[override]
+        """Slices of one volume, as many of each plane."""
+        count = max(1, self.schedule.windows_per_volume // len(PLANES))
+        return Planes(dict.fromkeys(PLANES, count))
 
     def build(self, previous: nn.Module | None = None) -> nn.Module:
         """The masked autoencoder with random weights."""
@@ -55,27 +67,14 @@ class SliceFeatures(Stage[SliceBatch]):
     ) -> None:
         """Nothing: a step needs no more than its own cases."""
 
-    def accepts(self, case: StoredCase) -> bool:
-        """Whether the case has the channel."""
-        return self.plan.targets[0] in case.present
-
-    def draw(
-        self, store: Store, case: str, rng: np.random.Generator, *, thinnest: int | None = None
-    ) -> SliceBatch:
-        """Slices of one volume, as many of each plane."""
-        count = max(1, self.schedule.windows_per_volume // len(PLANES))
-        return draw_slices(self.plan, store, case, rng, dict.fromkeys(PLANES, count))
-
     def loss(
-        self, network: nn.Module, batches: Sequence[SliceBatch], generator: torch.Generator
+        self, network: nn.Module, batch: Sequence[Example], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """The error of hidden patches, the mean over planes."""
         assert isinstance(network, FeatureNetwork)
         with autocast(generator.device):
-            errors = [
-                network.features.loss(joined(batches, p), joined(batches, p, "seeds"))
-                for p in PLANES
-            ]
+            drawn = [in_plane(batch, plane) for plane in PLANES]
+            errors = [network.features.loss(slices_in(one), one.seeds) for one in drawn]
         return {"hidden": torch.stack(errors).mean()}
 
     @torch.no_grad()
@@ -89,15 +88,16 @@ class SliceFeatures(Stage[SliceBatch]):
         """The error of hidden patches in other volumes; the same ones each time."""
         assert isinstance(network, FeatureNetwork)
         device = next(network.parameters()).device
-        batches = [
-            draw_slices(
-                self.plan, store, case, np.random.default_rng(i), dict.fromkeys(PLANES, CHECKED)
-            ).to(device)
+        crop = Planes(dict.fromkeys(PLANES, CHECKED))
+        made = Request((), self.plan.targets)
+        batch = [
+            example.to(device)
             for i, case in enumerate(cases)
+            for example in crops.draw(store, self.plan, made, crop, case, np.random.default_rng(i))
         ]
         errors = {}
         for plane in PLANES:
-            seeds = joined(batches, plane, "seeds")
+            drawn = in_plane(batch, plane)
             with autocast(device):
-                errors[plane] = float(network.features.loss(joined(batches, plane), seeds))
+                errors[plane] = float(network.features.loss(slices_in(drawn), drawn.seeds))
         return Validation(float(np.mean(list(errors.values()))), "error", errors)

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from liftnet.core.plan import CriticSpec, FeatureSpec, GeneratorSpec, Plan, ResNetSpec, Schedule
-from liftnet.data.store import Store, StoredCase
+from liftnet.data.crops import Crop, Planes
+from liftnet.data.example import Example
+from liftnet.data.store import Store
 from liftnet.metrics.similarity import psnr
 from liftnet.networks.features import ResNet18, load_resnet18
 from liftnet.networks.slice_generator import PatchDiscriminator, SliceGenerator
@@ -24,13 +26,7 @@ from liftnet.ops.precision import autocast
 from liftnet.ops.processes import mean_over_ranks
 from liftnet.ops.transfer import to_device
 from liftnet.tasks.base import Stage, Validation
-from liftnet.tasks.unconditional.batches import (
-    SliceBatch,
-    augmented,
-    draw_slices,
-    joined,
-    real_volume,
-)
+from liftnet.tasks.unconditional.batches import in_plane, real_volume, slices_in
 from liftnet.tasks.unconditional.specs import networks_of
 
 __all__ = ["STAGE", "GeneratorNetwork", "SliceGeneration", "adversarial_terms", "feature_error"]
@@ -55,7 +51,7 @@ class GeneratorNetwork(nn.Module):
 
 
 @dataclass
-class SliceGeneration(Stage[SliceBatch]):
+class SliceGeneration(Stage):
     """Slices from their own codes, disturbed by those of others, with L1, features and a critic.
 
     The mapper will give codes between those of real slices, which the components alone show as
@@ -76,6 +72,11 @@ class SliceGeneration(Stage[SliceBatch]):
     def schedule(self) -> Schedule:  # type: ignore[override]
         """The plan's schedule of this stage."""
         return self.plan.stages[self.name]
+
+    @property
+    def crop(self) -> Crop:  # type: ignore[override]
+        """Slices of one volume along the slice axis."""
+        return Planes({self.plan.grid.slice_axis: self.schedule.windows_per_volume})
 
     def build(self, previous: nn.Module | None = None) -> nn.Module:
         """Generator and critic with random weights, over the best features of stage 0."""
@@ -117,20 +118,8 @@ class SliceGeneration(Stage[SliceBatch]):
         ]
         return torch.from_numpy(np.concatenate(parts))[:, None]
 
-    def accepts(self, case: StoredCase) -> bool:
-        """Whether the case has the channel."""
-        return self.plan.targets[0] in case.present
-
-    def draw(
-        self, store: Store, case: str, rng: np.random.Generator, *, thinnest: int | None = None
-    ) -> SliceBatch:
-        """Slices of one volume along the slice axis."""
-        plane = self.plan.grid.slice_axis
-        counts: dict[str, int] = {plane: self.schedule.windows_per_volume}
-        return draw_slices(self.plan, store, case, rng, counts)
-
     def loss(
-        self, network: nn.Module, batches: Sequence[SliceBatch], generator: torch.Generator
+        self, network: nn.Module, batch: Sequence[Example], generator: torch.Generator
     ) -> dict[str, Tensor]:
         """L1, features, and both sides of a critic.
 
@@ -139,11 +128,9 @@ class SliceGeneration(Stage[SliceBatch]):
         """
         assert isinstance(network, GeneratorNetwork)
         weights = self.plan.losses
-        plane = self.plan.grid.slice_axis
-        seeds = joined(batches, plane, "seeds")
-        real = augmented(self.plan, joined(batches, plane), seeds)
-        depths = joined(batches, plane, "indices")
-        codes = network.generator.encode(real) + self._disturbance(depths, seeds, generator)
+        drawn = in_plane(batch, self.plan.grid.slice_axis)
+        real = slices_in(drawn)
+        codes = network.generator.encode(real) + self._disturbance(drawn, generator)
         with autocast(real.device):
             made = network.generator(codes)
         terms = {
@@ -156,7 +143,7 @@ class SliceGeneration(Stage[SliceBatch]):
             )
         return terms
 
-    def _disturbance(self, depths: Tensor, seeds: Tensor, generator: torch.Generator) -> Tensor:
+    def _disturbance(self, drawn: Example, generator: torch.Generator) -> Tensor:
         """Offsets (n, c): at each depth a random mixture of volumes, less their mean.
 
         With the covariance of the real codes at that depth, times a random square of at most
@@ -164,7 +151,8 @@ class SliceGeneration(Stage[SliceBatch]):
         """
         assert self.codes is not None
         device = generator.device
-        seeds = to_device(seeds, self.codes.device)
+        seeds = to_device(drawn.seeds, self.codes.device)
+        depths = to_device(torch.tensor(drawn.windows), self.codes.device)
         order = torch.randperm(len(self.codes), generator=generator, device=device)
         known = self.codes[order[:MIXED, None], depths]
         shares = item_normal(seeds, SHARES, (len(known),)).T

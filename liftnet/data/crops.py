@@ -1,0 +1,194 @@
+"""What of a case a training step sees: each way once, for every method."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from liftnet.core.geometry import SLICE_AXES
+from liftnet.core.plan import Plan
+from liftnet.core.request import Request
+from liftnet.data.example import Example, draw_seeds
+from liftnet.data.store import Store
+from liftnet.ops import normalize
+from liftnet.ops.depth import draw_starts
+from liftnet.ops.in_plane import fit_in_plane
+
+__all__ = ["Crop", "Nothing", "Planes", "Slab", "Windows", "draw"]
+
+InPlane = Literal["centre", "anywhere"]  # of slices larger than the plan's, which part is seen
+
+
+@dataclass(frozen=True)
+class Slab:
+    """`count` neighbouring slices at a random height; nothing else of the case is read."""
+
+    count: int
+    in_plane: InPlane = "anywhere"
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The whole volume, of which `number` windows of `count` slices are compared."""
+
+    count: int
+    number: int
+    in_plane: InPlane = "anywhere"
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Single slices at random places, plane -> how many; an example for each plane.
+
+    All are as likely, near-empty ones too.
+    """
+
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """No voxel: only the seed of a volume to make."""
+
+
+Crop = Slab | Windows | Planes | Nothing
+
+
+def draw(
+    store: Store,
+    plan: Plan,
+    request: Request,
+    crop: Crop,
+    case: str,
+    rng: np.random.Generator,
+    *,
+    thinnest: int | None = None,
+) -> tuple[Example, ...]:
+    """What a step sees of a case, where the store has it; threads draw several at a time.
+
+    Args:
+        store: of the preprocessed cases.
+        plan: whose channels and grid they have.
+        request: which channels are given, and which are to be made.
+        crop: what of the case.
+        case: which one.
+        rng: random numbers of this draw alone.
+        thinnest: slices of the thinnest volume that this one may be joined with; no slab or window
+            has more.
+    """
+    if isinstance(crop, Nothing):
+        nothing = torch.zeros(1, 0, 0, 0, 0)
+        seeds = draw_seeds(1, rng)
+        return (_example(case, plan, request, nothing, nothing, nothing, [], seeds, (), 0),)
+    if isinstance(crop, Planes):
+        return tuple(_slices(store, plan, request, crop.counts, case, rng))
+    described = store.describe(case)
+    depth = described.shape[0]
+    count = min(crop.count, depth, thinnest or depth)
+    windows = crop.number if isinstance(crop, Windows) else 1
+    starts = draw_starts(rng, depth, count, windows)
+    span = slice(None)
+    if isinstance(crop, Slab):
+        span, starts = slice(starts[0], starts[0] + count), (0,)
+    air = _air(plan, described.ranges)
+    voxels, background = store.slab(case, span), list(air)
+    if plan.grid.mask != "none":
+        mask = store.mask_slab(case, span)
+        voxels, background = torch.cat([voxels, mask[None].to(voxels.dtype)]), [*air, 0.0]
+    place = rng if crop.in_plane == "anywhere" else None
+    fitted = fit_in_plane(voxels, plan.grid.in_plane, background, rng=place)
+    rows = [plan.channel_names.index(name) for name in (*plan.sources, *plan.targets)]
+    number = len(plan.sources)
+    source = torch.stack([fitted[i] for i in rows[:number]])[None]
+    target = torch.stack([fitted[i] for i in rows[number:]])[None]
+    mask = fitted[len(plan.channels) :][None]
+    example = _example(
+        case,
+        plan,
+        request,
+        source,
+        target,
+        mask,
+        [air[i] for i in rows],
+        draw_seeds(1, rng),
+        starts,
+        count,
+    )
+    return (example,)
+
+
+def _slices(
+    store: Store,
+    plan: Plan,
+    request: Request,
+    counts: Mapping[str, int],
+    case: str,
+    rng: np.random.Generator,
+) -> list[Example]:
+    """Single slices of the first target, an example (n, ...) for each plane."""
+    axes = SLICE_AXES[plan.grid.slice_axis]
+    channel = plan.channel_names.index(plan.targets[0])
+    described = store.describe(case)
+    few = set(counts) == {plan.grid.slice_axis}  # others run through the whole volume
+    volume = None if few else store.slab(case, channel=channel)[0]
+    air = [_air(plan, described.ranges)[channel]]
+    examples = []
+    for plane, count in counts.items():
+        # Rows and columns as `slices_of` has them, whatever the slice axis.
+        order = [axes.index(world) for world in SLICE_AXES[plane]]
+        chosen = rng.integers(described.shape[order[0]], size=count).tolist()
+        if volume is None:
+            spans = [slice(i, i + 1) for i in chosen]
+            slices = [store.slab(case, span, channel=channel)[0, 0] for span in spans]
+        else:
+            turned = volume.permute(order)
+            slices = [turned[i] for i in chosen]
+        target = torch.stack(slices)[:, None, None]
+        none = target[:, :0]
+        seeds = draw_seeds(count, rng)
+        examples.append(
+            _example(
+                case, plan, request, none, target, none, air, seeds, tuple(chosen), 1, plane=plane
+            )
+        )
+    return examples
+
+
+def _example(
+    case: str,
+    plan: Plan,
+    request: Request,
+    source: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    air: list[float],
+    seeds: Tensor,
+    windows: tuple[int, ...],
+    count: int,
+    plane: str = "",
+) -> Example:
+    """An example whose items are all of one request."""
+    given = torch.tensor([[name in request.given for name in plan.sources]], dtype=torch.float32)
+    made = torch.tensor([[name in request.made for name in plan.targets]])
+    items = len(seeds)
+    return Example(
+        case=case,
+        source=source,
+        target=target,
+        mask=mask,
+        air=torch.tensor([air]).expand(items, -1),
+        given=given.expand(items, -1),
+        made=made.expand(items, -1),
+        seeds=seeds,
+        windows=windows,
+        count=count,
+        plane=plane,
+    )
+
+
+def _air(plan: Plan, ranges: Mapping[str, tuple[float, float]]) -> list[float]:
+    """The value of air in each of the plan's channels as it is stored: it stays exactly air."""
+    return [float(np.float16(value)) for value in normalize.background_values(plan, ranges)]
