@@ -17,7 +17,7 @@ from liftnet.augment.ranges import (
     draw_noise,
     draw_spatial,
 )
-from liftnet.core.plan import AugmentationSpec
+from liftnet.core.recipe import AugmentationSpec
 from liftnet.ops.precision import without_autocast
 
 # ours: what fits the cache of a processor; a device is fastest with the whole batch

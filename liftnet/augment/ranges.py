@@ -19,7 +19,7 @@ from enum import IntEnum, auto
 import torch
 from torch import Tensor
 
-from liftnet.core.plan import AugmentationSpec
+from liftnet.core.recipe import AugmentationSpec
 from liftnet.ops.item_random import item_normal, item_uniform
 
 CHANNEL_PROBABILITY = 0.5  # nnU-Net: blur and low resolution touch each channel with p 0.5

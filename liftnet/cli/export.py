@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from liftnet.cli.generate import CheckpointOption
-from liftnet.cli.shell import DatasetOption, MapperOption, PlanOption, WorkspaceOption, run
+from liftnet.cli.shell import DatasetOption, MethodOption, PlanOption, WorkspaceOption, run
 
 
 def export(
@@ -17,7 +17,7 @@ def export(
         list[str] | None,
         typer.Option("-f", metavar="FOLD", help="Folds to export. Default: all trained ones."),
     ] = None,
-    no_mapper: MapperOption = False,
+    method: MethodOption = None,
     checkpoint: CheckpointOption = "best",
     scores: Annotated[
         str | None,
@@ -48,7 +48,7 @@ def export(
         dataset,
         plan_name=plan_name,
         fold=fold,
-        mapper=not no_mapper,
+        method=method,
         checkpoint=checkpoint,
         scores=scores,
         data=data,

@@ -8,6 +8,7 @@ from liftnet.cli.following import say_cohort_evaluation
 from liftnet.cli.shell import (
     DatasetOption,
     DeviceOption,
+    MethodOption,
     PlanOption,
     ProcessesOption,
     WorkspaceOption,
@@ -102,6 +103,7 @@ def generate(
         str | None,
         typer.Option("-f", metavar="FOLD", help="Default: the first that is trained."),
     ] = None,
+    method: MethodOption = None,
     plan_name: PlanOption = "default",
     normalized: NormalizedOption = False,
     save_trajectory: TrajectoryOption = False,
@@ -126,6 +128,7 @@ def generate(
         sigma_z=sigma_z,
         interpolate=interpolate,
         fold=fold,
+        method=method,
         plan_name=plan_name,
         normalized=normalized,
         save_trajectory=save_trajectory,

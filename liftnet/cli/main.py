@@ -19,6 +19,7 @@ COMMANDS = {
     "liftnet_extract_fingerprint": "measure a raw dataset, and check it",
     "liftnet_plan": "decide everything from the fingerprint and the GPU memory",
     "liftnet_preprocess": "crop, normalize, resample and store the training cases",
+    "liftnet_methods": "list the methods that can be planned, trained and compared",
     "liftnet_train": "train folds; the same command continues a stopped run",
     "liftnet_predict": "synthesize absent images for new files, or generate volumes",
     "liftnet_generate": "generate volumes from random numbers; liftnet_predict -n",

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from liftnet.cli.following import say_next
-from liftnet.cli.shell import DatasetOption, WorkspaceOption, run
+from liftnet.cli.shell import DatasetOption, MethodOption, WorkspaceOption, run
 
 GpuMemoryOption = Annotated[
     float | None,
@@ -37,7 +37,11 @@ NameOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a decision, e.g. losses.delta_z=1."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a decision, e.g. seed=1 or lift.losses.delta_z=1.",
+    ),
 ]
 ExplainOption = Annotated[
     bool, typer.Option("--explain", help="Print each decision with its reason.")
@@ -46,6 +50,7 @@ ExplainOption = Annotated[
 
 def plan(
     dataset: DatasetOption = None,
+    method: MethodOption = None,
     gpu_memory: GpuMemoryOption = None,
     steps: StepsOption = None,
     features: FeaturesOption = None,
@@ -54,12 +59,14 @@ def plan(
     explain: ExplainOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Decide everything from the fingerprint and the GPU memory, write plan.json."""
+    """Decide everything from the fingerprint and the GPU memory; write plan.json and a recipe."""
     from liftnet.pipeline import plan as step
-    from liftnet.pipeline.train.trial import PlanOptions, say_training_time
+    from liftnet.pipeline.plan import Asked
+    from liftnet.pipeline.train.trial import say_training_time
 
     step.plan(
         dataset,
+        method=method,
         gpu_memory=gpu_memory,
         steps=steps,
         features=features,
@@ -68,8 +75,8 @@ def plan(
         explain_plan=explain,
         workspace=workspace,
     )
-    options = PlanOptions(gpu_memory, steps, features, plan_name, settings or ())
-    say_training_time("liftnet_plan", dataset, options, workspace=workspace)
+    asked = Asked(method, gpu_memory, steps, features, plan_name, tuple(settings or ()))
+    say_training_time("liftnet_plan", dataset, asked, workspace=workspace)
     say_next(
         "Next, with the plan as it is now:",
         "liftnet_preprocess",

@@ -11,11 +11,12 @@ from liftnet.cli.plan import (
     StepsOption,
 )
 from liftnet.cli.preprocess import CleanOption
-from liftnet.cli.shell import DatasetOption, ProcessesOption, WorkspaceOption, run
+from liftnet.cli.shell import DatasetOption, MethodOption, ProcessesOption, WorkspaceOption, run
 
 
 def plan_and_preprocess(
     dataset: DatasetOption = None,
+    method: MethodOption = None,
     gpu_memory: GpuMemoryOption = None,
     steps: StepsOption = None,
     features: FeaturesOption = None,
@@ -29,11 +30,13 @@ def plan_and_preprocess(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Measure and check a raw dataset, plan for it, and preprocess its cases."""
+    from liftnet.pipeline.plan import Asked
     from liftnet.pipeline.preprocess import plan_and_preprocess as steps_1_to_3
-    from liftnet.pipeline.train.trial import PlanOptions, say_training_time
+    from liftnet.pipeline.train.trial import say_training_time
 
     steps_1_to_3.plan_and_preprocess(
         dataset,
+        method=method,
         gpu_memory=gpu_memory,
         steps=steps,
         features=features,
@@ -46,8 +49,8 @@ def plan_and_preprocess(
         clean=clean,
         workspace=workspace,
     )
-    options = PlanOptions(gpu_memory, steps, features, plan_name, settings or ())
-    say_training_time("liftnet_plan_and_preprocess", dataset, options, workspace=workspace)
+    asked = Asked(method, gpu_memory, steps, features, plan_name, tuple(settings or ()))
+    say_training_time("liftnet_plan_and_preprocess", dataset, asked, workspace=workspace)
     say_next(
         "Next, with the plan as it is now:",
         "liftnet_train",

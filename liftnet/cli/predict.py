@@ -22,7 +22,7 @@ from liftnet.cli.generate import (
 from liftnet.cli.shell import (
     DatasetOption,
     DeviceOption,
-    MapperOption,
+    MethodOption,
     PlanOption,
     ProcessesOption,
     WorkspaceOption,
@@ -59,7 +59,7 @@ def predict(
         ),
     ] = None,
     plan_name: PlanOption = "default",
-    no_mapper: MapperOption = False,
+    method: MethodOption = None,
     target: Annotated[
         list[str] | None,
         typer.Option("--target", metavar="NAME", help="Make this contrast, even if a case has it."),
@@ -89,7 +89,7 @@ def predict(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Synthesize, for every case of a folder, what it lacks; or, with -n, generate volumes."""
-    from_images = {"--no-mapper": no_mapper, "--target": target, "-m": masks}
+    from_images = {"--target": target, "-m": masks}
     from_nothing = {
         "--seed": seed,
         "--first": first,
@@ -98,6 +98,7 @@ def predict(
         "--interpolate": interpolate,
     }
     shared: dict[str, Any] = {
+        "method": method,
         "plan_name": plan_name,
         "normalized": normalized,
         "save_trajectory": save_trajectory,
@@ -124,7 +125,6 @@ def predict(
             output_folder,
             dataset,
             fold=fold,
-            mapper=not no_mapper,
             target=target,
             masks=masks,
             **shared,

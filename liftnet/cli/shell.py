@@ -21,7 +21,7 @@ from liftnet.version import __version__
 __all__ = [
     "DatasetOption",
     "DeviceOption",
-    "MapperOption",
+    "MethodOption",
     "PlanOption",
     "ProcessesOption",
     "WorkspaceOption",
@@ -46,8 +46,11 @@ ProcessesOption = Annotated[
 DeviceOption = Annotated[
     str | None, typer.Option("-device", metavar="cpu|cuda|mps", help="Default: the best there is.")
 ]
-MapperOption = Annotated[
-    bool, typer.Option("--no-mapper", help="Without the network that joins the slices, to compare.")
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        "--method", metavar="NAME", help="Default: the task's own. liftnet_methods lists them."
+    ),
 ]
 WorkspaceOption = Annotated[
     str | None,

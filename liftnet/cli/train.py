@@ -8,7 +8,7 @@ from liftnet.cli.following import say_next
 from liftnet.cli.shell import (
     DatasetOption,
     DeviceOption,
-    MapperOption,
+    MethodOption,
     PlanOption,
     WorkspaceOption,
     run,
@@ -22,7 +22,7 @@ def train(
         typer.Option("-f", metavar="FOLD", help="0 to 4, several, or all. Default: 0."),
     ] = None,
     plan_name: PlanOption = "default",
-    no_mapper: MapperOption = False,
+    method: MethodOption = None,
     device: DeviceOption = None,
     continue_training: Annotated[
         bool, typer.Option("--c", help="Continue, and fail if there is nothing to continue.")
@@ -56,7 +56,7 @@ def train(
         dataset,
         fold=fold or ["0"],
         plan_name=plan_name,
-        mapper=not no_mapper,
+        method=method,
         device=device,
         continue_training=continue_training,
         restart=restart,
@@ -68,11 +68,11 @@ def train(
     work = ["-n", "10"] if generates else ["-i", "IMAGES"]
     say_next(
         "Next:" if generates else "Next, for new cases in a folder IMAGES:",
-        "liftnet_generate" if generates else "liftnet_predict",
+        "liftnet_predict",
         *work,
         "-o",
         "generated" if generates else "predicted",
-        *(["--no-mapper"] if no_mapper else []),
+        *([] if method is None else ["--method", method]),
         dataset=dataset,
         plan_name=plan_name,
         workspace=workspace,

@@ -1,35 +1,24 @@
-"""Every decision of a run, as data: what plan.json holds."""
+"""Every decision about the data: what plan.json holds."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from liftnet.core.jsonable import Between
-from liftnet.core.ranges import Amount, Count, Intensity, Layers, Limits, Range, Share, Size, Widths
+from liftnet.core.ranges import Amount, Count, Intensity, Limits, Share, Size
 
 __all__ = [
-    "AugmentationSpec",
+    "PLAN_VERSION",
+    "Budget",
     "ChannelPlan",
     "ClipAndScale",
-    "CriticSpec",
-    "DriftSpec",
-    "FeatureSpec",
-    "GeneratorSpec",
     "Grid",
-    "Inference",
-    "MapperSpec",
-    "MemoryEstimate",
-    "MixerSpec",
-    "NetworkSpec",
+    "Normalization",
     "PercentileScale",
     "Plan",
-    "ResNetSpec",
-    "ResidualSpec",
-    "Schedule",
-    "TranslatorSpec",
     "ZScore",
 ]
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -97,9 +86,7 @@ class Grid:
 
     slice_axis: Literal["axial", "coronal", "sagittal"]
     spacing_mm: Annotated[tuple[float, float, float], Between(0, 1e6)]
-    in_plane: Annotated[
-        tuple[int, int], Between(0, 2**16)
-    ]  # size of a training slice, a multiple of the U-Net's stride
+    in_plane: Annotated[tuple[int, int], Between(0, 2**16)]  # size of a training slice
     num_slices: Size  # median over cases; any number is accepted
     foreground: Literal["nonzero", "otsu"]
     crop_in_plane: bool  # to the foreground box; slices are never cropped
@@ -114,196 +101,18 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class TranslatorSpec:
-    """The 2D U-Net."""
+class Budget:
+    """What the training of a method may use."""
 
-    source_channels: Size
-    target_channels: Size
-    condition_size: Size  # length of the availability code
-    widths: Widths  # feature maps per stage, finest first
-    convolutions_per_stage: Layers
-    normalization: Literal["group", "instance", "none"]
-
-
-@dataclass(frozen=True)
-class MixerSpec:
-    """The bidirectional GRU over slice descriptors, and where its context enters."""
-
-    descriptor: Literal["mean", "mean_std"]  # "mean": LiFT Sec. 4.2, global average pooling
-    descriptor_stages: Literal["bottleneck", "all"]
-    hidden_size: Size
-    num_layers: Layers
-    fourier_frequencies: Layers
-    inject: Literal["none", "bottleneck", "decoder"]  # "none": a residual head takes it instead
-    through_plane_kernel: Annotated[
-        int, Between(-99, 99)
-    ]  # 0: none (the paper); 3: a depthwise convolution along slices
-
-
-@dataclass(frozen=True)
-class ResidualSpec:
-    """The head that corrects the frozen translator's slices, knowing their neighbours."""
-
-    width: Size  # feature maps
-    convolutions: Layers
-    neighbours: Layers  # slices on each side that it sees
-
-
-@dataclass(frozen=True)
-class FeatureSpec:
-    """The masked autoencoder of slices whose features the drift compares."""
-
-    widths: Widths  # feature maps per stage, finest first, at strides 2, 4, 8, ...
-    patch: Size  # pixels along each side of what is hidden at once
-    masked: Share  # share of patches hidden
-
-
-@dataclass(frozen=True)
-class ResNetSpec:
-    """ResNet-18 trained on ImageNet, in place of the masked autoencoder."""
-
-    weights: str  # path of the file
-    sha256: str
-
-
-@dataclass(frozen=True)
-class GeneratorSpec:
-    """The slice generator: principal components, and a U-Net that refines what they give."""
-
-    in_plane: Annotated[
-        tuple[int, int], Between(0, 2**16)
-    ]  # rows and columns, multiples of `stride`; the grid's
-    code_size: Size  # principal components
-    widths: Widths  # feature maps per stage, finest first, at strides 1, 2, 4, ...
-
-    @property
-    def stride(self) -> int:
-        """In-plane sizes must be multiples of this."""
-        return int(2 ** (len(self.widths) - 1))
-
-
-@dataclass(frozen=True)
-class CriticSpec:
-    """The critic of slices against which the generator is trained."""
-
-    widths: Widths  # feature maps per layer, at strides 2, 4, 8, ...
-
-
-@dataclass(frozen=True)
-class MapperSpec:
-    """The depth mapper: one latent of a volume to the codes of all its slices."""
-
-    latent_size: Size
-    code_size: Size
-    hidden_size: Size
-    num_blocks: Layers
-    fourier_frequencies: Layers
-    waves: Annotated[int, Between(-1, 2**16)]  # cosines of the smooth part
-
-
-NetworkSpec = (
-    TranslatorSpec
-    | MixerSpec
-    | ResidualSpec
-    | FeatureSpec
-    | ResNetSpec
-    | GeneratorSpec
-    | CriticSpec
-    | MapperSpec
-)
-
-
-@dataclass(frozen=True)
-class DriftSpec:
-    """How generated volumes are compared with real ones."""
-
-    mode: Literal["attract_repel", "attract"]  # "attract": LiFT Eq. 5
-    bank: Literal["matched", "pooled"]  # real slices of the same index, or of any (LiFT Eq. 4)
-    start: Literal["real", "random"]  # the mapper begins at the codes of real volumes, or anywhere
-    positives: Count  # real volumes per problem
-    slices_per_plane: Count  # problems per plane and step
-    temperatures: Annotated[
-        tuple[float, ...], Between(0, 1e6)
-    ]  # widths of the kernel, in spreads of the real distances
-    bandwidth: Amount  # R of "attract", in mean real distances
-    checked_volumes: Count  # generated at each validation, for the monitors
-
-
-@dataclass(frozen=True)
-class AugmentationSpec:
-    """Probabilities per item, and ranges. Geometry is shared by sources and targets."""
-
-    flip_probability: Annotated[tuple[float, float, float], Between(0, 1)]  # along D, H, W
-    rotation_probability: Share
-    rotation_degrees: Amount
-    scale_probability: Share
-    scale_range: Range
-    shear_probability: Share
-    shear_range: Amount
-    elastic_probability: Share
-    elastic_displacement: Amount  # fraction of the in-plane size
-    elastic_control_points: Annotated[int, Between(2, 1000)]
-    noise_probability: Share
-    noise_std: Amount
-    blur_probability: Share
-    blur_sigma: Range
-    brightness_probability: Share
-    brightness_range: Range
-    contrast_probability: Share
-    contrast_range: Range
-    gamma_probability: Share
-    gamma_range: Range
-    low_resolution_probability: Share
-    low_resolution_range: Range
-    bias_field_probability: Share
-    bias_field_strength: Amount
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """One training stage. A submodule without a learning rate is frozen."""
-
-    num_steps: Count
-    volumes_per_step: Count
-    windows_per_volume: Count  # slabs decoded and supervised per volume
-    decoded_slices: Count  # contiguous slices of each
-    learning_rates: dict[str, Annotated[float, Between(0, 1e3)]]
-    weight_decay: Amount
-    betas: Annotated[tuple[float, float], Between(0, 0.9999999)]
-    warmup_steps: Count
-    final_rate: Share  # cosine decay ends at this fraction of the learning rate
-    gradient_clip: Amount
-    ema_half_life: Annotated[int, Between(1, 1e9)]  # steps
-    validate_every: Count  # steps
-    validation_cases: Count  # at most so many whole volumes per validation
-    checkpoint_minutes: Amount
-    loader_workers: Layers  # threads that read cases ahead
-
-
-@dataclass(frozen=True)
-class Inference:
-    """How whole volumes are synthesized."""
-
-    slice_batch: Count
-    passes: Literal["one", "two"]  # one: keep the skips; two: LiFT Algorithm 2
-    temperature: Amount = 1.0  # by which the latent of a generated volume is multiplied
-    sigma_z: Amount = 0.0  # slices: how far its codes are smoothed along the slice axis
-
-
-@dataclass(frozen=True)
-class MemoryEstimate:
-    """Peak bytes of tensors, without the libraries themselves, in GiB."""
-
-    budget_gib: Amount
-    bytes_per_number: Size  # 2: bfloat16, 4: float32
-    training_gib: Amount
-    prediction_gib: Amount
-    dataset_gib: Amount = 0.0  # all preprocessed training cases
+    memory_gib: Amount
+    bytes_per_number: Size  # 2 where the device computes in bfloat16, else 4
+    num_steps: Count | None  # null: the method's own number
+    feature_weights: str | None = None  # file of a feature network trained elsewhere
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What plan.json holds; edit it or use `--set key=value`."""
+    """The decisions about data, shared by all methods; edit the file or use `--set key=value`."""
 
     version: int
     task: str
@@ -312,19 +121,11 @@ class Plan:
     channels: tuple[ChannelPlan, ...]
     sources: tuple[str, ...]
     targets: tuple[str, ...]
-    source_dropout: float  # probability that a training step hides more sources than it must
+    source_dropout: Share  # probability that a training step hides more sources than it must
     grid: Grid
-    networks: dict[str, NetworkSpec]
-    losses: dict[str, Annotated[float, Between(-1e9, 1e9)]]
-    augmentation: AugmentationSpec
-    stages: dict[str, Schedule]
-    inference: Inference
-    memory: MemoryEstimate
     seed: int
     reasons: dict[str, str]  # setting -> why it has its value, and the source of the rule
-    drift: DriftSpec | None = None  # for generation only
-    recompute: bool = False  # maps of blocks for the gradient, instead of keeping them
-    feeding: Literal["resident", "read"] = "read"  # training cases: held in memory, or as needed
+    budget: Budget  # for the recipes under this plan
 
     @property
     def guides(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ __all__ = [
     "Range",
     "Share",
     "Size",
+    "Weight",
     "Widths",
 ]
 
@@ -24,5 +25,6 @@ Count = Annotated[int, Between(0, 1e9)]
 Share = Annotated[float, Between(0, 1)]
 Amount = Annotated[float, Between(0, 1e9)]
 Range = Annotated[tuple[float, float], Between(0, 1e9)]
+Weight = Annotated[float, Between(-1e9, 1e9)]
 Limits = Annotated[tuple[float, float], Between(-1e6, 1e6)]
 Intensity = Annotated[float, Between(-1e30, 1e30)]

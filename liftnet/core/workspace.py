@@ -72,6 +72,11 @@ class Workspace:
         """plan.json of a dataset; each plan name has its own file and store."""
         return _plan_folder(self.preprocessed, dataset_name, plan_name) / "plan.json"
 
+    def recipe_file(self, dataset_name: str, plan_name: str, method: str) -> Path:
+        """The file of what a method decides under a plan."""
+        folder = _plan_folder(self.preprocessed, dataset_name, plan_name)
+        return folder / "recipes" / f"{method}.json"
+
     def store(self, dataset_name: str, plan_name: str) -> Path:
         """The folder of preprocessed cases."""
         return _plan_folder(self.preprocessed, dataset_name, plan_name) / "cases"

@@ -17,7 +17,7 @@ from liftnet.ops import normalize
 from liftnet.ops.depth import draw_starts
 from liftnet.ops.in_plane import fit_in_plane
 
-__all__ = ["Crop", "Nothing", "Planes", "Slab", "Windows", "draw"]
+__all__ = ["Crop", "Nothing", "Planes", "Slab", "Windows", "draw", "whole"]
 
 InPlane = Literal["centre", "anywhere"]  # of slices larger than the plan's, which part is seen
 
@@ -118,6 +118,43 @@ def draw(
         count,
     )
     return (example,)
+
+
+def whole(
+    plan: Plan,
+    request: Request,
+    voxels: Tensor,
+    ranges: Mapping[str, tuple[float, float]],
+    case: str,
+    *,
+    seed: int,
+) -> Example:
+    """A whole case, as a network makes volumes of it.
+
+    Args:
+        plan: whose channels it has.
+        request: which of them are given, and which are to be made.
+        voxels: (C, D, H, W) in network units, float32.
+        ranges: channel -> intensities that became 0 and 1.
+        case: its name.
+        seed: of what is random about it.
+    """
+    air = normalize.background_values(plan, ranges)
+    rows = [plan.channel_names.index(name) for name in (*plan.sources, *plan.targets)]
+    sources, targets = rows[: len(plan.sources)], rows[len(plan.sources) :]
+    depth = voxels.shape[1]
+    return _example(
+        case,
+        plan,
+        request,
+        voxels[sources][None],
+        voxels[targets][None],
+        voxels[None, :0],
+        [air[row] for row in rows],
+        torch.tensor([seed]),
+        (0,),
+        depth,
+    )
 
 
 def _slices(

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from liftnet.core.plan import MixerSpec
+from liftnet.core.network_specs import MixerSpec
 from liftnet.networks.slice_stream import Waiting, with_neighbours
 from liftnet.networks.slice_translator import SliceFeatures
 from liftnet.ops.depth import fourier_depth, relative_depth

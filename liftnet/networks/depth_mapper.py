@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liftnet.core.plan import MapperSpec
+from liftnet.core.network_specs import MapperSpec
 from liftnet.ops.depth import fourier_depth, relative_depth
 from liftnet.ops.precision import without_autocast
 

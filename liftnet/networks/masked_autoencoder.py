@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liftnet.core.plan import FeatureSpec
+from liftnet.core.network_specs import FeatureSpec
 from liftnet.networks.blocks import NEGATIVE_SLOPE, normalization_layer
 from liftnet.ops.item_random import item_uniform
 from liftnet.ops.precision import without_autocast

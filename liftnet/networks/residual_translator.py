@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liftnet.core.plan import MixerSpec, ResidualSpec, TranslatorSpec
+from liftnet.core.network_specs import MixerSpec, ResidualSpec, TranslatorSpec
 from liftnet.networks.blocks import NEGATIVE_SLOPE
 from liftnet.networks.context_mixer import ContextMixer, describe
 from liftnet.networks.slice_stream import with_neighbours

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liftnet.core.plan import GeneratorSpec, TranslatorSpec
+from liftnet.core.network_specs import GeneratorSpec, TranslatorSpec
 from liftnet.networks.slice_translator import SliceTranslator
 from liftnet.ops.precision import without_autocast
 

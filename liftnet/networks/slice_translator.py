@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liftnet.core.plan import TranslatorSpec
+from liftnet.core.network_specs import TranslatorSpec
 from liftnet.networks.blocks import ConvBlock
 from liftnet.ops.precision import without_autocast
 

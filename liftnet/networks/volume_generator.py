@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from liftnet.core.plan import FeatureSpec, GeneratorSpec, MapperSpec, ResNetSpec
+from liftnet.core.network_specs import FeatureSpec, GeneratorSpec, MapperSpec, ResNetSpec
 from liftnet.networks.depth_mapper import DepthMapper
 from liftnet.networks.features import ResNet18, pooled_parts
 from liftnet.networks.masked_autoencoder import MaskedAutoencoder

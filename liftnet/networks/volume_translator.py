@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from liftnet.core.plan import MixerSpec, TranslatorSpec
+from liftnet.core.network_specs import MixerSpec, TranslatorSpec
 from liftnet.networks.context_mixer import ContextMixer, describe
 from liftnet.networks.slice_stream import Waiting
 from liftnet.networks.slice_translator import SliceFeatures, SliceTranslator

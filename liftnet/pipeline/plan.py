@@ -1,39 +1,98 @@
-"""Step 2: let the task decide everything, and write plan.json."""
+"""Step 2: let the task decide about the data, and a method about itself."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from liftnet.core.arguments import checked
 from liftnet.core.dataset import load_dataset
 from liftnet.core.errors import PlanError
 from liftnet.core.files import remove_drafts
-from liftnet.core.jsonable import from_json, read_versioned, replace_path, to_json, write_sealed
-from liftnet.core.migration import PLAN_UPGRADES
-from liftnet.core.plan import PLAN_VERSION, Plan
+from liftnet.core.fingerprint import Fingerprint
+from liftnet.core.jsonable import (
+    from_json,
+    read_versioned,
+    replace_path,
+    to_json,
+    write_sealed,
+)
+from liftnet.core.plan import PLAN_VERSION, Budget, Plan
+from liftnet.core.recipe import RECIPE_VERSION, Recipe
 from liftnet.core.strict_json import parse_json
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.host.lock import hold, refuse_busy
 from liftnet.host.progress import mention, say
+from liftnet.methods import load_method, method_names
+from liftnet.methods.base import Ablates, Method, TooLargeError
 from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
 from liftnet.planning.feeding import BY_HAND, plan_feeding
 from liftnet.planning.grid import GridChoice, refuse_other_foreground
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Budget, SynthesisTask
+from liftnet.tasks.base import SynthesisTask
 
-__all__ = ["DEFAULT_PLAN", "decide", "explain", "load_plan", "plan", "read_plan"]
+__all__ = [
+    "DEFAULT_PLAN",
+    "Asked",
+    "Decided",
+    "apply_setting",
+    "decide",
+    "explain",
+    "load_plan",
+    "load_recipe",
+    "method_of",
+    "plan",
+    "read_plan",
+    "read_recipe",
+]
 
 DEFAULT_PLAN = "default"
 DEFAULT_GIB = 8.0  # nnU-Net's default target
-FIXED = ("version", "task", "dataset", "name")
+FIXED = ("version", "task", "dataset", "name", "budget")
+PLAN_REMEDY = "Make the plan again with liftnet_plan."
+Decision = TypeVar("Decision", Plan, Recipe)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user asks of a plan."""
+
+    method: str | None = None
+    gpu_memory: float | None = None
+    steps: int | None = None
+    features: Path | str | None = None
+    plan_name: str = DEFAULT_PLAN
+    settings: tuple[str, ...] = ()
+
+    def words(self) -> Iterator[str]:
+        """The same on a command line."""
+        if self.method is not None:
+            yield from ("--method", self.method)
+        if self.plan_name != DEFAULT_PLAN:
+            yield from ("-p", self.plan_name)
+        if self.gpu_memory is not None:
+            yield from ("--gpu-memory", f"{self.gpu_memory:g}")
+        if self.steps is not None:
+            yield from ("--steps", str(self.steps))
+        if self.features is not None:
+            yield from ("--features", str(self.features))
+        if self.settings:
+            yield from ("--set", *self.settings)
+
+
+class Decided(NamedTuple):
+    """What is decided about the data, and for one method."""
+
+    plan: Plan
+    recipe: Recipe
 
 
 @checked
 def plan(
     dataset: int | str | None = None,
     *,
+    method: str | None = None,
     gpu_memory: float | None = None,
     steps: int | None = None,
     features: Path | str | None = None,
@@ -41,21 +100,23 @@ def plan(
     settings: list[str] | None = None,
     explain_plan: bool = False,
     workspace: Path | str | None = None,
-) -> Plan:
-    """Decide everything for a dataset from its fingerprint and write plan.json.
+) -> Decided:
+    """Decide everything for a dataset from its fingerprint; write plan.json and a recipe.
 
     Args:
         dataset: id or name; may be left out where the workspace holds one dataset.
+        method: whose recipe; by default the task's own.
         gpu_memory: GiB that training may use; by default that of the GPU present, else 8.
-        steps: length of training; by default the task's own.
+        steps: length of training; by default the method's own.
         features: a file of weights of a feature network trained elsewhere, for generation.
         plan_name: several plans of one dataset live side by side.
-        settings: `key=value` pairs that override decisions, such as `losses.delta_z=1`.
+        settings: `key=value` pairs that override decisions, such as `seed=1`; those of the method
+            begin with its name: `lift.losses.delta_z=1`.
         explain_plan: print each decision with its reason.
         workspace: the workspace folder.
 
     Returns:
-        The plan.
+        The plan, and the recipe of the method.
 
     Raises:
         PlanError: If there is no fingerprint, or a setting does not fit.
@@ -67,37 +128,34 @@ def plan(
     mention(f"{name}: {space.describe()}")
     run = space.run_folder(name, plan_name)
     refuse_busy(run)
-    decided = decide(space, name, gpu_memory, steps, features, plan_name, settings or ())
+    asked = Asked(method, gpu_memory, steps, features, plan_name, tuple(settings or ()))
+    decided = decide(space, name, asked)
+    used = method_of(decided.plan, method)
     target = space.plan_file(name, plan_name)
     with hold(target.parent, "liftnet_plan"):
         refuse_busy(run)
         remove_drafts(target)
-        write_sealed(target, decided)
+        _remove_outdated(space, decided.plan, used)
+        write_sealed(target, decided.plan)
+        _write_recipe(space, decided, used)
     if explain_plan:
-        say(explain(decided))
-    memory = decided.memory
+        say(explain(decided.plan))
+        say(explain(decided.recipe, prefix=f"{used.name}."))
+    memory = decided.recipe.memory
     if memory.training_gib > memory.budget_gib:
         say(
             f"warning: training needs about {memory.training_gib:.2g} GiB, "
             f"more than the budget of {memory.budget_gib:g} GiB"
         )
     say(
-        f"Plan, whose training takes {memory.training_gib:.2g} of {memory.budget_gib:g} GiB of "
-        f"memory: {target}"
+        f"Plan for {used.name}, whose training takes {memory.training_gib:.2g} of "
+        f"{memory.budget_gib:g} GiB of memory: {target}"
     )
     return decided
 
 
-def decide(
-    space: Workspace,
-    name: str,
-    gpu_memory: float | None,
-    steps: int | None,
-    features: Path | str | None,
-    plan_name: str,
-    settings: Sequence[str],
-) -> Plan:
-    """The plan of a dataset; nothing is written.
+def decide(space: Workspace, name: str, asked: Asked) -> Decided:
+    """The plan of a dataset and the recipe of a method; nothing is written.
 
     Raises:
         PlanError: If there is none of that length, in that memory, with those settings.
@@ -105,47 +163,133 @@ def decide(
     raw = load_dataset(space.raw / name)
     fingerprint = read_fingerprint(
         space.fingerprint_file(name),
-        f"Run {space.command('liftnet_plan_and_preprocess', name, plan_name)}, with the same "
+        f"Run {space.command('liftnet_plan_and_preprocess', name, asked.plan_name)}, with the same "
         "options: it measures the dataset first.",
     )
     task = load_task(raw.description.task)
-    if features is not None and isinstance(task, SynthesisTask):
+    if asked.features is not None and isinstance(task, SynthesisTask):
         raise PlanError(
             f"Task '{task.name}' has no use for --features: it compares images voxel by voxel",
             remedy="Leave --features out.",
         )
-    budget = find_budget(gpu_memory, steps)
-    if features is not None:
-        budget = replace(budget, feature_weights=Path(features))
-    decided = _with_settings(task.plan(raw, fingerprint, budget, plan_name), settings)
-    for choice in _chosen_grids(decided):
-        if choice.sized:
-            task.refresh(decided)  # refuses a size that the networks so far could not take
-        budget = replace(budget, grid=choice)
-        decided = _with_settings(task.plan(raw, fingerprint, budget, plan_name), settings)
-    if decided.reasons.get("grid.foreground") == BY_HAND:
-        refuse_other_foreground(decided, fingerprint)
-    decided = plan_feeding(task.refresh(decided), fingerprint)
-    _refuse_without_effect(decided, settings)
-    from_json(Plan, parse_json(json.dumps(to_json(decided))), where="the plan")  # readable
-    return decided
+    method = load_method(asked.method or task.default_method)
+    budget = find_budget(asked)
+    of_plan, of_method = _split_settings(asked.settings, method)
+
+    def plans(choice: GridChoice | None) -> list[Plan]:
+        found = task.plans(raw, fingerprint, budget, asked.plan_name, choice)
+        return [_with_settings(one, of_plan) for one in found]
+
+    choice = None
+    candidates = plans(choice)
+    for wanted in _chosen_grids(candidates[0]):
+        if wanted.sized:  # a size must fit the networks of the grid that it belongs to
+            free = list(task.plans(raw, fingerprint, budget, asked.plan_name, choice))
+            recipe = _first_that_fits(method, fingerprint, list(map(task.refresh, free))).recipe
+            method.refresh(task.refresh(candidates[0]), recipe, estimate=False)
+        choice = wanted
+        candidates = plans(choice)
+    chosen, recipe = _first_that_fits(method, fingerprint, [task.refresh(p) for p in candidates])
+    if chosen.reasons.get("grid.foreground") == BY_HAND:
+        refuse_other_foreground(chosen, fingerprint)
+    recipe = method.refresh(chosen, _with_settings(recipe, of_method))
+    recipe = plan_feeding(chosen, recipe, fingerprint)
+    _refuse_without_effect(chosen, of_plan)
+    _refuse_without_effect(recipe, of_method, prefix=f"{method.name}.")
+    for kind, value in ((Plan, chosen), (method.recipe, recipe)):
+        from_json(kind, parse_json(json.dumps(to_json(value))), where="the plan")  # readable
+    return Decided(chosen, recipe)
 
 
-def find_budget(gpu_memory: float | None, steps: int | None) -> Budget:
+def _first_that_fits(
+    method: Method[Any], fingerprint: Fingerprint, plans: Sequence[Plan]
+) -> Decided:
+    """The best of the plans on whose grid the training of a method fits the memory.
+
+    Raises:
+        PlanError: If none does, or the method cannot serve them.
+    """
+    why = method.unfit(plans[0])
+    if why is not None:
+        raise PlanError(
+            f"Method {method.name} cannot serve this plan: {why}",
+            where="--method",
+            remedy=f"Those that can: {', '.join(fitting_methods(plans[0]))}.",
+        )
+    tried = [(one, False) for one in plans] + [(plans[-1], True)]
+    problem = ""
+    for one, squeeze in tried:
+        try:
+            return Decided(one, method.decide(one, fingerprint, one.budget, squeeze=squeeze))
+        except TooLargeError as error:
+            problem = str(error)
+    raise PlanError(
+        problem,
+        where=f"a budget of {plans[0].budget.memory_gib:g} GiB",
+        remedy="Raise --gpu-memory.",
+    )
+
+
+def fitting_methods(plan: Plan) -> Iterator[str]:
+    """The methods that can serve a plan."""
+    return (name for name in method_names() if load_method(name).unfit(plan) is None)
+
+
+def method_of(plan: Plan, name: str | None) -> Method[Any]:
+    """The method of this name, by default that of the plan's task."""
+    return load_method(name or load_task(plan.task).default_method)
+
+
+def find_budget(asked: Asked) -> Budget:
     """The memory to plan for, and whether the device there computes in bfloat16."""
     import torch
 
     from liftnet.ops.precision import supports_bfloat16
 
-    has_gpu = torch.cuda.is_available()
-    if gpu_memory is None:
+    has_gpu, gib = torch.cuda.is_available(), asked.gpu_memory
+    if gib is None:
         total = torch.cuda.get_device_properties(0).total_memory / 2**30 if has_gpu else DEFAULT_GIB
-        gpu_memory = float(int(total))
+        gib = float(int(total))
     native = not has_gpu or supports_bfloat16(torch.device("cuda"))
-    return Budget(gpu_memory, 2 if native else 4, steps)
+    features = None if asked.features is None else str(asked.features)
+    return Budget(gib, 2 if native else 4, asked.steps, features)
 
 
-def _with_settings(decided: Plan, settings: Sequence[str]) -> Plan:
+def _split_settings(settings: Sequence[str], method: Method[Any]) -> tuple[list[str], list[str]]:
+    """The settings of the plan, and those of the method without its name.
+
+    Raises:
+        PlanError: If one is of another method.
+    """
+    of_plan, of_method = [], []
+    for setting in settings:
+        word, _, rest = setting.partition(".")
+        if word == method.name:
+            of_method.append(rest)
+        elif word in method_names():
+            raise PlanError(
+                f"The setting is one of method {word}, the recipe is that of {method.name}",
+                where=f"--set {setting}",
+                remedy=f"Plan that method: --method {word}.",
+            )
+        elif word in _keys_of(method) - {field.name for field in fields(Plan)}:
+            raise PlanError(
+                f"The plan has no setting '{word}'",
+                where=f"--set {setting}",
+                remedy=f"Did you mean {method.name}.{setting}?",
+            )
+        else:
+            of_plan.append(setting)
+    return of_plan, of_method
+
+
+def _keys_of(method: Method[Any]) -> set[str]:
+    """The first words of the settings that a method has."""
+    kinds = getattr(method.recipe, "__args__", (method.recipe,))
+    return {field.name for kind in kinds for field in fields(kind)}
+
+
+def _with_settings(decided: Decision, settings: Sequence[str]) -> Decision:
     for setting in settings:
         decided = apply_setting(decided, setting)
     return decided
@@ -169,7 +313,7 @@ def _chosen_grids(decided: Plan) -> list[GridChoice]:
     return [choice for choice in chosen if choice != GridChoice()]
 
 
-def _refuse_without_effect(decided: Plan, settings: Sequence[str]) -> None:
+def _refuse_without_effect(decided: Decision, settings: Sequence[str], *, prefix: str = "") -> None:
     """Refuse a setting that the rest of the plan has overruled.
 
     Raises:
@@ -179,14 +323,15 @@ def _refuse_without_effect(decided: Plan, settings: Sequence[str]) -> None:
         if apply_setting(decided, setting) != decided:
             key = setting.partition("=")[0]
             raise PlanError(
-                f"{key} follows from other settings of this plan, and cannot be set to that",
-                where=f"--set {setting}",
+                f"{prefix}{key} follows from other settings of this plan, and cannot be set to "
+                "that",
+                where=f"--set {prefix}{setting}",
                 remedy="Leave it out. docs/reference/plan-json.md says what moves what.",
             )
 
 
-def apply_setting(decided: Plan, setting: str) -> Plan:
-    """The plan with one `key=value` applied; the value is JSON or a plain word."""
+def apply_setting(decided: Decision, setting: str) -> Decision:
+    """The plan or recipe with one `key=value` applied; the value is JSON or a plain word."""
     key, separator, text = setting.partition("=")
     if not separator:
         raise PlanError(f"'{setting}' is not key=value", remedy="For example --set seed=1")
@@ -201,10 +346,40 @@ def apply_setting(decided: Plan, setting: str) -> Plan:
             where=f"--set {setting}",
             remedy="Use -p for the name of the plan, and -d for its dataset.",
         )
-    if parts[0] == "channels" and parts[1:2] and parts[1] in decided.channel_names:
-        parts[1] = str(decided.channel_names.index(parts[1]))
+    named = decided.channel_names if isinstance(decided, Plan) else ()
+    if parts[0] == "channels" and len(parts) > 1 and parts[1] in named:
+        parts[1] = str(named.index(parts[1]))
     changed = replace_path(decided, ".".join(parts), value)
     return replace(changed, reasons={**changed.reasons, key: BY_HAND})
+
+
+def _remove_outdated(space: Workspace, decided: Plan, method: Method[Any]) -> None:
+    """Delete recipes that were made for another plan of this name, or from this method's.
+
+    They are made again when their method is trained.
+    """
+    path = space.plan_file(decided.dataset, decided.name)
+    try:
+        same = _about_data(read_plan(path)) == _about_data(decided)
+    except PlanError:  # none, or of another version
+        same = False
+    for other in method_names():
+        recipe = space.recipe_file(decided.dataset, decided.name, other)
+        follows = isinstance(made := load_method(other), Ablates) and made.ablates == method.name
+        if recipe.is_file() and other != method.name and (not same or follows):
+            recipe.unlink()
+            say(f"The recipe of {other} was made before this plan: training makes it again")
+
+
+def _about_data(plan: Plan) -> Plan:
+    return replace(plan, reasons={}, budget=Budget(0.0, 4, None))
+
+
+def _write_recipe(space: Workspace, decided: Decided, method: Method[Any]) -> None:
+    path = space.recipe_file(decided.plan.dataset, decided.plan.name, method.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_drafts(path)
+    write_sealed(path, decided.recipe)
 
 
 def load_plan(space: Workspace, dataset_name: str, plan_name: str) -> Plan:
@@ -222,37 +397,80 @@ def load_plan(space: Workspace, dataset_name: str, plan_name: str) -> Plan:
     return read_plan(path)
 
 
-def read_plan(path: Path) -> Plan:
-    """A plan file, checked; one of an earlier version as this version would have written it.
+def load_recipe(space: Workspace, plan: Plan, method: Method[Any]) -> Recipe:
+    """The recipe of a method under a plan of a workspace; made and written if there is none.
 
     Raises:
-        PlanError: If it is damaged, newer, too old, or contradicts itself.
+        PlanError: If it is damaged, or the method cannot serve the plan.
     """
-    remedy = "Make the plan again with liftnet_plan."
-    data = read_versioned(
-        path, PLAN_VERSION, what="The plan has", remedy=remedy, upgrades=PLAN_UPGRADES
+    path = space.recipe_file(plan.dataset, plan.name, method.name)
+    if path.is_file():
+        return read_recipe(path, plan, method)
+    fingerprint = read_fingerprint(
+        space.fingerprint_file(plan.dataset),
+        f"Run {space.command('liftnet_plan', plan.dataset, plan.name)}",
     )
+    base = None
+    if isinstance(method, Ablates):
+        whole = load_method(method.ablates)
+        file = space.recipe_file(plan.dataset, plan.name, method.ablates)
+        base = read_recipe(file, plan, whole) if file.is_file() else None
+    if base is None:
+        recipe = _first_that_fits(method, fingerprint, [plan]).recipe
+    else:
+        assert isinstance(method, Ablates)
+        recipe = method.refresh(plan, method.without(base))
+    recipe = plan_feeding(plan, recipe, fingerprint)
+    _write_recipe(space, Decided(plan, recipe), method)
+    mention(f"Recipe of {method.name}: {path}")
+    return recipe
+
+
+def read_plan(path: Path) -> Plan:
+    """A plan file, checked.
+
+    Raises:
+        PlanError: If it is damaged, of another version, or contradicts itself.
+    """
+    data = read_versioned(path, PLAN_VERSION, what="The plan has", remedy=PLAN_REMEDY)
     decided = from_json(Plan, data, where=path)
     try:
-        return load_task(decided.task).refresh(decided, estimate=False)
+        return load_task(decided.task).refresh(decided)
     except PlanError as error:
         error.where = error.where or str(path)
         raise
 
 
-def explain(decided: Plan) -> str:
+def read_recipe(path: Path, plan: Plan, method: Method[Any]) -> Recipe:
+    """The file of a recipe, checked.
+
+    Raises:
+        PlanError: If it is damaged, of another version, or contradicts itself or its plan.
+    """
+    remedy = f"Make it again with liftnet_plan --method {method.name}."
+    data = read_versioned(path, RECIPE_VERSION, what="The recipe has", remedy=remedy)
+    recipe: Recipe = from_json(method.recipe, data, where=path)
+    try:
+        refreshed: Recipe = method.refresh(plan, recipe, estimate=False)
+    except PlanError as error:
+        error.where = error.where or str(path)
+        raise
+    return refreshed
+
+
+def explain(decided: Plan | Recipe, *, prefix: str = "") -> str:
     """One paragraph per decision: setting = value, because ..."""
     lines = []
     data = to_json(decided)
-    channels = {str(i): c for i, c in enumerate(data["channels"])}
-    channels |= {c["name"]: c for c in data["channels"]}
+    listed = data.get("channels", ())
+    channels = {str(i): c for i, c in enumerate(listed)} | {c["name"]: c for c in listed}
     for key, reason in decided.reasons.items():
         node: Any = {**data, "channels": channels}
         for part in key.split("."):
             if isinstance(node, list):
                 node = dict(zip(map(str, range(len(node))), node, strict=True))
             node = node.get(part) if isinstance(node, dict) else None
-        lines.append(f"{key} = {json.dumps(_without_kind(node))}\n    {reason}")
+        lines.append(f"{prefix}{key} = {json.dumps(_without_kind(node))}\n    {reason}")
     return "\n".join(lines)
 
 

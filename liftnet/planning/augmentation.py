@@ -1,7 +1,7 @@
 """The augmentation that every training starts from."""
 
 from liftnet.core.geometry import SLICE_AXES
-from liftnet.core.plan import AugmentationSpec
+from liftnet.core.recipe import AugmentationSpec
 
 __all__ = ["AUGMENTATION_REASON", "plan_augmentation"]
 

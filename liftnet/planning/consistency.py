@@ -1,12 +1,13 @@
-"""What the plan of a paired task must fulfil, also after it was edited by hand."""
+"""What plans and recipes must fulfil, also after they were edited by hand."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from liftnet.core.errors import PlanError
-from liftnet.core.plan import ClipAndScale, MixerSpec, Plan, TranslatorSpec
-from liftnet.networks.blocks import GROUP_WIDTH
+from liftnet.core.plan import ClipAndScale, Grid, Plan
+from liftnet.core.recipe import Recipe, schedules
 
-__all__ = ["check_paired", "contradiction", "refuse", "shared_problems"]
+__all__ = ["check_plan", "check_recipe", "contradiction", "in_box", "refuse"]
 
 COUNTS = (
     "num_steps",
@@ -18,72 +19,51 @@ COUNTS = (
 )
 
 
-def contradiction(problem: str) -> PlanError:
-    """The error for a plan that contradicts itself."""
-    return PlanError(f"The plan contradicts itself: {problem}", remedy="Correct plan.json.")
+def contradiction(problem: str, what: str = "plan") -> PlanError:
+    """The error for a plan, or a recipe, that contradicts itself."""
+    return PlanError(
+        f"The {what} contradicts itself: {problem}",
+        remedy=f"Correct it, or make it again with liftnet_plan{' --method' * (what != 'plan')}.",
+    )
 
 
-def refuse(problems: dict[str, bool]) -> None:
+def refuse(problems: dict[str, bool], what: str = "plan") -> None:
     """Raise the first of the problems that is there."""
     for problem, found in problems.items():
         if found:
-            raise contradiction(problem)
+            raise contradiction(problem, what)
 
 
-def shared_problems(plan: Plan) -> dict[str, bool]:
-    """What may be wrong in the plan of any task: problem -> whether it is there."""
-    spec = plan.augmentation
-    factors = ("scale", "brightness", "contrast", "gamma", "low_resolution")
-    ranges = {f"{name}_range": getattr(spec, f"{name}_range") for name in factors}
-    still = [name for name, schedule in plan.stages.items() if schedule.gradient_clip <= 0]
-    return {
-        **{
-            f"augmentation.{name} {list(found)} is not a range of factors above 0": not (
-                0 < found[0] <= found[1]
-            )
-            for name, found in ranges.items()
-        },
-        f"augmentation.low_resolution_range {list(spec.low_resolution_range)} goes beyond 1": (
-            spec.low_resolution_range[1] > 1
-        ),
-        f"augmentation.blur_sigma {list(spec.blur_sigma)} is no range": (
-            spec.blur_sigma[0] > spec.blur_sigma[1]
-        ),
-        f"stages.{', '.join(still)}.gradient_clip is 0: no step would move a weight": bool(still),
-    }
+def in_box(grid: Grid) -> Grid:
+    """The grid with the sizes of its box, if it has one: all cases are brought to its spacing."""
+    if grid.box is None:
+        return grid
+    return replace(
+        grid,
+        num_slices=grid.box[0],
+        in_plane=grid.box[1:],
+        crop_in_plane=False,
+        resample_in_plane=True,
+        resample_through_plane=True,
+    )
 
 
-def check_paired(
-    plan: Plan, translator: TranslatorSpec, mixer: MixerSpec, losses: Iterable[str]
-) -> None:
-    """Refuse a plan of a translator and a mixer whose parts contradict each other."""
-    counts = {
-        "grid.num_slices": plan.grid.num_slices,
-        "inference.slice_batch": plan.inference.slice_batch,
-        "networks.mixer.hidden_size": mixer.hidden_size,
-        "networks.mixer.num_layers": mixer.num_layers,
-        "networks.translator.convolutions_per_stage": translator.convolutions_per_stage,
-        **{
-            f"stages.{stage}.{name}": getattr(schedule, name)
-            for stage, schedule in plan.stages.items()
-            for name in COUNTS
-        },
-    }
-    small = [name for name, count in counts.items() if count < 1]
-    rates = [schedule.learning_rates for schedule in plan.stages.values()]
-    strangers = {name for each in rates for name in each} - set(plan.networks)
-    kernel = mixer.through_plane_kernel
-    stride = 2 ** (len(translator.widths) - 1)
-    empty_ranges = [
-        channel.name
-        for channel in plan.channels
-        if isinstance(rule := channel.normalization, ClipAndScale)
-        and not (rule.low < rule.high and rule.limits[0] < rule.limits[1])
-    ]
+def check_plan(plan: Plan) -> None:
+    """Refuse a plan of any task whose parts contradict each other.
+
+    Raises:
+        PlanError: Naming the first contradiction.
+    """
+    grid, empty_ranges = plan.grid, []
+    for channel in plan.channels:
+        rule = channel.normalization
+        if isinstance(rule, ClipAndScale) and not (
+            rule.low < rule.high and rule.limits[0] < rule.limits[1]
+        ):
+            empty_ranges.append(channel.name)
     unknown = (set(plan.targets) | set(plan.sources)) - set(plan.channel_names)
     refuse(
         {
-            **shared_problems(plan),
             f"{', '.join(sorted(unknown))} are not channels": bool(unknown),
             f"the normalization of {', '.join(empty_ranges)} has a range whose low is not "
             "below high": bool(empty_ranges),
@@ -91,35 +71,60 @@ def check_paired(
                 len(set(names)) < len(names) for names in (plan.targets, plan.sources)
             ),
             "there is no target": not plan.targets,
-            "there is no source": not plan.sources,
-            f"{', '.join(small)} must be 1 or more": bool(small),
-            f"learning_rates name {', '.join(strangers)}; expected "
-            + ", ".join(plan.networks): bool(strangers),
-            "nothing is trained: learning_rates are empty": not all(rates),
-            f"through_plane_kernel is {kernel}; expected 0 or an odd number": kernel < 0
-            or (kernel != 0 and kernel % 2 == 0),
-            f"widths {translator.widths} are not all multiples of {GROUP_WIDTH}": not (
-                translator.widths
-            )
-            or any(w < 1 or w % GROUP_WIDTH for w in translator.widths),
-            f"grid.spacing_mm {plan.grid.spacing_mm} is not positive": min(plan.grid.spacing_mm)
-            <= 0,
-            "grid.pad_to_box is true, and grid.box is null": plan.grid.pad_to_box
-            and plan.grid.box is None,
+            "grid.num_slices must be 1 or more": grid.num_slices < 1,
+            f"grid.in_plane {grid.in_plane} is not a size": min(grid.in_plane) < 1,
+            f"grid.spacing_mm {grid.spacing_mm} is not positive": min(grid.spacing_mm) <= 0,
+            "grid.pad_to_box is true, and grid.box is null": grid.pad_to_box and grid.box is None,
             "seed is negative": plan.seed < 0,
-            f"grid.in_plane {plan.grid.in_plane} is not a multiple of {stride}": any(
-                n < 1 or n % stride for n in plan.grid.in_plane
-            ),
-            f"the translator takes {translator.source_channels} channels and a code of "
-            f"{translator.condition_size}, the plan has {len(plan.sources)} sources": {
-                translator.source_channels,
-                translator.condition_size,
-            }
-            != {len(plan.sources)},
-            "source_dropout is not a probability": not 0 <= plan.source_dropout <= 1,
-            "a loss weight is negative, or all are 0": not any(plan.losses.values())
-            or min(plan.losses.values()) < 0,
-            f"losses are {', '.join(plan.losses)}; expected {', '.join(losses)}": set(plan.losses)
-            != set(losses),
         }
+    )
+
+
+def check_recipe(recipe: Recipe, parts: Iterable[str], losses: dict[str, float]) -> None:
+    """Refuse a recipe of any method whose parts contradict each other.
+
+    Args:
+        recipe: the recipe.
+        parts: of its network, which may have learning rates.
+        losses: its weights.
+
+    Raises:
+        PlanError: Naming the first contradiction.
+    """
+    spec, stages, known = recipe.augmentation, schedules(recipe), set(parts)
+    factors = ("scale", "brightness", "contrast", "gamma", "low_resolution")
+    ranges = {f"{name}_range": getattr(spec, f"{name}_range") for name in factors}
+    counts = {"inference.slice_batch": recipe.inference.slice_batch} | {
+        f"{stage}.{name}": getattr(schedule, name)
+        for stage, schedule in stages.items()
+        for name in COUNTS
+    }
+    small = [name for name, count in counts.items() if count < 1]
+    still = [name for name, schedule in stages.items() if schedule.gradient_clip <= 0]
+    rates = [schedule.learning_rates for schedule in stages.values()]
+    strangers = sorted({name for each in rates for name in each} - known)
+    refuse(
+        {
+            **{
+                f"augmentation.{name} {list(found)} is not a range of factors above 0": not (
+                    0 < found[0] <= found[1]
+                )
+                for name, found in ranges.items()
+            },
+            f"augmentation.low_resolution_range {list(spec.low_resolution_range)} goes beyond 1": (
+                spec.low_resolution_range[1] > 1
+            ),
+            f"augmentation.blur_sigma {list(spec.blur_sigma)} is no range": (
+                spec.blur_sigma[0] > spec.blur_sigma[1]
+            ),
+            f"{', '.join(still)}.gradient_clip is 0: no step would move a weight": bool(still),
+            f"{', '.join(small)} must be 1 or more": bool(small),
+            f"learning_rates name {', '.join(strangers)}; expected {', '.join(sorted(known))}": (
+                bool(strangers)
+            ),
+            "nothing is trained: learning_rates are empty": not all(rates),
+            "a loss weight is negative, or all are 0": bool(losses)
+            and (not any(losses.values()) or min(losses.values()) < 0),
+        },
+        "recipe",
     )

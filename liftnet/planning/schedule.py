@@ -1,6 +1,6 @@
 """What the schedules of all training stages have in common."""
 
-from liftnet.core.plan import Schedule
+from liftnet.core.recipe import Schedule
 
 __all__ = ["VALIDATION_REASON", "make_schedule"]
 

@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from dataclasses import replace
 from math import log2
-from typing import Literal
+from typing import Literal, TypeVar
 
 from liftnet.core.errors import PlanError
-from liftnet.core.plan import Inference, MixerSpec, Plan, TranslatorSpec
+from liftnet.core.network_specs import MixerSpec, TranslatorSpec
+from liftnet.core.plan import Plan
+from liftnet.core.recipe import Inference, Recipe
 from liftnet.planning.grid import stride_of
 
 __all__ = ["SLICE_BATCHES", "fit_to_memory", "plan_inference", "plan_mixer", "plan_translator"]
 
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 MAX_WIDTH = 512  # nnU-Net, 2D
 # Base width and decoded slices, best first. 48: LiFT Tab. 10. Widths: ours, as pix2pix (64) and
 # nnU-Net (32); a U-Net narrower than 32 gains more from width than from a longer slab.
@@ -27,27 +30,27 @@ def fit_to_memory(
     plan: Plan,
     reasons: dict[str, str],
     *,
-    resize: Callable[[Plan, tuple[int, ...], int], Plan],
-    training_gib: Callable[[Plan], float],
-) -> Plan:
-    """The plan with the largest network and slab whose training fits its memory budget.
+    sized: Callable[[tuple[int, ...], int, bool], AnyRecipe],
+    training_gib: Callable[[AnyRecipe], float],
+) -> AnyRecipe:
+    """The recipe with the largest network and slab whose training fits the memory budget.
 
     Args:
-        plan: all that does not depend on the size.
+        plan: whose grid and budget it is for.
         reasons: receives why.
-        resize: the plan with networks of these widths and slabs of so many slices.
+        sized: the recipe of these widths and slabs of this many slices, recomputing or not.
         training_gib: what training takes.
 
     Raises:
         PlanError: If not even the smallest network fits.
     """
-    gib = plan.memory.budget_gib
+    gib = plan.budget.memory_gib
     stride = stride_of(plan.grid)
     # The paper's size is kept at the cost of time before it is given up.
     tried = [(*SIZES[0], False), (*SIZES[0], True), *((*size, False) for size in SIZES[1:])]
     for base, slices, recompute in tried:
         widths = tuple(min(base * 2**i, MAX_WIDTH) for i in range(int(log2(stride)) + 1))
-        candidate = replace(resize(plan, widths, slices), recompute=recompute)
+        candidate = sized(widths, slices, recompute)
         needed = training_gib(candidate)
         if needed <= TRAINING_SHARE * gib:
             break
@@ -60,21 +63,21 @@ def fit_to_memory(
         )
     size = f"the largest of {len(SIZES)} sizes that fits {gib:g} GiB"
     reasons |= {
-        "networks.translator.widths": f"{size}; doubling to at most {MAX_WIDTH} (nnU-Net)",
-        "networks.translator.normalization": "ours: measured, see docs/explanation/context.md",
+        "translator.widths": f"{size}; doubling to at most {MAX_WIDTH} (nnU-Net)",
+        "translator.normalization": "ours: measured, see docs/explanation/context.md",
         "recompute": "the paper's size is held only without keeping the maps of blocks, which "
         "are computed again for the gradient (ours)"
         if candidate.recompute
         else "not needed: what the gradient needs is kept",
-        "networks.mixer": "bidirectional GRU over all slice descriptors (LiFT Eq. 7); what it "
+        "mixer": "bidirectional GRU over all slice descriptors (LiFT Eq. 7); what it "
         "reads and where its context enters: measured, see docs/explanation/context.md (ours)",
     }
     return candidate
 
 
 def plan_inference(
-    plan: Plan, reasons: dict[str, str], *, synthesis_gib: Callable[[Plan], float]
-) -> Plan:
+    plan: Plan, recipe: AnyRecipe, *, synthesis_gib: Callable[[AnyRecipe], float]
+) -> AnyRecipe:
     """One pass where the kept maps fit with a useful batch of slices, else two; the largest batch.
 
     Raises:
@@ -86,22 +89,22 @@ def plan_inference(
     one = [Inference(size, "one") for size in sizes if size >= min(ONE_PASS_BATCH, sizes[0])]
     two = [Inference(size, "two") for size in sizes]
     for inference in [*one, *two]:
-        candidate = replace(plan, inference=inference)
+        candidate = replace(recipe, inference=inference)
         needed = synthesis_gib(candidate)
-        if needed <= TRAINING_SHARE * plan.memory.budget_gib:
+        if needed <= TRAINING_SHARE * plan.budget.memory_gib:
             break
     else:
         raise PlanError(
             f"Synthesis slice by slice needs {needed:.2g} GiB",
-            where=f"a budget of {plan.memory.budget_gib:g} GiB",
+            where=f"a budget of {plan.budget.memory_gib:g} GiB",
             remedy="Raise --gpu-memory, or resample the images to a coarser spacing.",
         )
-    reasons["inference"] = (
+    reason = (
         "one pass keeps maps of all slices; two passes compute them again (LiFT Algorithm 2): "
         f"'{inference.passes}' with {inference.slice_batch} slices at a time is the fastest "
         "that fits the budget"
     )
-    return candidate
+    return replace(candidate, reasons=candidate.reasons | {"inference": reason})
 
 
 def plan_translator(sources: int, targets: int, widths: tuple[int, ...]) -> TranslatorSpec:

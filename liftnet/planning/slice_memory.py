@@ -6,7 +6,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from liftnet.core.plan import MixerSpec, Plan, Schedule, TranslatorSpec
+from liftnet.core.network_specs import MixerSpec, TranslatorSpec
+from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe, Schedule
 from liftnet.networks.blocks import set_recompute
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.planning.memory import (
@@ -30,6 +32,7 @@ def meta_translator(spec: TranslatorSpec, mixer: MixerSpec | None = None) -> Vol
 def slab_bytes(
     network: VolumeTranslator,
     plan: Plan,
+    recipe: Recipe,
     schedule: Schedule,
     *,
     inputs: int,
@@ -41,6 +44,7 @@ def slab_bytes(
     Args:
         network: without values, on the device "meta".
         plan: the plan.
+        recipe: of the method.
         schedule: of the stage.
         inputs: bytes of the volumes that the step holds.
         loss: takes what was decoded, (volumes, targets, slices, H, W).
@@ -49,7 +53,7 @@ def slab_bytes(
     count = min(schedule.decoded_slices, plan.grid.num_slices)
     volumes, size = schedule.volumes_per_step, plan.grid.in_plane
     translator = network.translator.spec
-    set_recompute(network, plan.recompute)
+    set_recompute(network, recipe.recompute)
     kept = KeptBytes(network)
     with torch.autograd.graph.saved_tensors_hooks(kept.count, lambda tensor: tensor):
         slices, condition = meta_slices(translator.source_channels, size, volumes * count)
@@ -57,10 +61,10 @@ def slab_bytes(
         activations = kept.total
         loss(decoded.unflatten(0, (volumes, count)).transpose(1, 2))
     losses = kept.total - activations
-    if plan.recompute:
+    if recipe.recompute:
         activations += recomputed_bytes(network.translator.decoder, volumes * count, size)
     largest = 4 * volumes * count * size[0] * size[1] * translator.widths[0]
-    numbers = activations * plan.memory.bytes_per_number / 4
+    numbers = activations * recipe.memory.bytes_per_number / 4
     return weight_bytes(network) + inputs + numbers + losses + largest
 
 

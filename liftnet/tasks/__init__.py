@@ -1,4 +1,4 @@
-"""Floor 3: everything that differs between tasks. A folder whose `TASK` is set is a task."""
+"""What goes in and comes out. A file whose `TASK` is set is a task of its name."""
 
 import pkgutil
 from importlib import import_module
@@ -12,8 +12,8 @@ __all__ = ["load_generation", "load_synthesis", "load_task", "task_names"]
 
 
 def task_names() -> list[str]:
-    """The tasks there are: the folders beside this file."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
+    """The tasks there are: the files beside this one."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
 
 
 def load_task(name: str) -> Task:

@@ -83,7 +83,7 @@ def _python_required() -> tuple[int, ...]:
 def _setup() -> configparser.ConfigParser:
     """setup.cfg of a copy of liftnet that is not installed; empty if there is none."""
     parser = configparser.ConfigParser()
-    parser.read(Path(__file__).parents[2] / "setup.cfg", encoding="utf-8")
+    parser.read(Path(__file__).parents[3] / "setup.cfg", encoding="utf-8")
     return parser
 
 

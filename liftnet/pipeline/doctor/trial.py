@@ -54,7 +54,7 @@ def _train(device: "torch.device") -> str:  # type: ignore[name-defined]  # noqa
     import torch
 
     from liftnet.augment.apply import augment
-    from liftnet.core.plan import MixerSpec, TranslatorSpec
+    from liftnet.core.network_specs import MixerSpec, TranslatorSpec
     from liftnet.networks.volume_translator import VolumeTranslator
     from liftnet.ops.precision import autocast, place
     from liftnet.planning.augmentation import plan_augmentation

@@ -74,9 +74,9 @@ def _check_dataset(space: Workspace, name: str) -> Iterator[Finding]:
             if missing:
                 number = folder.name.removeprefix("fold_")
                 again = f"liftnet_train -d {name} -p {plan_name} -f {number}"
-                ablation = " --no-mapper" if folder.parent.name == "no_mapper" else ""
+                method = f" --method {folder.parent.name}"
                 text = f"{plan_name}/{label} is begun and not done: {missing}"
-                unfinished.append(Finding(name, "warning", text, f"{again}{ablation} goes on."))
+                unfinished.append(Finding(name, "warning", text, f"{again}{method} goes on."))
             else:
                 trained.append(label)
         done.append(words + (f", trained {', '.join(trained)}" if trained else ", nothing trained"))
@@ -101,12 +101,10 @@ def _unfinished(folder: Path) -> str:
     """
     from liftnet.pipeline.models.checkpoint import finished_steps, has_checkpoint
     from liftnet.pipeline.models.model_file import IMPORTED
-    from liftnet.pipeline.models.runs import BEST, LATEST
-    from liftnet.pipeline.plan import read_plan
-    from liftnet.tasks import load_task
+    from liftnet.pipeline.models.runs import BEST, LATEST, read_run
 
-    plan = read_plan(folder / "plan.json")
-    stages = load_task(plan.task).stages(plan, mapper=folder.parent.name != "no_mapper")
+    plan, method, recipe = read_run(folder)
+    stages = method.stages(plan, recipe)
     last = folder / stages[-1].name
     imported = (folder.parents[1] / IMPORTED).is_dir() and not has_checkpoint(last / LATEST)
     if imported and has_checkpoint(last / BEST):

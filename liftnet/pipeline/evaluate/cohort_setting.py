@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from liftnet.core.dataset import load_description
 from liftnet.core.errors import CheckpointError, DatasetError, PlanError
 from liftnet.core.plan import Plan
 from liftnet.core.scores import Protocol
 from liftnet.core.workspace import Workspace, find_workspace
+from liftnet.methods import load_method
+from liftnet.methods.base import Method
 from liftnet.metrics.cohort_protocols import PROTOCOLS
 from liftnet.pipeline.evaluate.files import find_images
 from liftnet.pipeline.evaluate.setting import Facts, read_facts, refuse_network_units
@@ -110,14 +113,15 @@ def find_setting(
     if protocol == "wdm":
         plan = _plan_there(space, name, chosen)
     else:
-        folder, reason = _find_fold(_run(space, name, chosen, generated), task, fold)
+        method = load_method(load_task(task).default_method)
+        folder, reason = _find_fold(_run(space, name, chosen, generated), method, fold)
         if folder is None:
             plan = load_plan(space, name, chosen)
         elif network:
             # One network, not several: features of different encoders do not compare.
             number = folder.name.removeprefix("fold_")
             run = space.run_folder(name, chosen)
-            model = load_model(run, task, [number], mapper=True, checkpoint="best", device=device)
+            model = load_model(run, method, [number], checkpoint="best", device=device)
             plan = model.plan
         else:
             plan = read_plan(folder / "plan.json")
@@ -165,12 +169,12 @@ def _run(space: Workspace, name: str, plan_name: str, generated: Path) -> Path:
     return space.run_folder(name, plan_name)
 
 
-def _find_fold(run: Path, task: str, fold: int | str | None) -> tuple[Path | None, str]:
+def _find_fold(run: Path, method: Method[Any], fold: int | str | None) -> tuple[Path | None, str]:
     """The folder of the fold asked for, else of the first that is trained, or why there is none."""
     if fold is not None:
-        return fold_folder(run, task, str(fold), mapper=True), ""
+        return fold_folder(run, method.name, str(fold)), ""
     try:
-        return trained_folds(run, task, mapper=True, checkpoint="best")[0], ""
+        return trained_folds(run, method, checkpoint="best")[0], ""
     except CheckpointError as error:
         return None, f"{error.problem}: {error.where}"
 

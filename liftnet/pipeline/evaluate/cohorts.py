@@ -15,6 +15,7 @@ from liftnet.host.lock import hold
 from liftnet.host.origin import origin_since
 from liftnet.host.parallel import threads_shared_by, worker_count
 from liftnet.host.progress import mention, progress, say
+from liftnet.methods.base import Generates
 from liftnet.networks.medicalnet import MedicalNet, load_medicalnet
 from liftnet.pipeline.evaluate.cohort_distances import measure_distances, nearest_rows, spread_rows
 from liftnet.pipeline.evaluate.cohort_measures import (
@@ -38,7 +39,6 @@ from liftnet.pipeline.evaluate.cohort_volumes import Volumes, network_limits, re
 from liftnet.pipeline.evaluate.files import refuse_same_folder
 from liftnet.pipeline.evaluate.whole import remove_half_scored
 from liftnet.pipeline.models.runs import find_device
-from liftnet.tasks import load_generation
 from liftnet.version import __version__
 
 __all__ = ["DEFAULT_PAIRS", "evaluate_cohort"]
@@ -170,15 +170,16 @@ def _encoders(
     found: dict[str, Describe] = {}
     model = setting.model
     if model is not None:
-        task, plan, network = load_generation(setting.task), model.plan, model.networks[0]
+        method, plan, network = model.method, model.plan, model.networks[0]
+        assert isinstance(method, Generates)
         low, high = network_limits(plan, setting.target)
 
         def by_own(volume: np.ndarray) -> torch.Tensor:
             scaled = torch.from_numpy(volume * np.float32(high - low) + np.float32(low))
             with torch.no_grad():
-                return task.describe(plan, network, scaled.to(model.device))
+                return method.describe(plan, model.recipe, network, scaled.to(model.device))
 
-        found[task.feature_name(plan)] = by_own
+        found[method.feature_name(plan, model.recipe)] = by_own
     if medicalnet is not None:
         where = find_device(device)
         resnet: MedicalNet = load_medicalnet(Path(medicalnet)).to(where).eval()

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe
 from liftnet.host.progress import say
+from liftnet.methods.base import Method, Stage
 from liftnet.ops.precision import place
 from liftnet.pipeline.models.checkpoint import load_checkpoint, load_weights, weights_digest
 from liftnet.pipeline.models.plausibility import Known, load_known
@@ -20,25 +23,27 @@ from liftnet.pipeline.models.runs import (
     find_device,
     fold_folder,
     fold_names,
-    plan_digest,
     read_log,
+    read_run,
+    run_digest,
 )
 from liftnet.pipeline.models.training_facts import TrainingFacts, load_facts
-from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan
+from liftnet.pipeline.plan import DEFAULT_PLAN
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Stage, SynthesisTask
+from liftnet.tasks.base import SynthesisTask
 
 __all__ = ["Model", "load_model", "trained_folds"]
 
 
 @dataclass(frozen=True)
 class Model:
-    """Trained networks and the plan they belong to."""
+    """Trained networks, and the plan and the recipe they belong to."""
 
     plan: Plan
+    method: Method[Any]
+    recipe: Recipe
     networks: tuple[nn.Module, ...]
     folders: tuple[Path, ...]
-    variant: str  # "lift_c" or "lift_u", or "no_mapper" for the ablation
     digest: str
     device: torch.device
     known: Known  # what training images are like; empty where nothing is judged by it
@@ -48,10 +53,9 @@ class Model:
 
 def load_model(
     run: Path,
-    task: str,
+    method: Method[Any],
     fold: Folds | None,
     *,
-    mapper: bool,
     checkpoint: str,
     device: str | None,
 ) -> Model:
@@ -63,15 +67,14 @@ def load_model(
     where = find_device(device)
     wanted = [] if fold is None else fold_names(fold)
     if not wanted:
-        folders = trained_folds(run, task, mapper=mapper, checkpoint=checkpoint)
+        folders = trained_folds(run, method, checkpoint=checkpoint)
     else:
-        folders = [fold_folder(run, task, f, mapper=mapper) for f in wanted]
+        folders = [fold_folder(run, method.name, f) for f in wanted]
     file = _file_name(checkpoint)
-    judged = isinstance(load_task(task), SynthesisTask)
     networks: list[nn.Module] = []
     weights: list[dict[str, Tensor]] = []
     unimproved: list[str] = []
-    plan = None
+    found: tuple[Plan, Recipe] | None = None
     for folder in folders:
         if not (folder / "plan.json").is_file():
             raise CheckpointError(
@@ -79,14 +82,15 @@ def load_model(
                 where=str(folder),
                 remedy="Train this fold first (liftnet_train -f), or name another.",
             )
-        other, plan = plan, read_plan(folder / "plan.json")
-        if other is not None and plan_digest(other) != plan_digest(plan):
+        plan, _, recipe = read_run(folder)
+        other, found = found, (plan, recipe)
+        if other is not None and run_digest(*other) != run_digest(plan, recipe):
             raise CheckpointError(
                 f"{folder.name} was trained with another plan than {folders[0].name}",
                 where=str(folder.parent),
                 remedy="Predict with folds of one plan (-f), or train this fold again.",
             )
-        stage = load_task(plan.task).stages(plan, mapper=mapper)[-1]
+        stage = method.stages(plan, recipe)[-1]
         path = folder / stage.name / file
         state = load_checkpoint(path)
         network = stage.build()
@@ -102,13 +106,15 @@ def load_model(
         if _is_unimproved(folder, stage, state.facts.get("step")):
             unimproved.append(folder.name)
         weights.append(state.groups[group])
-    assert plan is not None
-    variant = load_task(task).run_name(mapper=True) if mapper else "no_mapper"
+    assert found is not None
+    plan, recipe = found
+    judged = isinstance(load_task(plan.task), SynthesisTask)
     return Model(
         plan,
+        method,
+        recipe,
         tuple(networks),
         tuple(folders),
-        variant,
         weights_digest(weights),
         where,
         load_known(folders, plan) if judged else {},
@@ -117,7 +123,7 @@ def load_model(
     )
 
 
-def _is_unimproved(folder: Path, stage: Stage, step: object) -> bool:
+def _is_unimproved(folder: Path, stage: Stage[Any], step: object) -> bool:
     """Whether the last stage of a fold was best before its first step; says so, or that it goes on.
 
     Args:
@@ -146,33 +152,29 @@ def _steps_done(folder: Path) -> int | None:
     return max(row["step"] for row in rows) if rows else None
 
 
-def trained_folds(run: Path, task: str, *, mapper: bool, checkpoint: str) -> list[Path]:
+def trained_folds(run: Path, method: Method[Any], *, checkpoint: str) -> list[Path]:
     """The folders of the folds whose last stage has a checkpoint, at least one.
 
     Raises:
         CheckpointError: If there is none.
     """
     file = _file_name(checkpoint)
-    parent = fold_folder(run, task, "x", mapper=mapper).parent
+    parent = fold_folder(run, method.name, "x").parent
     begun = sorted(path.parent for path in parent.glob("fold_*/plan.json"))
     if not begun:
         raise CheckpointError(
             "Nothing is trained yet",
             where=str(parent),
             remedy=f"Run liftnet_train -d {run.parent.name}"
-            + (f" -p {run.name}." if run.name != DEFAULT_PLAN else "."),
+            + (f" -p {run.name}" if run.name != DEFAULT_PLAN else "")
+            + f" --method {method.name}.",
         )
-    folders = [folder for folder in begun if _weights(folder, file, mapper=mapper).is_file()]
+    folders = [folder for folder in begun if _weights(folder, file).is_file()]
     if not folders:
-        remedy = "Give the liftnet_train command again"
-        if isinstance(load_task(task), SynthesisTask):
-            remedy += (
-                ", or predict with --no-mapper what its first stage has learned, if that is done"
-            )
         raise CheckpointError(
             "Training has not come far enough to predict",
-            where=str(_weights(begun[0], file, mapper=mapper)),
-            remedy=f"{remedy}.",
+            where=str(_weights(begun[0], file)),
+            remedy="Give the liftnet_train command again.",
         )
     return folders
 
@@ -187,7 +189,7 @@ def _file_name(checkpoint: str) -> str:
     return names[checkpoint]
 
 
-def _weights(folder: Path, name: str, *, mapper: bool) -> Path:
+def _weights(folder: Path, name: str) -> Path:
     """The checkpoint of the last stage of a fold."""
-    plan = read_plan(folder / "plan.json")
-    return folder / load_task(plan.task).stages(plan, mapper=mapper)[-1].name / name
+    plan, method, recipe = read_run(folder)
+    return folder / method.stages(plan, recipe)[-1].name / name

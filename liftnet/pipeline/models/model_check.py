@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,13 @@ from liftnet.core.dataset import DatasetDescription
 from liftnet.core.errors import LiftnetError
 from liftnet.core.files import missing_file
 from liftnet.core.jsonable import from_json
-from liftnet.core.plan import Plan, ResNetSpec
+from liftnet.core.network_specs import ResNetSpec
+from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe
 from liftnet.core.scores import read_cohort_scores, read_scores
 from liftnet.host.progress import keep_quiet
+from liftnet.methods import load_method
+from liftnet.methods.base import Method
 from liftnet.pipeline.models.checkpoint import load_checkpoint
 from liftnet.pipeline.models.model_file import (
     CARD,
@@ -24,6 +28,7 @@ from liftnet.pipeline.models.model_file import (
     FINGERPRINT,
     PLAN,
     PLAUSIBILITY,
+    RECIPE,
     SCORES,
     TRAINING_FACTS,
     WEIGHTS,
@@ -36,13 +41,14 @@ from liftnet.pipeline.models.model_file import (
 from liftnet.pipeline.models.model_zip import refused, shown
 from liftnet.pipeline.models.plausibility import TrainingNumbers
 from liftnet.pipeline.models.training_facts import TrainingFacts
-from liftnet.pipeline.plan import read_plan
+from liftnet.pipeline.plan import read_plan, read_recipe
 from liftnet.tasks import load_task
 
 __all__ = ["Unpacked", "read_model_file"]
 
 MAX_COUNT = 2**16  # ours: no layer has more channels, no network more layers
 MAX_LIST = 64  # ours: no U-Net has more stages
+NO_SIZES = ("Schedule", "MemoryEstimate", "AugmentationSpec")  # other parts are of networks
 MAX_VOXELS = 2**31  # ours: of a volume; 1290 along each side
 
 
@@ -52,7 +58,13 @@ class Unpacked:
 
     manifest: Manifest
     plan: Plan
+    recipe: Recipe
     folder: Path
+
+    @property
+    def method(self) -> Method[Any]:
+        """The method whose model it is."""
+        return load_method(self.manifest.method)
 
     def weights(self, fold: str) -> Path:
         """The checkpoint of a fold, of the last stage."""
@@ -82,8 +94,10 @@ def read_model_file(path: Path, folder: Path) -> Unpacked:
     check_text((folder / CARD).read_bytes(), CARD, path)
     plan = _checked(PLAN, path, lambda: _read_plan(folder / PLAN))
     _check_plan(plan, manifest, path)
+    recipe = _checked(RECIPE, path, lambda: _read_recipe(folder / RECIPE, plan, manifest.method))
+    _check_recipe(recipe, path)
     _check_papers(folder, path)
-    unpacked = Unpacked(manifest, plan, folder)
+    unpacked = Unpacked(manifest, plan, recipe, folder)
     for fold in manifest.folds:
         _check_fold(unpacked, fold, path)
     return unpacked
@@ -97,7 +111,7 @@ def _checked(name: str, path: Path, work: Callable[[], Any]) -> Any:
         place = error.where or ""
         inside = place.partition(f"{name}: ")[2] if name in place else place
         where = f" ({shown(inside)})" if inside and "/" not in inside else ""
-        remedy = error.remedy if name == PLAN else None  # others speak of training
+        remedy = error.remedy if name in (PLAN, RECIPE) else None  # others speak of training
         raise refused(f"{name}{where}: {shown(error.problem, 300)}", path, remedy) from None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise refused(f"{name} makes no sense: {shown(str(error))}", path) from None
@@ -108,12 +122,23 @@ def _read_plan(path: Path) -> Plan:
     data = parse_file(path.read_bytes(), path.name, path)
     task = data.get("task") if isinstance(data, dict) else None
     load_task(str(task))
-    for place, value in _numbers(data.get("networks"), "networks"):
-        if isinstance(value, list) and len(value) > MAX_LIST:
-            raise LiftnetError(f"{place} has {len(value)} values; at most {MAX_LIST} are possible")
-        if isinstance(value, int | float) and not abs(value) <= MAX_COUNT:
-            raise LiftnetError(f"{place} is {value}; at most {MAX_COUNT} is possible")
     return read_plan(path)
+
+
+def _read_recipe(path: Path, plan: Plan, name: str) -> Recipe:
+    """The recipe of a method, refused before its numbers can cost anything."""
+    method = load_method(name)
+    data = parse_file(path.read_bytes(), path.name, path)
+    parts = data.items() if isinstance(data, dict) else ()
+    for part, content in parts:
+        if not isinstance(content, dict) or part == "reasons" or content.get("kind") in NO_SIZES:
+            continue
+        for place, value in _numbers(content, part):
+            if isinstance(value, list) and len(value) > MAX_LIST:
+                raise LiftnetError(f"{place} has {len(value)} values; at most {MAX_LIST} can be")
+            if isinstance(value, int | float) and not abs(value) <= MAX_COUNT:
+                raise LiftnetError(f"{place} is {value}; at most {MAX_COUNT} is possible")
+    return read_recipe(path, plan, method)
 
 
 def _numbers(node: Any, place: str) -> Iterator[tuple[str, Any]]:
@@ -140,9 +165,14 @@ def _check_plan(plan: Plan, manifest: Manifest, path: Path) -> None:
         grid.box is not None and math.prod(grid.box) > MAX_VOXELS
     ):
         raise refused(f"{PLAN}: a volume has more than {MAX_VOXELS} voxels", path)
-    for spec in plan.networks.values():
+
+
+def _check_recipe(recipe: Recipe, path: Path) -> None:
+    """Refuse a recipe that names a path."""
+    for field in fields(recipe):
+        spec = getattr(recipe, field.name)
         if isinstance(spec, ResNetSpec) and Path(spec.weights).name != spec.weights:
-            raise refused(f"{PLAN} names a path on another machine", path)
+            raise refused(f"{RECIPE} names a path on another machine", path)
 
 
 def _check_papers(folder: Path, path: Path) -> None:
@@ -181,10 +211,10 @@ def _check_fold(unpacked: Unpacked, fold: str, path: Path) -> None:
     for key in sorted(wanted.keys() | found.keys()):
         if key not in found or key not in wanted or strangers:
             what = "lacks" if key not in found else "has what the plan has not:"
-            raise refused(f"{name} {what} {shown(key)}: it does not fit {PLAN}", path)
+            raise refused(f"{name} {what} {shown(key)}: it does not fit {RECIPE}", path)
         if found[key] != tuple(wanted[key].shape):
             raise refused(
-                f"{name}: {shown(key)} is {found[key]}, the plan's is {tuple(wanted[key].shape)}",
+                f"{name}: {shown(key)} is {found[key]}, the recipe's is {tuple(wanted[key].shape)}",
                 path,
             )
     with keep_quiet():
@@ -207,10 +237,9 @@ def _expected(unpacked: Unpacked, path: Path) -> dict[str, torch.Tensor]:
     """The tensors of the plan's network, without memory for them."""
 
     def build() -> dict[str, torch.Tensor]:
-        task = load_task(unpacked.plan.task)
-        stage = task.stages(unpacked.plan, mapper=unpacked.manifest.mapper)[-1]
+        stage = unpacked.method.stages(unpacked.plan, unpacked.recipe)[-1]
         with torch.device("meta"):
             return dict(stage.build().state_dict())
 
-    found: dict[str, torch.Tensor] = _checked(f"{PLAN}: its network", path, build)
+    found: dict[str, torch.Tensor] = _checked(f"{RECIPE}: its network", path, build)
     return found

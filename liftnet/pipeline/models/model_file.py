@@ -35,6 +35,7 @@ __all__ = [
     "MODEL_FILE_VERSION",
     "PLAN",
     "PLAUSIBILITY",
+    "RECIPE",
     "SCORES",
     "TRAINING_FACTS",
     "WEIGHTS",
@@ -46,10 +47,11 @@ __all__ = [
     "unpack_model",
 ]
 
-MODEL_FILE_VERSION = 1
+MODEL_FILE_VERSION = 2
 MANIFEST = "manifest.json"
 CARD = "README.md"
 PLAN = "plan.json"
+RECIPE = "recipe.json"
 DATASET = "dataset.json"
 FINGERPRINT = "fingerprint.json"
 SCORES = "scores.json"
@@ -58,7 +60,7 @@ WEIGHTS = "weights.safetensors"  # in a folder per fold
 PLAUSIBILITY = "plausibility.json"  # in a folder per fold
 TRAINING_FACTS = "training_facts.json"  # likewise
 IMPORTED = "model_card"  # the folder of a run in which an imported model's papers lie
-NEEDED = (CARD, PLAN, DATASET)
+NEEDED = (CARD, PLAN, RECIPE, DATASET)
 OPTIONAL = (FINGERPRINT, SCORES, COHORT_SCORES)
 CHUNK = 2**20  # ours: bytes read at a time
 
@@ -92,7 +94,7 @@ class Manifest:
     task: str
     dataset: str
     plan: str
-    mapper: bool
+    method: str
     folds: tuple[str, ...]
     model: str  # digest of the weights, as in the JSON beside every image that they make
     data: str  # where the training data come from

@@ -1,7 +1,7 @@
 """Weights that another training left, to begin a new one with."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,15 +13,14 @@ from torch import Tensor
 from liftnet.core.errors import CheckpointError, PlanError
 from liftnet.core.jsonable import read_versioned, to_json, write_sealed
 from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe
 from liftnet.host.progress import mention, say
 from liftnet.host.text_table import first_names
+from liftnet.methods.base import Method, Stage
 from liftnet.ops.processes import is_first
 from liftnet.pipeline.models.checkpoint import has_checkpoint, load_checkpoint, weights_digest
 from liftnet.pipeline.models.pretrained_match import TensorMatch, differences, fit, match_tensors
-from liftnet.pipeline.models.runs import BEST, LATEST
-from liftnet.pipeline.plan import read_plan
-from liftnet.tasks import load_task
-from liftnet.tasks.base import Stage
+from liftnet.pipeline.models.runs import BEST, LATEST, PLAN, read_run
 
 __all__ = [
     "PRETRAINED",
@@ -51,6 +50,8 @@ class Pretrained:
     name: str  # of the file, without folders, which may name people
     digest: str  # of the weights
     plan: Plan  # of the training that left them
+    recipe: Recipe
+    method: str
     fold: str
     tensors: dict[str, Tensor]
 
@@ -87,48 +88,52 @@ def _from_zip(path: Path, fold: str) -> Pretrained:
         number = fold.removeprefix("fold_")
         number = number if number in folds else folds[0]
         groups = load_checkpoint(unpacked.weights(number)).groups
-        return _pretrained(path.name, unpacked.plan, f"fold_{number}", groups)
+        made = (unpacked.plan, unpacked.method, unpacked.recipe)
+        return _pretrained(path.name, made, f"fold_{number}", groups)
 
 
 def _last_checkpoint(folder: Path) -> Path:
     """The best checkpoint of the last stage that the folder of a fold has one of."""
     if (folder / "plan.json").is_file():
-        plan = read_plan(folder / "plan.json")
-        for stage in reversed(load_task(plan.task).stages(plan, mapper=True)):
+        plan, method, recipe = read_run(folder)
+        for stage in reversed(method.stages(plan, recipe)):
             for name in (BEST, LATEST):
                 if has_checkpoint(folder / stage.name / name):
                     return folder / stage.name / name
     raise CheckpointError(
         "The folder holds no trained fold",
         where=str(folder),
-        remedy="Name the folder of a fold, results/DATASET/PLAN/VARIANT/fold_0.",
+        remedy="Name the folder of a fold, results/DATASET/PLAN/METHOD/fold_0.",
     )
 
 
 def _from_checkpoint(path: Path, name: str) -> Pretrained:
-    beside = [folder / "plan.json" for folder in path.absolute().parents[:2]]
-    plans = [file for file in beside if file.is_file()]
-    if not plans:
+    beside = [folder for folder in path.absolute().parents[:2] if (folder / PLAN).is_file()]
+    if not beside:
         raise CheckpointError(
             "The plan of these weights is not beside them: nothing says what their channels are",
             where=str(path),
             remedy="Name the checkpoint where training left it, in the folder of its fold.",
         )
-    plan = read_plan(plans[0])
-    return _pretrained(name, plan, plans[0].parent.name, load_checkpoint(path).groups)
+    return _pretrained(name, read_run(beside[0]), beside[0].name, load_checkpoint(path).groups)
 
 
 def _pretrained(
-    name: str, plan: Plan, fold: str, groups: dict[str, dict[str, Tensor]]
+    name: str,
+    made: tuple[Plan, Method[Any], Recipe],
+    fold: str,
+    groups: dict[str, dict[str, Tensor]],
 ) -> Pretrained:
+    plan, method, recipe = made
     tensors = groups.get("average") or groups.get("network") or {}
-    return Pretrained(name, weights_digest([tensors]), plan, fold, tensors)
+    return Pretrained(name, weights_digest([tensors]), plan, recipe, method.name, fold, tensors)
 
 
 def begin_from(
     path: Path | None,
     plan: Plan,
-    stages: Sequence[Stage],
+    recipe: Recipe,
+    stages: Sequence[Stage[Any]],
     folder: Path,
     *,
     restart: bool = False,
@@ -165,21 +170,21 @@ def begin_from(
             "another name (liftnet_plan -p NAME).",
         )
     if not begun:
-        _examine(pretrained, plan, stages, folder)
+        _examine(pretrained, plan, recipe, stages, folder)
     return partial(_fitted, pretrained, plan)
 
 
-def how_to_fit(plan: Plan, other: Plan) -> str:
-    """What makes a plan whose networks have the sizes of the other's."""
-    if plan.task != other.task:
-        return f"Take weights of the task {plan.task}."
+def how_to_fit(recipe: Recipe, pretrained: Pretrained) -> str:
+    """What makes a recipe whose networks have the sizes of these weights."""
+    other = pretrained.recipe
+    if type(recipe) is not type(other):
+        return f"Take weights of the same method; these are of {pretrained.method}."
     sizes = [
-        f"networks.{name}.{size}={to_json(getattr(spec, size))}".replace(" ", "")
-        for name, spec in other.networks.items()
+        f"{pretrained.method}.{field.name}.{size}={to_json(getattr(spec, size))}".replace(" ", "")
+        for field in fields(other)
         for size in SIZES
-        if name in plan.networks
-        and hasattr(spec, size)
-        and getattr(spec, size) != getattr(plan.networks[name], size, None)
+        if hasattr(spec := getattr(other, field.name), size)
+        and getattr(spec, size) != getattr(getattr(recipe, field.name), size, None)
     ]
     if not sizes:
         return "Take weights of the same kind of network."
@@ -187,7 +192,13 @@ def how_to_fit(plan: Plan, other: Plan) -> str:
     return f"Make a plan with the sizes of these weights: liftnet_plan -p NAME --set {settings}"
 
 
-def _examine(pretrained: Pretrained, plan: Plan, stages: Sequence[Stage], folder: Path) -> None:
+def _examine(
+    pretrained: Pretrained,
+    plan: Plan,
+    recipe: Recipe,
+    stages: Sequence[Stage[Any]],
+    folder: Path,
+) -> None:
     """Say what fits which stage, and write it down.
 
     Raises:
@@ -206,7 +217,7 @@ def _examine(pretrained: Pretrained, plan: Plan, stages: Sequence[Stage], folder
             f"Nothing of {pretrained.name} fits this plan",
             where=f"the file's plan: task {pretrained.plan.task}, '{pretrained.plan.name}' of "
             f"{pretrained.plan.dataset}",
-            remedy=how_to_fit(plan, pretrained.plan),
+            remedy=how_to_fit(recipe, pretrained),
         )
     notes = differences(plan, pretrained.plan)
     if pretrained.plan.dataset == plan.dataset and pretrained.fold != folder.name:
@@ -218,6 +229,7 @@ def _examine(pretrained: Pretrained, plan: Plan, stages: Sequence[Stage], folder
         "file": pretrained.name,
         "digest": pretrained.digest,
         "task": pretrained.plan.task,
+        "method": pretrained.method,
         "dataset": pretrained.plan.dataset,
         "plan": pretrained.plan.name,
         "fold": pretrained.fold,

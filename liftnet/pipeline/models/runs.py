@@ -13,17 +13,21 @@ import torch
 from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.jsonable import to_json, write_sealed
 from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe, schedules, with_schedules
 from liftnet.host.progress import say
+from liftnet.methods import load_method
+from liftnet.methods.base import Method
 from liftnet.ops.precision import pick_device
 from liftnet.ops.processes import local_rank, world_size
 from liftnet.pipeline.models.model_file import IMPORTED, MANIFEST
-from liftnet.pipeline.plan import read_plan
-from liftnet.tasks import load_task
+from liftnet.pipeline.plan import read_plan, read_recipe
 
 __all__ = [
     "BEST",
     "LATEST",
     "LOG",
+    "PLAN",
+    "RECIPE",
     "Folds",
     "find_device",
     "fold_folder",
@@ -31,12 +35,16 @@ __all__ = [
     "plan_digest",
     "prepare_run",
     "read_log",
+    "read_run",
     "refuse_imported",
+    "run_digest",
 ]
 
 LATEST = "checkpoint_latest.safetensors"
 BEST = "checkpoint_best.safetensors"
 LOG = "log.jsonl"
+PLAN = "plan.json"
+RECIPE = "recipe.json"
 Folds = int | str | Sequence[int | str]  # 0 to 4, or "all"
 
 
@@ -49,9 +57,19 @@ def fold_names(folds: Folds) -> list[str]:
     return list(dict.fromkeys(map(str, [folds] if isinstance(folds, int | str) else folds)))
 
 
-def fold_folder(run: Path, task: str, fold: str, *, mapper: bool) -> Path:
-    """Where a fold of a plan is trained, with the through-plane part or without."""
-    return run / load_task(task).run_name(mapper=mapper) / f"fold_{fold}"
+def fold_folder(run: Path, method: str, fold: str) -> Path:
+    """Where a method trains a fold of a plan."""
+    return run / method / f"fold_{fold}"
+
+
+def read_run(folder: Path) -> tuple[Plan, Method[Any], Recipe]:
+    """Plan, method and recipe of the folder of a fold.
+
+    Raises:
+        PlanError: If they are not there, damaged, or of another version.
+    """
+    plan, method = read_plan(folder / PLAN), load_method(folder.parent.name)
+    return plan, method, read_recipe(folder / RECIPE, plan, method)
 
 
 def find_device(name: str | None) -> torch.device:
@@ -71,19 +89,28 @@ def find_device(name: str | None) -> torch.device:
 
 
 def plan_digest(plan: Plan) -> str:
+    """A digest of every decision about the data."""
+    facts = to_json(plan)
+    return _digest({key: facts[key] for key in facts if key not in ("reasons", "budget")})
+
+
+def run_digest(plan: Plan, recipe: Recipe) -> str:
     """A digest of every decision that what is trained depends on.
 
     Left out is what changes nothing but the time: memory, how data is read, how often it is saved.
     """
-    stages = {
+    quick = {
         name: replace(schedule, loader_workers=0, checkpoint_minutes=0.0)
-        for name, schedule in plan.stages.items()
+        for name, schedule in schedules(recipe).items()
     }
     memory = replace(
-        plan.memory, training_gib=0.0, prediction_gib=0.0, budget_gib=0.0, dataset_gib=0.0
+        recipe.memory, training_gib=0.0, prediction_gib=0.0, budget_gib=0.0, dataset_gib=0.0
     )
-    same = replace(plan, reasons={}, memory=memory, stages=stages, feeding="read", recompute=False)
-    facts = to_json(same)
+    same = replace(recipe, reasons={}, memory=memory, feeding="read", recompute=False)
+    return _digest([plan_digest(plan), to_json(with_schedules(same, quick))])
+
+
+def _digest(facts: Any) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -105,8 +132,15 @@ def refuse_imported(folder: Path) -> None:
         )
 
 
-def prepare_run(folder: Path, plan: Plan, *, continue_training: bool, restart: bool) -> None:
-    """Store the plan beside the weights; refuse to go on with another one.
+def prepare_run(
+    folder: Path,
+    plan: Plan,
+    recipe: Recipe,
+    *,
+    continue_training: bool,
+    restart: bool,
+) -> None:
+    """Store plan and recipe beside the weights; refuse to go on with others.
 
     The run's folder is locked: what is half-written there is of no run that goes on.
 
@@ -120,7 +154,6 @@ def prepare_run(folder: Path, plan: Plan, *, continue_training: bool, restart: b
             where=str(folder),
             remedy="Leave out one of them. Nothing was deleted.",
         )
-    path = folder / "plan.json"
     for pattern in (".*.tmp", ".tmp*"):  # the second are of safetensors
         for temporary in [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]:
             temporary.unlink()  # half-written when an earlier run was killed; it alone works here
@@ -136,14 +169,20 @@ def prepare_run(folder: Path, plan: Plan, *, continue_training: bool, restart: b
             else:
                 old.unlink()
         begun = False
-    if begun and plan_digest(read_plan(path)) != plan_digest(plan):
+    if begun and _digest_of(folder) != run_digest(plan, recipe):
         raise CheckpointError(
-            "The plan has changed since this run began",
+            "The plan or its recipe has changed since this run began",
             where=str(folder),
             remedy="Begin anew with --restart, or train the new plan under a name of its own "
             "(liftnet_plan -p NAME).",
         )
-    write_sealed(path, plan)
+    write_sealed(folder / PLAN, plan)
+    write_sealed(folder / RECIPE, recipe)
+
+
+def _digest_of(folder: Path) -> str:
+    plan, _, recipe = read_run(folder)
+    return run_digest(plan, recipe)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

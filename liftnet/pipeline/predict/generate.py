@@ -15,9 +15,10 @@ from liftnet.host.lock import hold, part_name
 from liftnet.host.parallel import part_of, worker_count
 from liftnet.host.progress import mention, progress, say
 from liftnet.imageio import read_image
+from liftnet.methods.base import Generates
 from liftnet.ops.cost import Cost, Meter
 from liftnet.pipeline.models.model import Model, load_model, trained_folds
-from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
+from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, method_of
 from liftnet.pipeline.predict.outputs import remove_half_written
 from liftnet.pipeline.predict.samples import (
     Sample,
@@ -55,6 +56,7 @@ def generate(
     sigma_z: float | None = None,
     interpolate: tuple[int, int] | None = None,
     fold: int | str | None = None,
+    method: str | None = None,
     plan_name: str = DEFAULT_PLAN,
     normalized: bool = False,
     save_trajectory: bool = False,
@@ -81,6 +83,7 @@ def generate(
         interpolate: numbers of two volumes: generate the way from the one to the other.
         fold: which; by default the first that is trained.
         plan_name: which plan.
+        method: which; by default the task's own.
         normalized: write network units instead of typical intensities or HU.
         save_trajectory: write the code of every slice, and draw them.
         continue_prediction: keep finished volumes of the same weights and numbers above.
@@ -103,17 +106,18 @@ def generate(
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
     mention(f"{name}: {space.describe()}")
-    run, task = space.run_folder(name, plan_name), load_plan(space, name, plan_name).task
-    load_generation(task)  # refuses one that needs images
+    run, plan = space.run_folder(name, plan_name), load_plan(space, name, plan_name)
+    load_generation(plan.task)  # refuses one that needs images
+    used = method_of(plan, method)
     if fold is None:
-        folder = trained_folds(run, task, mapper=True, checkpoint=checkpoint)[0]
+        folder = trained_folds(run, used, checkpoint=checkpoint)[0]
         fold = folder.name.removeprefix("fold_")
         mention(f"Generating with {folder.name}, the first that is trained (-f takes another)")
-    model = load_model(run, task, [fold], mapper=True, checkpoint=checkpoint, device=device)
+    model = load_model(run, used, [fold], checkpoint=checkpoint, device=device)
     if temperature is None:
-        temperature = model.plan.inference.temperature
+        temperature = getattr(model.recipe, "temperature", 1.0)
     if sigma_z is None:
-        sigma_z = model.plan.inference.sigma_z
+        sigma_z = getattr(model.recipe, "sigma_z", 0.0)
     samples = list_samples(num_volumes, seed, first, temperature, sigma_z, interpolate)
     mine, output = samples[part], Path(output_folder)
 
@@ -204,10 +208,12 @@ def _make(
 @torch.no_grad()
 def _volume(sample: Sample, model: Model) -> np.ndarray:
     """A volume (D, H, W) in network units."""
-    made = load_generation(model.plan.task).generate(
+    assert isinstance(model.method, Generates)
+    made = model.method.generate(
         model.plan,
+        model.recipe,
         model.networks[0],
-        sample_latent(sample, model.plan).to(model.device),
+        sample_latent(sample, model).to(model.device),
         temperature=sample.temperature,
         sigma_z=sample.sigma_z,
     )

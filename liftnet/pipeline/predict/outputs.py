@@ -155,7 +155,7 @@ def write_case(
             "sources": list(request.given),
             "source_ranges": {k: list(v) for k, v in prepared.ranges.items()},
             "intensity": {"low": low, "high": high, "dtype": dtype},
-            "variant": model.variant,
+            "method": model.method.name,
             "inputs": prepared.inputs,
             "made_from": asdict(prepared.made_from),
             "warnings": list(prepared.warnings),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -13,14 +13,13 @@ import torch
 from liftnet.core.arguments import checked
 from liftnet.core.dataset import Case
 from liftnet.core.errors import LiftnetError
-from liftnet.core.plan import Inference
 from liftnet.core.workspace import find_workspace
 from liftnet.host.failures import explained
 from liftnet.host.lock import hold, part_name
 from liftnet.host.parallel import part_of, worker_count
 from liftnet.host.progress import mention, progress, say
 from liftnet.host.text_table import counted
-from liftnet.ops import normalize
+from liftnet.ops.chunks import Chunk
 from liftnet.ops.cost import Cost, Meter
 from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.pipeline.convert.recognise import Inputs, input_root
@@ -28,7 +27,8 @@ from liftnet.pipeline.models.model import Model, load_model
 from liftnet.pipeline.models.plausibility import report_flags
 from liftnet.pipeline.models.runs import Folds
 from liftnet.pipeline.models.training_facts import say_unlearned, shares
-from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
+from liftnet.pipeline.models.volumes import Training, chunk_of, make_volumes
+from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, method_of
 from liftnet.pipeline.predict.case import prepare_case, with_something_to_make
 from liftnet.pipeline.predict.case_check import report_warnings
 from liftnet.pipeline.predict.inputs import check_targets, find_inputs, refuse_one_folder
@@ -38,10 +38,11 @@ from liftnet.pipeline.predict.trajectories import (
     case_trajectory,
     check_trajectory,
     draw_trajectories,
+    example_of,
     remove_half_saved,
     write_trajectory,
 )
-from liftnet.tasks import load_synthesis
+from liftnet.tasks import load_synthesis, load_task
 
 __all__ = ["Failure", "predict"]
 
@@ -64,7 +65,7 @@ def predict(
     *,
     fold: Folds | None = None,
     plan_name: str = DEFAULT_PLAN,
-    mapper: bool = True,
+    method: str | None = None,
     target: Sequence[str] | None = None,
     masks: Path | str | None = None,
     normalized: bool = False,
@@ -87,7 +88,7 @@ def predict(
         dataset: id or name of the trained dataset.
         fold: folds to average; by default all that are trained.
         plan_name: which plan.
-        mapper: False uses the ablation trained without through-plane context.
+        method: which; by default the task's own.
         target: contrasts to synthesize even where they are present (they are not used then).
         masks: folder of CASE.nii.gz masks, for plans that use them; by default found from the
             sources.
@@ -115,18 +116,13 @@ def predict(
     mention(f"{name}: {space.describe()}")
     root, output = input_root(input_folder), Path(output_folder)
     refuse_one_folder(input_folder, output)
-    check_trajectory(save_trajectory, mapper=mapper)
     part = part_of(num_parts, part_id)
-    task = load_plan(space, name, plan_name).task
-    load_synthesis(task)  # refuses one that needs no images
-    model = load_model(
-        space.run_folder(name, plan_name),
-        task,
-        fold,
-        mapper=mapper,
-        checkpoint=checkpoint,
-        device=device,
-    )
+    plan = load_plan(space, name, plan_name)
+    load_synthesis(plan.task)  # refuses one that needs no images
+    used = method_of(plan, method)
+    check_trajectory(save_trajectory, used)
+    run = space.run_folder(name, plan_name)
+    model = load_model(run, used, fold, checkpoint=checkpoint, device=device)
     say_unlearned(model.facts, model.plan)
     mask_folder = None if masks is None else Path(masks)
     found = find_inputs(input_folder, model.plan, mask_folder)
@@ -137,8 +133,6 @@ def predict(
     identifiers = {case.identifier for case in cases}
     failures: list[Failure] = []
     made: dict[str, float] = {}  # case -> seconds
-
-    inference = model.plan.inference
 
     def prepared_case(case: Case) -> Prepared | None:
         return prepare_case(
@@ -153,14 +147,14 @@ def predict(
             len(found) == 1,
         )
 
-    def take_less(less: Inference) -> None:
-        nonlocal inference
-        inference = less
+    def say_less(less: Chunk) -> None:
         say(
-            f"warning: memory ran out; from here on {less.slice_batch} slices at a time in "
+            f"warning: memory ran out; from here on {less.size} slices at a time in "
             f"{less.passes} pass{'es' if less.passes == 'two' else ''}"
         )
 
+    chunk = chunk_of(model.recipe)
+    chunk.notice = say_less
     workers = worker_count(num_processes)
     # Cases are read ahead and written behind while one is synthesized; at most `workers` of
     # each are held in memory.
@@ -196,7 +190,7 @@ def predict(
             result = _result(
                 failures,
                 case,
-                partial(_synthesize, model, prepared, inference, take_less, save_trajectory),
+                partial(_synthesize, model, prepared, chunk, save_trajectory),
             )
             if result is None:
                 advance()
@@ -226,36 +220,24 @@ def _result(failures: list[Failure], case: Case, work: Callable[[], Result]) -> 
 
 
 def _synthesize(
-    model: Model,
-    prepared: Prepared,
-    inference: Inference,
-    notice: Callable[[Inference], None],
-    save_trajectory: bool,
+    model: Model, prepared: Prepared, chunk: Chunk, save_trajectory: bool
 ) -> tuple[np.ndarray, Trajectory | None]:
-    """Targets (T, D, H, W) of a case, and its trajectory if that is wanted."""
-    used = inference
+    """Targets (T, D, H, W) of a case, and its trajectory if that is wanted.
 
-    def take_less(less: Inference) -> None:
-        nonlocal used
-        used = less
-        notice(less)
-
-    source = torch.from_numpy(prepared.voxels).to(model.device)
-    plan = replace(model.plan, inference=inference)
-    background = normalize.background_values(plan, prepared.ranges)
-    synthesize = partial(load_synthesis(plan.task).synthesize, notice=take_less)
+    Each target is the mean over the folds that have learned it.
+    """
+    of = Training(load_task(model.plan.task), model.method, model.plan, model.recipe)
     request, each = prepared.request, shares(model.facts, prepared.request)
-    if all(share == request for share in each):
-        volumes = synthesize(plan, model.networks, source, request, background).cpu().numpy()
-    else:  # of each target the mean over the folds that have learned it
-        made: dict[str, list[np.ndarray]] = {target: [] for target in request.made}
-        for network, share in zip(model.networks, each, strict=True):
-            if share.made:
-                part = synthesize(plan, [network], source, share, background).cpu().numpy()
-                for target, volume in zip(share.made, part, strict=True):
-                    made[target].append(volume)
-        volumes = np.stack([np.mean(made[target], axis=0) for target in request.made])
-    return volumes, case_trajectory(model, prepared, used) if save_trajectory else None
+    made: dict[str, list[torch.Tensor]] = {target: [] for target in request.made}
+    for network, share in zip(model.networks, each, strict=True):
+        if share.made:
+            volumes = make_volumes(of, [network], example_of(model, prepared, share), chunk)
+            for target in share.made:
+                made[target].append(volumes[model.plan.targets.index(target)])
+    means = [torch.stack(made[target]).sum(dim=0) / len(made[target]) for target in request.made]
+    images = torch.stack(means).cpu().numpy()
+    trajectory = case_trajectory(model, prepared, chunk) if save_trajectory else None
+    return images, trajectory
 
 
 def _write(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from liftnet.core.geometry import SLICE_AXES, Geometry, Triple, Volume, axis_order, turn
 from liftnet.core.plan import ChannelPlan, Plan
+from liftnet.methods.base import Generates
 from liftnet.ops import normalize
 from liftnet.ops.cost import Cost
 from liftnet.pipeline.models.model import Model
@@ -21,7 +22,6 @@ from liftnet.pipeline.predict.outputs import (
     output_type,
     write_with_facts,
 )
-from liftnet.tasks import load_generation
 
 __all__ = [
     "Sample",
@@ -89,13 +89,14 @@ def list_samples(
     ]
 
 
-def sample_latent(sample: Sample, plan: Plan) -> Tensor:
+def sample_latent(sample: Sample, model: Model) -> Tensor:
     """The latent (L,) of a volume, on the CPU."""
-    task = load_generation(plan.task)
+    method, plan, recipe = model.method, model.plan, model.recipe
+    assert isinstance(method, Generates)
     way = sample.interpolation
     if way is None:
-        return task.latent(plan, sample.seed, sample.number)
-    a, b = (task.latent(plan, sample.seed, way[end]) for end in ("from", "to"))
+        return method.latent(plan, recipe, sample.seed, sample.number)
+    a, b = (method.latent(plan, recipe, sample.seed, way[end]) for end in ("from", "to"))
     return great_circle(a, b, way["weight"])
 
 

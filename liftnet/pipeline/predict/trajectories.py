@@ -3,7 +3,8 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ from torch import Tensor
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.files import written_whole
-from liftnet.core.plan import Inference
 from liftnet.core.request import Request
+from liftnet.data.crops import whole
+from liftnet.data.example import Example
 from liftnet.data.store import UNREADABLE_ZIP
 from liftnet.host.failures import explained
 from liftnet.host.progress import say
-from liftnet.ops import normalize
+from liftnet.methods.base import Generates, Method, Traces
+from liftnet.ops.chunks import Chunk
 from liftnet.pipeline.models.model import Model
 from liftnet.pipeline.predict.outputs import Prepared
 from liftnet.pipeline.predict.samples import Sample, sample_latent
-from liftnet.tasks import load_generation, load_synthesis
 from liftnet.visual.trajectory_figure import SlicePath, plot_trajectories
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "case_trajectory",
     "check_trajectory",
     "draw_trajectories",
+    "example_of",
     "has_trajectory",
     "remove_half_saved",
     "sample_trajectory",
@@ -53,17 +56,17 @@ class Trajectory:
     facts: Mapping[str, Any]  # beside the weights
 
 
-def check_trajectory(wanted: bool, *, mapper: bool) -> None:
-    """Refuse to save what the ablation does not have.
+def check_trajectory(wanted: bool, method: Method[Any]) -> None:
+    """Refuse to save what a method does not have.
 
     Raises:
-        LiftnetError: If a trajectory is wanted and there is no mapper.
+        LiftnetError: If a trajectory is wanted and there is none.
     """
-    if wanted and not mapper:
+    if wanted and not isinstance(method, Traces | Generates):
         raise LiftnetError(
-            "Without the mapper there is no trajectory: no slice knows of the others",
+            f"Method {method.name} has no trajectory: no slice has a vector of its own",
             where="--save-trajectory",
-            remedy="Leave out --save-trajectory or --no-mapper.",
+            remedy="Leave out --save-trajectory, or name another --method.",
         )
 
 
@@ -72,23 +75,36 @@ def case_facts(inputs: Mapping[str, Any], request: Request) -> dict[str, Any]:
     return {"inputs": inputs, "targets": list(request.made)}
 
 
-def case_trajectory(model: Model, prepared: Prepared, inference: Inference) -> Trajectory:
+def example_of(model: Model, prepared: Prepared, request: Request) -> Example:
+    """A prepared case as a network sees it, on the model's device.
+
+    Its seed follows from the plan's and its name: it is the same alone and among others.
+    """
+    name = prepared.case.identifier
+    seed = int.from_bytes(sha256(f"{model.plan.seed} {name}".encode()).digest()[:7])
+    voxels = torch.from_numpy(prepared.voxels)
+    example = whole(model.plan, request, voxels, prepared.ranges, name, seed=seed)
+    return example.to(model.device)
+
+
+def case_trajectory(model: Model, prepared: Prepared, chunk: Chunk) -> Trajectory:
     """The context vectors of a case, of the first network."""
-    plan = replace(model.plan, inference=inference)
-    source = torch.from_numpy(prepared.voxels).to(model.device)
-    background = normalize.background_values(plan, prepared.ranges)
-    task = load_synthesis(plan.task)
-    vectors = task.trajectory(plan, model.networks[0], source, prepared.request, background)
+    method, plan, recipe = model.method, model.plan, model.recipe
+    assert isinstance(method, Traces)
+    example = example_of(model, prepared, prepared.request)
+    vectors = method.trajectory(plan, recipe, model.networks[0], example, chunk)
     facts = case_facts(prepared.inputs, prepared.request)
     return _trajectory(prepared.case.identifier, vectors, prepared.placement.spacing_mm[0], facts)
 
 
 def sample_trajectory(model: Model, sample: Sample) -> Trajectory:
     """The codes of a generated volume's slices."""
-    vectors = load_generation(model.plan.task).trajectory(
+    assert isinstance(model.method, Generates)
+    vectors = model.method.codes(
         model.plan,
+        model.recipe,
         model.networks[0],
-        sample_latent(sample, model.plan).to(model.device),
+        sample_latent(sample, model).to(model.device),
         temperature=sample.temperature,
         sigma_z=sample.sigma_z,
     )

@@ -16,6 +16,7 @@ __all__ = ["plan_and_preprocess"]
 def plan_and_preprocess(
     dataset: int | str | None = None,
     *,
+    method: str | None = None,
     gpu_memory: float | None = None,
     steps: int | None = None,
     features: Path | str | None = None,
@@ -32,11 +33,13 @@ def plan_and_preprocess(
 
     Args:
         dataset: id or name; may be left out where the workspace holds one dataset.
+        method: whose recipe; by default the task's own.
         gpu_memory: GiB that training may use; by default that of the GPU present, else 8.
-        steps: length of training; by default the task's own.
+        steps: length of training; by default the method's own.
         features: a file of weights of a feature network trained elsewhere, for generation.
         plan_name: several plans of one dataset live side by side.
-        settings: `key=value` pairs that override decisions, such as `losses.delta_z=1`.
+        settings: `key=value` pairs that override decisions, such as `seed=1` or
+            `lift.losses.delta_z=1`.
         explain_plan: print each decision with its reason.
         num_processes: files worked on at the same time.
         check: False skips the checks of names; images are always checked.
@@ -58,6 +61,7 @@ def plan_and_preprocess(
     )
     plan(
         dataset,
+        method=method,
         gpu_memory=gpu_memory,
         steps=steps,
         features=features,

@@ -85,7 +85,7 @@ def _entries(
             f"Folds{of} whose last stage did not improve, and is not used",
             ", ".join(sorted({fold for e in entries for fold in e.get("unimproved_folds", ())})),
         )
-        yield f"Network{of}", distinct(entries, "variant")
+        yield f"Method{of}", distinct(entries, "method")
         yield f"Weights{of} (digest)", distinct(entries, "model")
         yield f"Predicted{of} with", _version(entries)
         yield f"Prediction{of}, command", distinct(entries, "command")
@@ -160,8 +160,6 @@ def _plan(
             f"Plan {name}: grid",
             (f"{grid.slice_axis} slices of {in_plane}, about {grid.num_slices}; {spacing} mm"),
         )
-        steps = ", ".join(f"{k} {stage.num_steps} steps" for k, stage in plan.stages.items())
-        yield f"Plan {name}: training", steps
         yield (
             f"Plan {name}: sources and targets",
             (f"{', '.join(plan.sources) or 'none'} -> {', '.join(plan.targets)}"),

@@ -21,6 +21,7 @@ from liftnet.core.jsonable import read_json
 from liftnet.core.names import without_folders
 from liftnet.core.scores import AVERAGE, Origin, Protocol, Scores, read_scores
 from liftnet.core.spreadsheet import read_csv
+from liftnet.methods import load_method, method_names
 from liftnet.metrics.paired import better_sign, direction
 from liftnet.pipeline.compare.results import MAIN_METRICS
 from liftnet.pipeline.evaluate.table import metric_names, unit_of
@@ -35,7 +36,6 @@ __all__ = [
 ]
 
 PREDICTED = "predicted"  # the only method of an evaluation, where no JSON file names it
-METHODS = {"lift_c": "LiFT-C", "no_mapper": "LiFT-C without context"}  # by variant
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,9 @@ def _of_scores(file: Path, scores: Scores) -> Results:
 
 def _method_name(folder: Path) -> str:
     """What the JSON files beside predicted images call the method that made them all."""
-    found = {str(facts["variant"]) for _, facts in prediction_facts(folder) if facts.get("variant")}
-    variant = found.pop() if len(found) == 1 else PREDICTED
-    return METHODS.get(variant, variant)
+    found = {str(facts["method"]) for _, facts in prediction_facts(folder) if facts.get("method")}
+    name = found.pop() if len(found) == 1 else PREDICTED
+    return load_method(name).label if name in method_names() else name
 
 
 def prediction_facts(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -3,14 +3,17 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import nn
 
 from liftnet.core.jsonable import from_json
-from liftnet.core.plan import ClipAndScale, MapperSpec, MixerSpec, Plan
+from liftnet.core.plan import ClipAndScale, Plan
+from liftnet.core.recipe import Recipe, schedules
 from liftnet.core.scores import AVERAGE, CohortScores, MetricSummary
+from liftnet.methods import load_method
 from liftnet.metrics.meaning import cohort_name, explain, explain_cohort, short_name
 from liftnet.pipeline.models.model_file import (
     FINGERPRINT,
@@ -55,6 +58,7 @@ GENERATED_NOT_FOR = (
 def model_card(
     manifest: Manifest,
     plan: Plan,
+    recipe: Recipe,
     network: nn.Module,
     facts: Sequence[Mapping[str, Any]],
     measured: Measured | None,
@@ -66,6 +70,7 @@ def model_card(
     Args:
         manifest: which model this is; its list of files may be empty.
         plan: of the model.
+        recipe: of its method.
         network: of one fold.
         facts: of each fold's checkpoint.
         measured: scores that were measured elsewhere.
@@ -74,13 +79,13 @@ def model_card(
     """
     sections = {
         "What it does": _purpose(manifest, plan),
-        "How to use it": _use(manifest, plan),
+        "How to use it": _use(manifest, plan, recipe),
         "Training data": _data(manifest, plan, contents.get(FINGERPRINT)),
         "Licence": [_stated(manifest.licence) or NOT_STATED],
         "Intended use": [_stated(manifest.intended_use) or RESEARCH],
         "What it must not be used for": [f"- {x}" for x in _not_for(plan)],
         "Scores": _scores(manifest, measured, seen, facts),
-        "Training": _training(manifest, plan, network, facts),
+        "Training": _training(manifest, plan, recipe, network, facts),
         "What is in the file, and what is not": _files(contents),
     }
     parts = [f"# Model card: {manifest.dataset}, plan {manifest.plan}\n"]
@@ -112,14 +117,16 @@ def _purpose(manifest: Manifest, plan: Plan) -> Iterator[str]:
         yield f"- made: {_listed(plan, plan.targets)}"
         size = " x ".join(map(str, (plan.grid.num_slices, *plan.grid.in_plane)))
         yield f"- size: {size} voxels of {_spacing(plan)} mm"
-    if not manifest.mapper:
-        yield "- variant: without through-plane context (the ablation)"
+    method = load_method(manifest.method)
+    yield f"- method: `{method.name}`, {method.summary}"
 
 
-def _use(manifest: Manifest, plan: Plan) -> Iterator[str]:
+def _use(manifest: Manifest, plan: Plan, recipe: Recipe) -> Iterator[str]:
     number = int(manifest.dataset[7:10])
-    variant = "" if manifest.mapper else " --no-mapper"
-    synthesis = isinstance(load_task(plan.task), SynthesisTask)
+    task = load_task(plan.task)
+    own = manifest.method == task.default_method
+    variant = "" if own else f" --method {manifest.method}"
+    synthesis = isinstance(task, SynthesisTask)
     source = "-i new_cases" if synthesis else "-n 10"
     yield "```"
     yield "liftnet_import -i model.zip"
@@ -144,7 +151,7 @@ def _use(manifest: Manifest, plan: Plan) -> Iterator[str]:
     yield ""
     yield (
         f"Slices are {plan.grid.slice_axis}; the grid in training was {_spacing(plan)} mm (slices, "
-        f"rows, columns). Prediction needs about {plan.memory.prediction_gib:.1g} GiB of memory, "
+        f"rows, columns). Prediction needs about {recipe.memory.prediction_gib:.1g} GiB of memory, "
         "beside the program itself."
     )
     for name in plan.targets:
@@ -285,20 +292,25 @@ def _cohort_table(scores: CohortScores) -> Iterator[str]:
 
 
 def _training(
-    manifest: Manifest, plan: Plan, network: nn.Module, facts: Sequence[Mapping[str, Any]]
+    manifest: Manifest,
+    plan: Plan,
+    recipe: Recipe,
+    network: nn.Module,
+    facts: Sequence[Mapping[str, Any]],
 ) -> Iterator[str]:
     count = sum(p.numel() for p in network.parameters())
-    yield f"- variant: {load_task(plan.task).run_name(mapper=manifest.mapper)}, {plan.task}"
     yield f"- parameters: {count:,} per fold"
-    sizes = list(_sizes(plan, mapper=manifest.mapper))
+    sizes = list(_sizes(manifest.method, recipe))
     if sizes:
         yield f"- sizes, for `liftnet_plan --set`: `{' '.join(sizes)}`"
-    for name, schedule in plan.stages.items():
+    for name, schedule in schedules(recipe).items():
         yield (
             f"- stage {name}: {schedule.num_steps:,} steps of {schedule.volumes_per_step} "
             f"volume(s), AdamW, averaged weights"
         )
-    yield f"- losses: {', '.join(f'{name} {weight:g}' for name, weight in plan.losses.items())}"
+    losses = getattr(recipe, "losses", {})
+    if losses:
+        yield f"- losses: {', '.join(f'{name} {weight:g}' for name, weight in losses.items())}"
     yield f"- seed: {plan.seed}"
     yield f"- digest of the weights: `{manifest.model}`, in the JSON beside every image they make"
     yield f"- written by liftnet {manifest.liftnet}, torch {torch.__version__.split('+')[0]}"
@@ -311,19 +323,17 @@ def _training(
         cases = fact.get(TRAINING_CASES, "not known")
         yield f"| {fold} | {cases} | {fact['step']:,} | {metric}{details or '-'} |"
     yield ""
-    yield "Every decision and its reason is in `plan.json`."
+    yield "Every decision and its reason is in `plan.json` and `recipe.json`."
 
 
-def _sizes(plan: Plan, *, mapper: bool) -> Iterator[str]:
-    """The widths and such of each network, as settings of a plan."""
-    for name, spec in plan.networks.items():
-        if not mapper and isinstance(spec, MixerSpec | MapperSpec):
-            continue
+def _sizes(method: str, recipe: Recipe) -> Iterator[str]:
+    """The widths and such of each network, as settings of a recipe."""
+    for field in fields(recipe):
         for key in SIZES:
-            value = getattr(spec, key, None)
+            value = getattr(getattr(recipe, field.name), key, None)
             if value is not None:
                 text = f"[{','.join(map(str, value))}]" if isinstance(value, tuple) else value
-                yield f"networks.{name}.{key}={text}"
+                yield f"{method}.{field.name}.{key}={text}"
 
 
 def _files(contents: Mapping[str, bytes]) -> Iterator[str]:

@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from liftnet.core.dataset import Channel, DatasetDescription
 from liftnet.core.errors import LiftnetError, PlanError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.jsonable import from_json, read_json, to_json, write_json
-from liftnet.core.plan import Plan, ResNetSpec
+from liftnet.core.network_specs import ResNetSpec
+from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe
 from liftnet.core.scores import NOT_NOTED, CohortScores, Scores, read_cohort_scores, read_scores
 from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
 from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
@@ -25,6 +27,7 @@ from liftnet.pipeline.models.model_file import (
     IMPORTED,
     PLAN,
     PLAUSIBILITY,
+    RECIPE,
     SCORES,
     TRAINING_FACTS,
     WEIGHTS,
@@ -41,6 +44,7 @@ __all__ = [
     "find_scores",
     "model_files",
     "portable_plan",
+    "portable_recipe",
     "validation_facts",
 ]
 
@@ -58,19 +62,26 @@ class Measured:
 
 
 def portable_plan(plan: Plan) -> Plan:
-    """The plan without the folder of a file that it names."""
-    networks = {
-        name: replace(spec, weights=Path(spec.weights).name)
-        if isinstance(spec, ResNetSpec)
-        else spec
-        for name, spec in plan.networks.items()
-    }
-    return replace(plan, networks=networks)
+    """The plan without the folder of a file that its budget names."""
+    weights = plan.budget.feature_weights
+    name = None if weights is None else Path(weights).name
+    return replace(plan, budget=replace(plan.budget, feature_weights=name))
+
+
+def portable_recipe(recipe: Recipe) -> Recipe:
+    """The recipe without the folder of a file that it names."""
+    changed: dict[str, Any] = {}
+    for field in fields(recipe):
+        spec = getattr(recipe, field.name)
+        if isinstance(spec, ResNetSpec):
+            changed[field.name] = replace(spec, weights=Path(spec.weights).name)
+    return replace(recipe, **changed)
 
 
 def model_files(
     model: Model,
     plan: Plan,
+    recipe: Recipe,
     facts: Sequence[Mapping[str, Any]],
     fingerprint: Path,
     measured: Measured | None,
@@ -80,6 +91,7 @@ def model_files(
     Args:
         model: with its folds.
         plan: as it leaves.
+        recipe: likewise.
         facts: of each fold's checkpoint, as `validation_facts` has them.
         fingerprint: the file, which may be missing.
         measured: scores.
@@ -87,6 +99,7 @@ def model_files(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_json(folder / PLAN, plan)
+        write_json(folder / RECIPE, recipe)
         write_json(folder / DATASET, _description(plan))
         if fingerprint.parent.name == IMPORTED and fingerprint.is_file():
             shutil.copyfile(fingerprint, folder / FINGERPRINT)

@@ -35,7 +35,7 @@ from liftnet.pipeline.models.model_file import (
 )
 from liftnet.pipeline.models.model_zip import MAX_EXPANDED
 from liftnet.pipeline.models.runs import BEST, LATEST, Folds, fold_names
-from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
+from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, method_of
 from liftnet.pipeline.share.card import model_card
 from liftnet.pipeline.share.contents import (
     Measured,
@@ -43,11 +43,11 @@ from liftnet.pipeline.share.contents import (
     find_scores,
     model_files,
     portable_plan,
+    portable_recipe,
     validation_facts,
 )
 from liftnet.pipeline.share.leaks import refuse_leaks, refuse_texts
 from liftnet.pipeline.share.training import training_by_fold, training_sentence
-from liftnet.tasks import load_task
 from liftnet.version import __version__
 
 __all__ = ["export"]
@@ -62,7 +62,7 @@ def export(
     *,
     plan_name: str = DEFAULT_PLAN,
     fold: Folds | None = None,
-    mapper: bool = True,
+    method: str | None = None,
     checkpoint: str = "best",
     scores: Path | str | None = None,
     data: str = "",
@@ -80,7 +80,7 @@ def export(
         dataset: id or name of the trained dataset.
         plan_name: which plan.
         fold: which; by default all that are trained.
-        mapper: False exports the ablation trained without through-plane context.
+        method: which; by default the task's own.
         checkpoint: "best" on validation, or "latest".
         scores: folder of scores.json or cohort_scores.json; their summary goes along.
         data: where the training data come from, for the model card.
@@ -102,9 +102,9 @@ def export(
     name = space.dataset_name(dataset)
     mention(f"{name}: {space.describe()}")
     run = space.run_folder(name, plan_name)
-    task = load_plan(space, name, plan_name).task
+    used = method_of(load_plan(space, name, plan_name), method)
     folds = None if fold is None else sorted(fold_names(fold))  # as prediction finds them
-    model = load_model(run, task, folds, mapper=mapper, checkpoint=checkpoint, device="cpu")
+    model = load_model(run, used, folds, checkpoint=checkpoint, device="cpu")
     check_folder_name(model.plan.dataset, "dataset", where="plan.json")
     check_folder_name(model.plan.name, "plan", where="plan.json")
     before = _imported(run)
@@ -113,8 +113,8 @@ def export(
         "licence": _one_line(licence) or (before.licence if before else ""),
         "intended_use": _one_line(intended_use) or (before.intended_use if before else ""),
     }
-    plan = portable_plan(model.plan)
-    stage = load_task(plan.task).stages(plan, mapper=mapper)[-1].name
+    plan, recipe = portable_plan(model.plan), portable_recipe(model.recipe)
+    stage = used.stages(plan, recipe)[-1].name
     file = {"best": BEST, "latest": LATEST}[checkpoint]
     names = [folder.name.removeprefix("fold_") for folder in model.folders]
     training = training_by_fold(space, name, plan_name, names, imported=before is not None)
@@ -123,7 +123,7 @@ def export(
         for folder, cases in zip(model.folders, training, strict=True)
     ]
     measured = None if scores is None else find_scores(Path(scores), plan)
-    contents = model_files(model, plan, facts, _fingerprint(space, name, run), measured)
+    contents = model_files(model, plan, recipe, facts, _fingerprint(space, name, run), measured)
     private = [space.fingerprint_file(name), space.splits_file(name)]
     folders = [space.raw.parent, space.raw, space.results, Path.home()]
     cases = case_names(model.plan, model.folders, private)
@@ -139,14 +139,14 @@ def export(
         task=plan.task,
         dataset=plan.dataset,
         plan=plan.name,
-        mapper=mapper,
+        method=used.name,
         folds=tuple(names),
         model=model.digest,
         files=(),
         **texts,
     )
     seen = training_sentence(measured, training, model.digest)
-    card = model_card(manifest, plan, model.networks[0], facts, measured, seen, contents)
+    card = model_card(manifest, plan, recipe, model.networks[0], facts, measured, seen, contents)
     contents = {CARD: card.encode(), **contents}
     _write(path, manifest, contents, overwrite)
     _report(path, contents, model, measured)

@@ -23,7 +23,7 @@ from liftnet.pipeline.models.model_file import CARD, IMPORTED
 from liftnet.pipeline.models.model_zip import refused
 from liftnet.pipeline.models.plausibility import FILE as NUMBERS_FILE
 from liftnet.pipeline.models.plausibility import TrainingNumbers
-from liftnet.pipeline.models.runs import BEST, fold_folder, plan_digest
+from liftnet.pipeline.models.runs import BEST, RECIPE, fold_folder, plan_digest
 from liftnet.pipeline.models.training_facts import FACTS, TrainingFacts
 from liftnet.pipeline.share.fetch import check_digest, local_file
 from liftnet.pipeline.share.place import place_model
@@ -145,13 +145,14 @@ def _free_number(space: Workspace) -> int:
 def _arrange(unpacked: Unpacked, plan: Plan, run: Path) -> None:
     """Lay the files out as training leaves them, and the papers beside them."""
     manifest = unpacked.manifest
-    task = load_task(plan.task)
-    stage = task.stages(plan, mapper=manifest.mapper)[-1].name
+    task, method = load_task(plan.task), unpacked.method
+    stage = method.stages(plan, unpacked.recipe)[-1].name
     for fold in manifest.folds:
-        folder = fold_folder(run, plan.task, fold, mapper=manifest.mapper)
+        folder = fold_folder(run, method.name, fold)
         (folder / stage).mkdir(parents=True)
         shutil.move(unpacked.weights(fold), folder / stage / BEST)
         write_sealed(folder / "plan.json", plan)
+        write_sealed(folder / RECIPE, unpacked.recipe)
         numbers = unpacked.plausibility(fold)
         if numbers.is_file() and isinstance(task, SynthesisTask):
             known = from_json(TrainingNumbers, read_json(numbers), where=numbers.name)
@@ -177,9 +178,8 @@ def _check_weights(unpacked: Unpacked, plan: Plan, run: Path, path: Path) -> Non
     with keep_quiet():
         model = load_model(
             run,
-            plan.task,
+            unpacked.method,
             manifest.folds,
-            mapper=manifest.mapper,
             checkpoint="best",
             device="cpu",
         )
@@ -206,7 +206,9 @@ def _usage(unpacked: Unpacked, plan: Plan) -> list[str]:
     """The command that predicts with an imported model; IMAGES stands for a folder."""
     from_images = isinstance(load_task(plan.task), SynthesisTask)
     source = ["-i", "IMAGES"] if from_images else ["-n", "10"]
-    variant = [] if unpacked.manifest.mapper else ["--no-mapper"]
+    own = load_task(plan.task).default_method
+    used = unpacked.manifest.method
+    method = [] if used == own else ["--method", used]
     number = str(int(plan.dataset[7:10]))
     named = ["-d", number, "-p", plan.name]
-    return ["liftnet_predict", *named, *variant, *source, "-o", "predicted"]
+    return ["liftnet_predict", *named, *method, *source, "-o", "predicted"]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from liftnet.augment.apply import augment
 from liftnet.core.plan import Plan, ZScore
+from liftnet.core.recipe import AugmentationSpec
 from liftnet.data.example import Example, joined
 from liftnet.ops import normalize
 
@@ -16,13 +17,13 @@ __all__ = ["augmented"]
 BRIGHT_Z = 4.0  # ours: z-scores from air to bright tissue
 
 
-def augmented(batch: Sequence[Example], plan: Plan) -> list[Example]:
+def augmented(batch: Sequence[Example], plan: Plan, spec: AugmentationSpec) -> list[Example]:
     """Each item moved as a whole, its sources changed; air stays air, what is not given stays so.
 
     Examples of one shape go through at once.
     """
     if len({(e.source.shape[1:], e.target.shape[1:]) for e in batch}) > 1:
-        return [one for example in batch for one in augmented([example], plan)]
+        return [one for example in batch for one in augmented([example], plan, spec)]
     whole = joined(batch)
     number = whole.source.shape[1]
     air = whole.air[:, :, None, None, None]
@@ -31,7 +32,7 @@ def augmented(batch: Sequence[Example], plan: Plan) -> list[Example]:
     moved = augment(
         (whole.source - air[:, :number]) / units * given,
         whole.target - air[:, number:],
-        plan.augmentation,
+        spec,
         whole.seeds,
         weight=whole.mask if whole.mask.shape[1] else None,
     )

@@ -5,21 +5,26 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from liftnet.core.geometry import AxisOrder, Geometry, Placement
-from liftnet.core.plan import Plan, Schedule
+from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe, Schedule, schedules, with_schedules
 from liftnet.data.store import Store, StoredCase, write_case
+from liftnet.methods.base import Method, Stage, Surveys
 from liftnet.networks.blocks import set_recompute
 from liftnet.ops.precision import place
+from liftnet.pipeline.models.volumes import Training
 from liftnet.pipeline.train.feed import draw_step
 from liftnet.pipeline.train.state import Run, make_optimizer
 from liftnet.pipeline.train.step import take_step
+from liftnet.pipeline.train.validation import score_volumes
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Stage, SynthesisTask, Task
+from liftnet.tasks.base import SynthesisTask
 
 __all__ = ["StageCost", "measure_training"]
 
@@ -45,8 +50,10 @@ class StageCost:
         return steps * self.step + checked * self.case
 
 
-def measure_training(plan: Plan, device: torch.device) -> list[StageCost]:
-    """The cost of every stage of a plan, measured by steps of its networks on random volumes.
+def measure_training(
+    method: Method[Any], plan: Plan, recipe: Recipe, device: torch.device
+) -> list[StageCost]:
+    """The cost of every stage, measured by steps of its networks on random volumes.
 
     A step of a part of the slices and volumes comes first. The whole step is measured only where
     that promises to be quick; else its time follows from that of the part, since all that is
@@ -56,53 +63,57 @@ def measure_training(plan: Plan, device: torch.device) -> list[StageCost]:
         RuntimeError: If the memory of the device is too small.
     """
     costs = []
-    stages = load_task(plan.task).stages(plan, mapper=True)
+    stages = method.stages(plan, recipe)
     network = None
     with torch.random.fork_rng(), tempfile.TemporaryDirectory(prefix="liftnet_time_") as folder:
         torch.manual_seed(plan.seed)
         for number, stage in enumerate(stages):
             network = place(stage.build(network), device)
-            set_recompute(network, plan.recompute)
-            costs.append(_measure_stage(plan, number, network, Path(folder) / stage.name))
+            set_recompute(network, recipe.recompute)
+            of = Training(load_task(plan.task), method, plan, recipe)
+            costs.append(_measure_stage(of, number, network, Path(folder) / stage.name))
     return costs
 
 
-def _measure_stage(plan: Plan, number: int, network: nn.Module, folder: Path) -> StageCost:
+def _measure_stage(of: Training, number: int, network: nn.Module, folder: Path) -> StageCost:
     """The cost of a stage, with a network that makes some of its steps."""
-    task = load_task(plan.task)
-    schedule = task.stages(plan, mapper=True)[number].schedule
+    schedule = of.method.stages(of.plan, of.recipe)[number].schedule
     step = case = 0.0
-    for part, share, depth_share in _parts(plan, schedule):
+    for part, share, depth_share in _parts(of, schedule):
         if step > LONGEST:
             break
-        stage = task.stages(part, mapper=True)[number]
-        store = _random_cases(part, folder / str(part.grid.num_slices))
-        stage.survey(network, store, store.identifiers(), folder / f"{share:g}" / stage.name)
-        step = _step_seconds(task, part, stage, network, store) / share
-        if isinstance(task, SynthesisTask):
+        stage = part.method.stages(part.plan, part.recipe)[number]
+        store = _random_cases(part.plan, folder / str(part.plan.grid.num_slices))
+        memory = None
+        if isinstance(stage, Surveys):
+            place = folder / f"{share:g}" / stage.name
+            memory = stage.survey(network, store, store.identifiers(), place)
+        step = _step_seconds(part, stage, memory, network, store) / share
+        if isinstance(part.task, SynthesisTask):
             started = time.perf_counter()
-            stage.validate(network, store, store.identifiers()[:1], ())
+            score_volumes(part, network, store, store.identifiers()[:1])
             case = (time.perf_counter() - started) / depth_share
     return StageCost(schedule, step, case)
 
 
-def _parts(plan: Plan, schedule: Schedule) -> Iterator[tuple[Plan, float, float]]:
-    """Plans of ever more of a step: few slices, all slices of a volume, all volumes.
+def _parts(of: Training, schedule: Schedule) -> Iterator[tuple[Training, float, float]]:
+    """Trainings of ever more of a step: few slices, all slices of a volume, all volumes.
 
     Yields:
-        The plan, its share of a step's work, and its share of the slices of a volume.
+        The training, its share of a step's work, and its share of the slices of a volume.
     """
-    depth, volumes = plan.grid.num_slices, schedule.volumes_per_step
+    depth, volumes = of.plan.grid.num_slices, schedule.volumes_per_step
     few = max(FIRST_SLICES, -(-depth // schedule.decoded_slices))  # at least one is decoded
     two = min(2, volumes)  # generated volumes are compared with each other
     sizes = ((min(few, depth), two), (depth, two), (depth, volumes))
     for slices, count in dict.fromkeys(sizes):
         share = slices / depth
-        yield _part(plan, slices, count), share * count / volumes, share
+        yield _part(of, slices, count), share * count / volumes, share
 
 
-def _part(plan: Plan, slices: int, volumes: int) -> Plan:
-    """The plan with fewer slices in a volume, and fewer volumes in a step."""
+def _part(of: Training, slices: int, volumes: int) -> Training:
+    """The training with fewer slices in a volume, and fewer volumes in a step."""
+    plan, recipe = of.plan, of.recipe
     share = slices / plan.grid.num_slices
     box = plan.grid.box and (slices, *plan.grid.box[1:])
     stages = {
@@ -111,17 +122,18 @@ def _part(plan: Plan, slices: int, volumes: int) -> Plan:
             volumes_per_step=min(volumes, schedule.volumes_per_step),
             decoded_slices=max(1, round(share * schedule.decoded_slices)),
         )
-        for name, schedule in plan.stages.items()
+        for name, schedule in schedules(recipe).items()
     }
-    return replace(
-        plan,
-        grid=replace(plan.grid, num_slices=slices, box=box),
-        stages=stages,
-        inference=replace(plan.inference, slice_batch=min(plan.inference.slice_batch, slices)),
+    inference = replace(recipe.inference, slice_batch=min(recipe.inference.slice_batch, slices))
+    return of._replace(
+        plan=replace(plan, grid=replace(plan.grid, num_slices=slices, box=box)),
+        recipe=replace(with_schedules(recipe, stages), inference=inference),
     )
 
 
-def _step_seconds(task: Task, plan: Plan, stage: Stage, network: nn.Module, store: Store) -> float:
+def _step_seconds(
+    of: Training, stage: Stage[Any], memory: Any, network: nn.Module, store: Store
+) -> float:
     """How long a step takes, the quickest of some after one that finds its ways of computing."""
     device = next(network.parameters()).device
     optimizer = make_optimizer(network, stage.schedule)
@@ -130,9 +142,10 @@ def _step_seconds(task: Task, plan: Plan, stage: Stage, network: nn.Module, stor
     seconds: list[float] = []
     for step in range(TRIED):
         started = time.perf_counter()
-        drawn = draw_step(task, plan, stage, store, store.identifiers(), step)
+        drawn = draw_step(of.task, of.plan, stage, store, store.identifiers(), step)
         batch = [example.to(device) for example in drawn]
-        take_step(run, plan, stage, batch, generator).values.tolist()  # waits for the device
+        done = take_step(run, of.plan, of.recipe, stage, memory, batch, generator)
+        done.values.tolist()  # waits for the device
         seconds.append(time.perf_counter() - started)
         if step > 0 and sum(seconds) > LONGEST:
             break

@@ -1,21 +1,24 @@
 """Which volumes a training step sees, in which order, and how they get to the device."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe
 from liftnet.data import crops
 from liftnet.data.crops import Slab, Windows
 from liftnet.data.example import Example
 from liftnet.data.feed import Feed
 from liftnet.data.store import Store
 from liftnet.host.progress import say
+from liftnet.methods.base import Stage
 from liftnet.ops.processes import share_of
 from liftnet.planning.memory import GIB
-from liftnet.tasks.base import Stage, Task
+from liftnet.tasks.base import Task
 
 __all__ = ["case_of_draw", "draw_step", "hold_cases", "make_feed", "slab_limits"]
 
@@ -23,15 +26,15 @@ THIN = 0.5  # ours: what is thinner than this share of the longest slab of a ste
 MORE = 1.1  # ours: a dataset may grow so much before its plan no longer speaks of it
 
 
-def hold_cases(store: Store, plan: Plan, cases: Sequence[str], device: torch.device) -> Store:
+def hold_cases(store: Store, recipe: Recipe, cases: Sequence[str], device: torch.device) -> Store:
     """The store with these cases in the device's memory, where the plan has room for them."""
-    if plan.feeding != "resident":
+    if recipe.feeding != "resident":
         return store
     gib = store.size(cases) / GIB
-    if gib > MORE * plan.memory.dataset_gib:
+    if gib > MORE * recipe.memory.dataset_gib:
         say(
-            f"warning: the training cases take {gib:.2g} GiB, the plan counted on "
-            f"{plan.memory.dataset_gib:.2g}; they are read as they are needed, which may be slower"
+            f"warning: the training cases take {gib:.2g} GiB, the recipe counted on "
+            f"{recipe.memory.dataset_gib:.2g}; they are read as they are needed: that may be slower"
         )
         return store
     return store.hold(cases, device)
@@ -45,7 +48,7 @@ def case_of_draw(cases: Sequence[str], seed: int, number: int) -> str:
 
 
 def draw_step(
-    task: Task, plan: Plan, stage: Stage, store: Store, cases: Sequence[str], step: int
+    task: Task, plan: Plan, stage: Stage[Any], store: Store, cases: Sequence[str], step: int
 ) -> list[Example]:
     """The volumes of a step, or this process's share of them, where the store has them."""
     seed = plan.seed
@@ -83,7 +86,7 @@ def slab_limits(depths: Mapping[int, int], decoded: int) -> dict[int, int]:
 def make_feed(
     task: Task,
     plan: Plan,
-    stage: Stage,
+    stage: Stage[Any],
     store: Store,
     cases: Sequence[str],
     first: int,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,39 +10,51 @@ from torch import Tensor, nn
 from liftnet.core.errors import LiftnetError
 from liftnet.data.store import Store
 from liftnet.host.progress import say
+from liftnet.methods.base import Stage, Surveys
 from liftnet.ops.processes import alone, copy_from_first_, is_first, wait_for_all, world_size
 from liftnet.pipeline.models.checkpoint import finished_steps, has_checkpoint, load_checkpoint
 from liftnet.pipeline.models.pretrained import PRETRAINED, Fitting, submodule
 from liftnet.pipeline.models.runs import LATEST
 from liftnet.pipeline.train.together import refuse_other_weights
-from liftnet.tasks.base import Stage
 
-__all__ = ["check_shares", "prepare_"]
+__all__ = ["check_shares", "is_done", "prepare_"]
+
+Result = TypeVar("Result")
 
 
 def prepare_(
-    stage: Stage,
+    stage: Stage[Any],
     network: nn.Module,
     previous: nn.Module | None,
     store: Store,
     training: Sequence[str],
     folder: Path,
     pretrained: Fitting | None,
-) -> None:
-    """Let an unfinished stage look at its cases, with the weights it begins or goes on with."""
-    if finished_steps(folder / LATEST) >= stage.schedule.num_steps:
-        return
+) -> Any:
+    """What an unfinished stage finds in its cases, with the weights it begins or goes on with."""
+    if is_done(stage, folder):
+        return None
     start = starting_weights(network, previous, pretrained, folder)
     refuse_other_weights(start)
     put(start, network)  # before the survey, which looks at the cases through the network
-    if stage.preparation:
-        say(f"{stage.name} gets ready: {stage.preparation} ({len(training)} cases)")
-    in_turn(lambda: stage.survey(network, store, training, folder))
+    memory = None
+    if isinstance(stage, Surveys):
+        surveys = stage
+        if stage.preparation:
+            say(f"{stage.name} gets ready: {stage.preparation} ({len(training)} cases)")
+        memory = in_turn(lambda: surveys.survey(network, store, training, folder))
     put(start, network)  # and after it, whatever it has set
     copy_from_first_(network.state_dict().values())
+    return memory
 
 
-def check_shares(stage: Stage) -> None:
+def is_done(stage: Stage[Any], folder: Path) -> bool:
+    """Whether a stage has a checkpoint of its last step."""
+    path = folder / LATEST
+    return has_checkpoint(path) and finished_steps(path) >= stage.schedule.num_steps
+
+
+def check_shares(stage: Stage[Any], method: str) -> None:
     """Refuse a number of processes that cannot share the volumes of a step.
 
     Raises:
@@ -51,19 +64,21 @@ def check_shares(stage: Stage) -> None:
     if volumes % processes:
         raise LiftnetError(
             f"{volumes} volumes per step cannot be shared by {processes} processes",
-            where=f"stages.{stage.name}.volumes_per_step",
+            where=f"{stage.name}.volumes_per_step",
             remedy="Make a plan with a multiple of the number of processes: liftnet_plan --set "
-            f"stages.{stage.name}.volumes_per_step={-(-volumes // processes) * processes}",
+            f"{method}.{stage.name}.volumes_per_step={-(-volumes // processes) * processes}",
         )
 
 
-def in_turn(work: Callable[[], None]) -> None:
+def in_turn(work: Callable[[], Result]) -> Result:
     """Work that leaves files for later: the first process does it, then the others."""
+    results = []
     for first in (True, False):
         if is_first() == first:
             with alone():
-                work()
+                results.append(work())
         wait_for_all()
+    return results[0]
 
 
 def starting_weights(

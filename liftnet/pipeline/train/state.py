@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from liftnet.core.errors import PlanError
 from liftnet.core.files import open_own, write_text
-from liftnet.core.plan import Schedule
+from liftnet.core.recipe import Schedule
 from liftnet.core.validation_words import score_words
 from liftnet.ops.processes import is_first, wait_for_all
 from liftnet.pipeline.models.checkpoint import (

@@ -3,17 +3,19 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe
 from liftnet.data.example import Example
+from liftnet.methods.base import Stage
 from liftnet.ops.processes import average_
 from liftnet.pipeline.train.augmented import augmented
 from liftnet.pipeline.train.state import Run, note_terms, update_average
-from liftnet.tasks.base import Stage
 
 __all__ = ["StepResult", "refuse_nan", "settle", "take_step"]
 
@@ -31,13 +33,19 @@ class StepResult:
 
 
 def take_step(
-    run: Run, plan: Plan, stage: Stage, batch: Sequence[Example], generator: torch.Generator
+    run: Run,
+    plan: Plan,
+    recipe: Recipe,
+    stage: Stage[Any],
+    memory: Any,
+    batch: Sequence[Example],
+    generator: torch.Generator,
 ) -> StepResult:
     """Minimize the sum of the stage's terms; nothing here waits for the device."""
     schedule = stage.schedule
     if stage.augmented:
-        batch = augmented(batch, plan)
-    terms = stage.loss(run.network, batch, generator)
+        batch = augmented(batch, plan, recipe.augmentation)
+    terms = stage.loss(run.network, memory, batch, generator)
     run.optimizer.zero_grad(set_to_none=True)
     torch.stack(list(terms.values())).sum().backward()
     values = torch.stack([term.detach().float() for term in terms.values()])

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe
 from liftnet.data.store import Store
 from liftnet.ops.processes import from_all, world_size
 from liftnet.pipeline.models.checkpoint import UNREADABLE, weights_digest
-from liftnet.pipeline.models.runs import plan_digest
+from liftnet.pipeline.models.runs import run_digest
 from liftnet.version import __version__
 
 __all__ = ["refuse_other_checkpoint", "refuse_other_training", "refuse_other_weights"]
@@ -22,7 +23,9 @@ __all__ = ["refuse_other_checkpoint", "refuse_other_training", "refuse_other_wei
 Folds = Mapping[str, tuple[Sequence[str], Sequence[str]]]  # fold -> training, validation cases
 
 
-def refuse_other_training(plan: Plan, store: Store, folds: Folds, options: Sequence[str]) -> None:
+def refuse_other_training(
+    plan: Plan, recipe: Recipe, store: Store, folds: Folds, options: Sequence[str]
+) -> None:
     """Refuse processes whose plan, splits, cases, options or version of liftnet differ.
 
     Raises:
@@ -35,7 +38,7 @@ def refuse_other_training(plan: Plan, store: Store, folds: Folds, options: Seque
     _refuse_unlike(
         {
             "liftnet's version": __version__,
-            "the plan": plan_digest(plan),
+            "the plan": run_digest(plan, recipe),
             "the seed": str(plan.seed),
             "the folds": ", ".join(folds),
             "the splits": _digest({name: [list(c) for c in fold] for name, fold in folds.items()}),

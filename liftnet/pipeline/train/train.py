@@ -14,11 +14,12 @@ from torch import nn
 
 from liftnet.core.arguments import checked
 from liftnet.core.errors import DatasetError, LiftnetError
-from liftnet.core.plan import Plan, Schedule
+from liftnet.core.plan import Plan
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.data.store import Store
 from liftnet.host.lock import hold, refuse_busy
 from liftnet.host.progress import keep_quiet, mention, progress, say
+from liftnet.methods.base import Stage
 from liftnet.networks.blocks import set_recompute
 from liftnet.networks.compiled import compile_blocks
 from liftnet.ops.host_memory import keep_freed_memory
@@ -42,11 +43,12 @@ from liftnet.pipeline.models.runs import (
     refuse_imported,
 )
 from liftnet.pipeline.models.training_facts import note_facts
-from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
-from liftnet.pipeline.train.events import EVENTS, open_events, write_row
+from liftnet.pipeline.models.volumes import Training
+from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, load_recipe, method_of
+from liftnet.pipeline.train.events import EVENTS, Events, open_events, write_row
 from liftnet.pipeline.train.feed import hold_cases, make_feed
 from liftnet.pipeline.train.splits import load_splits, pick_fold
-from liftnet.pipeline.train.start import check_shares, prepare_
+from liftnet.pipeline.train.start import check_shares, is_done, prepare_
 from liftnet.pipeline.train.state import (
     Run,
     append_log,
@@ -62,9 +64,9 @@ from liftnet.pipeline.train.state import (
 from liftnet.pipeline.train.step import StepResult, settle, take_step
 from liftnet.pipeline.train.stopping import stopped_after_step
 from liftnet.pipeline.train.together import refuse_other_checkpoint, refuse_other_training
-from liftnet.pipeline.train.validation import spread, validate
+from liftnet.pipeline.train.validation import Scoring, spread, validate
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Stage, SynthesisTask, Task
+from liftnet.tasks.base import SynthesisTask, Task
 
 __all__ = ["train", "train_stage"]
 
@@ -77,7 +79,7 @@ def train(
     *,
     fold: Folds = 0,
     plan_name: str = DEFAULT_PLAN,
-    mapper: bool = True,
+    method: str | None = None,
     device: str | None = None,
     continue_training: bool = False,
     restart: bool = False,
@@ -91,7 +93,7 @@ def train(
         dataset: id or name; may be left out where the workspace holds one dataset.
         fold: 0 to 4, several of them, or "all" to train on every case.
         plan_name: which plan.
-        mapper: False trains the paper's ablation without through-plane context.
+        method: which; by default the task's own. Its recipe is made if there is none.
         device: "cuda", "cpu" or "mps"; by default the best there is.
         continue_training: insist that there is a run to continue.
         restart: throw away what was trained before.
@@ -115,7 +117,7 @@ def train(
             dataset,
             fold,
             plan_name,
-            mapper=mapper,
+            method=method,
             device=find_device(device),
             continue_training=continue_training,
             restart=restart,
@@ -131,7 +133,7 @@ def _train_folds(
     folds: Folds,
     plan_name: str,
     *,
-    mapper: bool,
+    method: str | None,
     device: torch.device,
     continue_training: bool,
     restart: bool,
@@ -150,36 +152,40 @@ def _train_folds(
             remedy=f"Run {space.command('liftnet_preprocess', name, plan_name)}",
         )
     keep_freed_memory()
-    task = load_task(plan.task)
+    task, used = load_task(plan.task), method_of(plan, method)
+    if is_first():
+        load_recipe(space, plan, used)  # makes it, where there is none
+    wait_for_all()
+    recipe = load_recipe(space, plan, used)
     cases, path = store.identifiers(), space.splits_file(name)
     splits = load_splits(path, cases, known_patients(space.fingerprint_file(name)))
     chosen = {one: pick_fold(splits, one, cases, path) for one in fold_names(folds)}
-    options = {"--no-mapper": not mapper, "--restart": restart, "--pretrained": bool(pretrained)}
-    refuse_other_training(plan, store, chosen, [name for name, on in options.items() if on])
+    options = {"--restart": restart, "--pretrained": bool(pretrained)}
+    given = [f"--method {used.name}", *(name for name, on in options.items() if on)]
+    refuse_other_training(plan, recipe, store, chosen, given)
     folders = []
     for one, (training, validation) in chosen.items():
-        folder = fold_folder(space.run_folder(name, plan_name), plan.task, one, mapper=mapper)
+        folder = fold_folder(space.run_folder(name, plan_name), used.name, one)
         if is_first():
             locks.close()  # of the fold before
             locks.enter_context(hold(folder, "liftnet_train"))
             refuse_busy(store.folder.parent)  # the plan or the cases are being made
-        stages = task.stages(plan, mapper=mapper)
-        begin = begin_from(pretrained, plan, stages, folder, restart=restart)
+        stages = used.stages(plan, recipe)
+        begin = begin_from(pretrained, plan, recipe, stages, folder, restart=restart)
         wait_for_all()  # every process has seen what there is
         if is_first():
-            prepare_run(folder, plan, continue_training=continue_training, restart=restart)
+            prepare_run(folder, plan, recipe, continue_training=continue_training, restart=restart)
             if isinstance(task, SynthesisTask):  # first: a run that is stopped predicts too
                 note_known(store, plan, training, folder)
                 note_facts(store, plan, training, folder)
         wait_for_all()
-        held = hold_cases(store, plan, training, device)
+        held = hold_cases(store, recipe, training, device)
         learned = usable(task, plan, store, training, f"the training cases of fold {one}")
         checked = usable(task, plan, store, validation, f"the validation cases of fold {one}")
         network = None
         for stage in stages:
             network = train_stage(
-                task,
-                plan,
+                Training(task, used, plan, recipe),
                 stage,
                 network,
                 held,
@@ -213,9 +219,8 @@ def usable(task: Task, plan: Plan, store: Store, cases: Sequence[str], what: str
 
 
 def train_stage(
-    task: Task,
-    plan: Plan,
-    stage: Stage,
+    training_of: Training,
+    stage: Stage[Any],
     previous: nn.Module | None,
     store: Store,
     training: Sequence[str],
@@ -243,12 +248,13 @@ def train_stage(
     Raises:
         LiftnetError: If the loss stops being finite, or a step cannot be shared among processes.
     """
+    task, method, plan, recipe = training_of
     schedule, seed = stage.schedule, plan.seed
-    check_shares(stage)
+    check_shares(stage, method.name)
     refuse_other_checkpoint(folder / LATEST)
     torch.manual_seed(seed)
     network = place(stage.build(previous), device)
-    prepare_(stage, network, previous, store, training, folder, pretrained)
+    memory = prepare_(stage, network, previous, store, training, folder, pretrained)
     run = Run(
         network,
         deepcopy(network).requires_grad_(False),
@@ -256,9 +262,9 @@ def train_stage(
         recent=[],
     )
     log = load_run(run, folder, device)
-    if _is_trained(run, schedule, folder):
+    if _is_trained(run, stage, folder):
         return best_of(run, folder)
-    set_recompute(network, plan.recompute)
+    set_recompute(network, recipe.recompute)
     if compiled and (problem := compile_blocks(network)) is not None:
         say(f"warning: {stage.name} is not compiled, which is slower: {problem}")
 
@@ -275,14 +281,15 @@ def train_stage(
         open_events(folder / EVENTS, after=run.step) as events,
         progress(label, schedule.num_steps, done=run.step, unit="step") as advance,
     ):
-        if run.step == 0 and (pretrained is not None or previous is not None):
-            validate(run, stage, store, checked, folder, log, events)
+        score = Scoring(training_of, stage, memory, store, checked)
+        if run.step == 0:
+            _validate_start(run, score, folder, log, events, pretrained or previous)
         while run.step < schedule.num_steps:
             started = time.monotonic()
             batch = next(feed)
             generator.manual_seed(_mix(seed, run.step))
             set_rates(run.optimizer, schedule, run.step)
-            unread.append(take_step(run, plan, stage, batch, generator))
+            unread.append(take_step(run, plan, recipe, stage, memory, batch, generator))
 
             # Read the results: every step where that costs nothing, else every few.
             logged = run.step % LOG_STEPS == 0 or run.step == schedule.num_steps
@@ -301,9 +308,7 @@ def train_stage(
             advance(note=status(log, run))
 
             # Validate, save.
-            result = (
-                validate(run, stage, store, checked, folder, log, events) if validated else None
-            )
+            result = validate(run, score, folder, log, events) if validated else None
             stopped = anywhere(stopped or bool(signals)) if validated else stopped
             alarmed = result is not None and result.alarm is not None
             if due or stopped or alarmed or run.step == schedule.num_steps:
@@ -323,13 +328,32 @@ def train_stage(
     return best_of(run, folder)
 
 
-def _is_trained(run: Run, schedule: Schedule, folder: Path) -> bool:
+def _validate_start(
+    run: Run,
+    scoring: Scoring,
+    folder: Path,
+    log: list[dict[str, Any]],
+    events: Events,
+    begun_with: object,
+) -> None:
+    """Score a network that may predict before its first step: it began with what was trained.
+
+    Without a step there is no more to come: what the network is was found in the cases.
+    """
+    closed = scoring.stage.schedule.num_steps == 0
+    if closed or begun_with is not None:
+        validate(run, scoring, folder, log, events)
+    if closed:
+        save_run(run, folder)
+
+
+def _is_trained(run: Run, stage: Stage[Any], folder: Path) -> bool:
     """Whether a run has all its steps; says so, or where it goes on."""
-    if run.step >= schedule.num_steps:
+    if is_done(stage, folder):
         say(f"Already trained: {folder}")
         return True
     if run.step:
-        mention(f"Continues at step {run.step} of {schedule.num_steps}: {folder}")
+        mention(f"Continues at step {run.step} of {stage.schedule.num_steps}: {folder}")
     return False
 
 

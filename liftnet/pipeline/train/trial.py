@@ -1,23 +1,26 @@
 """What is said of the length of a training before it begins, and the command of a short trial."""
 
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from liftnet.core.errors import PlanError
 from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.host.progress import say
+from liftnet.methods.base import Method
 from liftnet.ops.host_memory import is_out_of_memory
 from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
 from liftnet.pipeline.models.runs import find_device
-from liftnet.pipeline.plan import DEFAULT_PLAN, decide, load_plan
+from liftnet.pipeline.plan import Asked, decide, load_plan, load_recipe, method_of
 from liftnet.pipeline.train.duration import StageCost, measure_training
 
-__all__ = ["PlanOptions", "say_training_time", "spoken"]
+__all__ = ["say_training_time", "spoken"]
 
 FOLDS = 5  # nnU-Net; a fold validates with one fifth of the cases
 LONG_SECONDS = 7200.0  # ours: who waits for longer should try first
@@ -27,34 +30,10 @@ LEAST_STEPS = 300  # ours: fewer show nothing
 SMALLER_GIB = (1.0, 0.4)  # ours: networks for a machine that is too slow for those of its memory
 
 
-@dataclass(frozen=True)
-class PlanOptions:
-    """The options that a plan was made with."""
-
-    gpu_memory: float | None
-    steps: int | None
-    features: Path | str | None
-    plan_name: str
-    settings: Sequence[str]
-
-    def words(self) -> Iterator[str]:
-        """The same on a command line."""
-        if self.plan_name != DEFAULT_PLAN:
-            yield from ("-p", self.plan_name)
-        if self.gpu_memory is not None:
-            yield from ("--gpu-memory", f"{self.gpu_memory:g}")
-        if self.steps is not None:
-            yield from ("--steps", str(self.steps))
-        if self.features is not None:
-            yield from ("--features", str(self.features))
-        if self.settings:
-            yield from ("--set", *self.settings)
-
-
 def say_training_time(
     command: str,
     dataset: int | str | None,
-    options: PlanOptions,
+    asked: Asked,
     *,
     workspace: Path | str | None = None,
 ) -> None:
@@ -63,14 +42,16 @@ def say_training_time(
     Args:
         command: "liftnet_plan" or another that takes its options.
         dataset: as for `plan`.
-        options: of the plan.
+        asked: of the plan.
         workspace: the workspace folder.
     """
     space = find_workspace(workspace)
     name = space.dataset_name(dataset)
-    plan, device = load_plan(space, name, options.plan_name), find_device(None)
+    plan, device = load_plan(space, name, asked.plan_name), find_device(None)
+    method = method_of(plan, asked.method)
+    recipe = load_recipe(space, plan, method)
     held_out = max(1, len(read_fingerprint(space.fingerprint_file(name)).cases) // FOLDS)
-    costs = _measured(plan, device)
+    costs = _measured(method, plan, recipe, device)
     if costs is None:
         say("How long training takes is unknown: this machine has too little memory for a step.")
         return
@@ -81,10 +62,10 @@ def say_training_time(
         say(text)
         return
     steps = sum(cost.schedule.num_steps for cost in costs)
-    smaller: list[float | None] = [gib for gib in SMALLER_GIB if gib < plan.memory.budget_gib]
+    smaller: list[float | None] = [gib for gib in SMALLER_GIB if gib < recipe.memory.budget_gib]
     hopeless = seconds / steps > TRIAL_SECONDS / LEAST_STEPS
-    tried = smaller if hopeless and smaller else [options.gpu_memory, *smaller]
-    trial = _find_trial(space, name, options, tried, device, held_out)
+    tried = smaller if hopeless and smaller else [asked.gpu_memory, *smaller]
+    trial = _find_trial(space, name, asked, tried, device, held_out)
     if trial is None:
         say(f"{text} --steps N makes it shorter.")
         return
@@ -97,11 +78,11 @@ def say_training_time(
 def _find_trial(
     space: Workspace,
     name: str,
-    asked: PlanOptions,
+    asked: Asked,
     memory: Sequence[float | None],
     device: torch.device,
     held_out: int,
-) -> tuple[PlanOptions, float] | None:
+) -> tuple[Asked, float] | None:
     """The options of a plan that trains in half an hour, and how many seconds that takes.
 
     Of these GiB, the first for which half an hour is enough steps to learn anything; else the last
@@ -111,12 +92,10 @@ def _find_trial(
     for gib in memory:
         tried = replace(asked, gpu_memory=gib, steps=TRIAL_STEPS)
         try:
-            short = decide(
-                space, name, gib, TRIAL_STEPS, asked.features, asked.plan_name, asked.settings
-            )
+            plan, recipe = decide(space, name, tried)
         except PlanError:  # no network is so small, or the settings fix the steps
             continue
-        costs = _measured(short, device)
+        costs = _measured(method_of(plan, asked.method), plan, recipe, device)
         if costs is None:
             continue
         whole = sum(cost.seconds(held_out) for cost in costs)
@@ -129,10 +108,12 @@ def _find_trial(
     return found
 
 
-def _measured(plan: Plan, device: torch.device) -> list[StageCost] | None:
+def _measured(
+    method: Method[Any], plan: Plan, recipe: Recipe, device: torch.device
+) -> list[StageCost] | None:
     """What each stage costs; None where the memory of the machine is too small for a step."""
     try:
-        return measure_training(plan, device)
+        return measure_training(method, plan, recipe, device)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

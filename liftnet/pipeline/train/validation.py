@@ -1,22 +1,30 @@
 """Whole volumes scored while a network is trained; the best network is kept."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
+from liftnet.core.plan import Plan
+from liftnet.data.crops import whole
 from liftnet.data.store import Store
 from liftnet.host.progress import say
+from liftnet.methods.base import Checks, Stage, Validation
+from liftnet.metrics.sharpness import known_means, sharpness_in_plane
+from liftnet.ops import normalize
 from liftnet.ops.processes import alone, from_first, is_first
 from liftnet.pipeline.models.checkpoint import save_checkpoint
 from liftnet.pipeline.models.runs import BEST
+from liftnet.pipeline.models.volumes import Training, make_volumes
 from liftnet.pipeline.train.events import Events, write_images, write_row
 from liftnet.pipeline.train.state import Run, append_log
-from liftnet.tasks.base import Stage, Validation
+from liftnet.tasks.base import SynthesisTask
 
-__all__ = ["spread", "validate", "with_errors"]
+__all__ = ["Scoring", "score_volumes", "spread", "validate", "with_errors"]
 
 CHECKED = 3  # the stream of random numbers; 1 and 2 are those of the draws and the steps
 
@@ -35,11 +43,81 @@ def spread(cases: Sequence[str], count: int, *, seed: int) -> list[str]:
     return [ordered[(first + number * len(ordered)) // count] for number in range(count)]
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """How a stage is validated: on which cases, by itself or on whole volumes of its task."""
+
+    of: Training
+    stage: Stage[Any]
+    memory: Any
+    store: Store
+    cases: Sequence[str]
+
+    def score(self, network: nn.Module, history: Sequence[Mapping[str, float]]) -> Validation:
+        """The score of a network, lower is better."""
+        if isinstance(self.stage, Checks):
+            return self.stage.check(network, self.memory, self.store, self.cases, history)
+        return score_volumes(self.of, network, self.store, self.cases)
+
+
+def score_volumes(
+    of: Training, network: nn.Module, store: Store, cases: Sequence[str]
+) -> Validation:
+    """The task's own measure over whole volumes, the mean over targets.
+
+    Source: LiFT App. F (checkpoints by validation error).
+    """
+    task, plan = of.task, of.plan
+    assert isinstance(task, SynthesisTask)
+    device = next(iter(network.state_dict().values())).device
+    errors: dict[str, list[float]] = {}
+    sharpness: dict[str, list[float]] = {}
+    images: dict[str, np.ndarray] = {}
+    for case in cases:
+        described = store.describe(case)
+        voxels = torch.from_numpy(np.asarray(store.voxels(case), np.float32))
+        inside = _subject(plan, store, case, voxels.numpy(), described.ranges)
+        for request in task.checked_requests(plan, described.present):
+            example = whole(plan, request, voxels, described.ranges, case, seed=plan.seed)
+            made = make_volumes(of, [network], example.to(device)).cpu()
+            for name, volume in zip(plan.targets, made, strict=True):
+                if name not in request.made:
+                    continue
+                reference = voxels[plan.channel_names.index(name)]
+                errors.setdefault(name, []).append(task.judge(plan, name, volume, reference))
+                sharpness.setdefault(name, []).append(
+                    sharpness_in_plane(volume.numpy(), reference.numpy(), inside, axis=0)
+                )
+                if not images:
+                    rows = {s: plan.channel_names.index(s) for s in request.given}
+                    images = {source: voxels[row].numpy() for source, row in rows.items()}
+                    images[f"{name} predicted"] = volume.numpy()
+                    images[f"{name} reference"] = reference.numpy()
+    means = {name: float(np.mean(values)) for name, values in errors.items()}
+    metric, sign = task.judged_by(plan)
+    score = sign * float(np.mean(list(means.values())))
+    return Validation(score, metric, means, images, sharpness=known_means(sharpness))
+
+
+def _subject(
+    plan: Plan,
+    store: Store,
+    case: str,
+    voxels: np.ndarray,
+    ranges: Mapping[str, tuple[float, float]],
+) -> np.ndarray:
+    """The stored mask (D, H, W), or where a channel of the voxels (C, D, H, W) is above its air."""
+    if plan.grid.mask != "none":
+        return np.asarray(store.mask(case))
+    # Stored air is this number to within one step of its type.
+    air = np.array(normalize.background_values(plan, ranges), np.float16)
+    limits = np.nextafter(air, np.float16(np.inf))
+    return np.asarray((voxels > limits[:, None, None, None]).any(axis=0))
+
+
 def validate(
     run: Run,
-    stage: Stage,
-    store: Store,
-    cases: Sequence[str],
+    scoring: Scoring,
     folder: Path,
     log: list[dict[str, Any]],
     events: Events,
@@ -61,7 +139,7 @@ def validate(
         if key.startswith("validation_") and 0 < row["step"] < run.step
     ]
     with alone():
-        result: Validation = stage.validate(run.average, store, cases, earlier)
+        result = scoring.score(run.average, earlier)
     if result.score < run.best:
         run.best, run.best_step = result.score, run.step
         save_checkpoint(
@@ -82,12 +160,14 @@ def validate(
         say(f"warning: {result.remark}")
     thumbnails = []
     if result.images:
+        store, cases = scoring.store, scoring.cases
         spacing = store.describe(cases[0]).placement.spacing_mm
         images = with_errors(result.images)
         write_images(events, run.step, cases[0], images, spacing)
         title = f"{cases[0]} at step {run.step}, middle slices"
         thumbnails = [Thumbnail(title, tuple(images.items()), spacing)]
-    title = f"{folder.name}, {folder.parent.name}: step {run.step} of {stage.schedule.num_steps}"
+    total = scoring.stage.schedule.num_steps
+    title = f"{folder.name}, {folder.parent.name}: step {run.step} of {total}"
     plot_progress(log, thumbnails, folder / "progress.png", title)
     from_first(replace(result, images={}))
     return result

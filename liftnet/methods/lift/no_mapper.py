@@ -1,0 +1,72 @@
+"""The paper's ablation: LiFT-C without the network along the slice axis."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+from liftnet.core.fingerprint import Fingerprint
+from liftnet.core.plan import Budget, Plan
+from liftnet.methods.base import Method, Stage
+from liftnet.methods.lift import joint_rules, residual_rules
+from liftnet.methods.lift.joint import SLICE_STAGE, STAGE, ContextTranslation
+from liftnet.methods.lift.lift import METHOD as WHOLE
+from liftnet.methods.lift.recipes import JointRecipe, ResidualRecipe, SliceRecipe
+from liftnet.methods.lift.slices import SliceTranslation
+from liftnet.methods.lift.synthesis import SliceSynthesis
+
+__all__ = ["METHOD"]
+
+
+class NoMapper(SliceSynthesis, Method[JointRecipe | SliceRecipe]):
+    """The translator of LiFT-C, of the same size and as long a training; slices stay alone."""
+
+    name = "no_mapper"
+    label = "LiFT-C without context"
+    summary = "the 2D translator of lift alone, as the paper's ablation"
+    serves = "images from images"
+    paper = "LiFT, the ablation without the mapper"
+    recipe = JointRecipe | SliceRecipe
+    ablates = WHOLE.name
+
+    def unfit(self, plan: Plan) -> str | None:
+        """As LiFT-C."""
+        return WHOLE.unfit(plan)
+
+    def decide(
+        self, plan: Plan, fingerprint: Fingerprint, budget: Budget, *, squeeze: bool
+    ) -> JointRecipe | SliceRecipe:
+        """The recipe of LiFT-C without its mixer."""
+        return self.without(WHOLE.decide(plan, fingerprint, budget, squeeze=squeeze))
+
+    def without(self, recipe: JointRecipe | ResidualRecipe) -> JointRecipe | SliceRecipe:
+        """A recipe of LiFT-C without mixer and residual."""
+        gone = ("mixer", "residual")
+        reasons = {k: v for k, v in recipe.reasons.items() if k.partition(".")[0] not in gone}
+        if isinstance(recipe, JointRecipe):
+            schedule = recipe.context_translation
+            rates = {k: v for k, v in schedule.learning_rates.items() if k not in gone}
+            return replace(
+                recipe,
+                mixer=None,
+                context_translation=replace(schedule, learning_rates=rates),
+                reasons=reasons,
+            )
+        kept = {field.name: getattr(recipe, field.name) for field in fields(SliceRecipe)}
+        return SliceRecipe(**kept | {"reasons": reasons})
+
+    def refresh(
+        self, plan: Plan, recipe: JointRecipe | SliceRecipe, *, estimate: bool = True
+    ) -> JointRecipe | SliceRecipe:
+        """The recipe with its outputs and its memory estimate brought up to date."""
+        if isinstance(recipe, JointRecipe):
+            return joint_rules.refresh(plan, recipe, estimate=estimate)
+        return residual_rules.refresh_slices(plan, recipe)
+
+    def stages(self, plan: Plan, recipe: JointRecipe | SliceRecipe) -> tuple[Stage[Any], ...]:
+        """The translator alone."""
+        if isinstance(recipe, SliceRecipe):
+            return (SliceTranslation(plan, recipe),)
+        first = () if recipe.slice_translation is None else (SLICE_STAGE,)
+        return tuple(ContextTranslation(recipe, name) for name in (*first, STAGE))
+
+
+METHOD = NoMapper()

@@ -1,0 +1,1 @@
+"""LiFT-U: a frozen slice generator, lifted to volumes by a depth mapper."""
