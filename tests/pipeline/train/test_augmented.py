@@ -1,12 +1,15 @@
 """What the loop changes in an example: geometry together, sources alone, air never."""
 
+from copy import deepcopy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from four_channels import NAMES, always, four_channels, store_case
 from small_generation import make_plan, write_volumes
+from torch import nn
 
 from liftnet.core.plan import ClipAndScale, Plan
 from liftnet.core.request import Request
@@ -15,6 +18,8 @@ from liftnet.data.crops import Crop, Planes, Slab, Windows
 from liftnet.data.example import Example
 from liftnet.data.store import Store
 from liftnet.pipeline.train.augmented import augmented
+from liftnet.pipeline.train.state import Run
+from liftnet.pipeline.train.step import take_step
 
 ALL = Request(NAMES[:2], NAMES[2:])
 WHOLE = Windows(3, 5)
@@ -169,3 +174,23 @@ def test_single_slices_move_by_themselves(tmp_path):
         others = [k for k in range(4) if k != i]
         assert all((moved.target[i] - moved.target[k]).abs().max() > 0.1 for k in others)
     assert float(moved.target.min()) == -1.0
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_step_augments_where_the_stage_wants_it(plan, tmp_path, wanted):
+    """The loss is given what `augmented` makes of the examples, or the examples themselves."""
+    plan = replace(plan, augmentation=always())
+    example, seen = draw(plan, store_case(tmp_path / "s"), 1), []
+
+    def loss(network, batch, generator):
+        seen.extend(batch)
+        return {"size": network.weight.square().sum()}
+
+    network = nn.Linear(2, 1)
+    run = Run(network, deepcopy(network), torch.optim.SGD(network.parameters(), 0.1), recent=[])
+    schedule = plan.stages["slice_translation"]
+    stage = SimpleNamespace(augmented=wanted, schedule=schedule, loss=loss)
+    take_step(run, plan, stage, [example], torch.Generator())
+    (expected,) = augmented([example], plan) if wanted else [example]
+    assert torch.equal(seen[0].source, expected.source)
+    assert torch.equal(seen[0].source, example.source) is not wanted
