@@ -60,10 +60,11 @@ def main() -> None:
             folder = Path(name)
             store, network = write_volumes(folder / "cases"), None
             try:
-                for stage in TASK.stages(plan_of(mode, options.steps), mapper=True):
+                plan = plan_of(mode, options.steps)
+                for stage in TASK.stages(plan, mapper=True):
                     network = train_stage(
-                        stage, network, store, CASES[:8], CASES[8:], folder / "run" / stage.name,
-                        seed=0, device=torch.device("cpu"),
+                        TASK, plan, stage, network, store, CASES[:8], CASES[8:],
+                        folder / "run" / stage.name, device=torch.device("cpu"),
                     )  # fmt: skip
                 print(f"{mode}: trained to the end")
             except LiftnetError as stopped:

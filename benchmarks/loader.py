@@ -24,6 +24,7 @@ from brats_like import make_plan, make_store, shorter
 from measure import arguments, limits, machine, print_table, wait_for
 
 from liftnet.core.plan import Plan
+from liftnet.data.example import Example
 from liftnet.data.feed import Feed
 from liftnet.data.store import Store
 from liftnet.networks.compiled import compile_blocks
@@ -32,13 +33,13 @@ from liftnet.ops.precision import place
 from liftnet.pipeline.train.feed import draw_step, hold_cases, make_feed
 from liftnet.pipeline.train.state import Run, make_optimizer, set_rates
 from liftnet.pipeline.train.step import take_step
-from liftnet.tasks.base import Batch
+from liftnet.tasks.missing_modality import TASK
 from liftnet.tasks.missing_modality.context_translation import STAGE, ContextTranslation
 
 SKIPPED = 3  # steps before a feed is warm
 
 
-def draws(plan: Plan, store: Store, device: torch.device, kind: str) -> Feed[list[Batch]]:
+def draws(plan: Plan, store: Store, device: torch.device, kind: str) -> Feed[list[Example]]:
     """A feed of one kind."""
     stage = ContextTranslation(plan, True)
     cases = store.identifiers()
@@ -46,14 +47,14 @@ def draws(plan: Plan, store: Store, device: torch.device, kind: str) -> Feed[lis
         resident = replace(plan, feeding="resident")
         resident = replace(resident, memory=replace(plan.memory, dataset_gib=1e6))
         held = hold_cases(store, resident, cases, device)
-        return make_feed(stage, held, cases, 0, seed=0, device=device)
-    return make_feed(stage, store, cases, 0, seed=0, device=device)
+        return make_feed(TASK, plan, stage, held, cases, 0, device=device)
+    return make_feed(TASK, plan, stage, store, cases, 0, device=device)
 
 
 class Steps(SlimDataLoaderBase):
     """Draws steps i, i + n, ... in worker i of n, so that the order is fixed."""
 
-    def __init__(self, draw: Callable[[int], list[Batch]], workers: int):
+    def __init__(self, draw: Callable[[int], list[Example]], workers: int):
         super().__init__(None, 1, workers)
         self.draw, self.step, self.workers = draw, 0, workers
 
@@ -63,7 +64,7 @@ class Steps(SlimDataLoaderBase):
         torch.set_num_threads(1)
         self.step = thread_id
 
-    def generate_train_batch(self) -> dict[str, list[Batch]]:
+    def generate_train_batch(self) -> dict[str, list[Example]]:
         """The next of its steps."""
         drawn = self.draw(self.step)
         self.step += self.workers
@@ -91,8 +92,8 @@ def main() -> None:
         stage = ContextTranslation(plan, True)
         size = sum(
             tensor.nbytes
-            for batch in draw_step(stage, store, store.identifiers(), 0, seed=0)
-            for tensor in batch.tensors()
+            for example in draw_step(TASK, plan, stage, store, store.identifiers(), 0)
+            for tensor in example.tensors()
         )
         print(f"{size / 2**20:.1f} MiB per step as stored; copied at {rate.bytes / 1e9:.1f} GB/s")
         rows: list[tuple[str, ...]] = []
@@ -124,16 +125,16 @@ def drain(plan: Plan, store: Store, device: torch.device, kind: str, options) ->
     """Seconds of a batch, one after another."""
     stage = ContextTranslation(plan, True)
 
-    def draw(step: int) -> list[Batch]:
-        return draw_step(stage, store, store.identifiers(), step, seed=0)
+    def draw(step: int) -> list[Example]:
+        return draw_step(TASK, plan, stage, store, store.identifiers(), step)
 
     if kind.endswith("processes"):
         return drain_processes(draw, int(kind.split()[0]), device, options.batches)
     if kind == "drawn when asked":
         started = time.perf_counter()
         for step in range(options.batches):
-            for batch in draw(step):
-                batch.to(device)
+            for example in draw(step):
+                example.to(device)
         wait_for(options.device)
         return (time.perf_counter() - started) / options.batches
     with closing(draws(plan, store, device, kind)) as feed:
@@ -141,14 +142,14 @@ def drain(plan: Plan, store: Store, device: torch.device, kind: str, options) ->
             next(feed)
         started = time.perf_counter()
         for _ in range(options.batches):
-            for batch in next(feed):
-                batch.to(device)
+            for example in next(feed):
+                example.to(device)
         wait_for(options.device)
         return (time.perf_counter() - started) / options.batches
 
 
 def drain_processes(
-    draw: Callable[[int], list[Batch]], workers: int, device: torch.device, count: int
+    draw: Callable[[int], list[Example]], workers: int, device: torch.device, count: int
 ) -> float:
     """Seconds of a batch that comes from worker processes."""
     source = MultiThreadedAugmenter(
@@ -158,8 +159,8 @@ def drain_processes(
         next(source)
     started = time.perf_counter()
     for _ in range(count):
-        for batch in next(source)["batch"]:
-            batch.to(device)
+        for example in next(source)["batch"]:
+            example.to(device)
     wait_for(str(device))
     seconds = (time.perf_counter() - started) / count
     source._finish()
@@ -188,14 +189,14 @@ def train(plan: Plan, store: Store, device: torch.device, kind: str, options):  
             set_rates(run.optimizer, plan.stages[STAGE], step)
             before = time.perf_counter()
             if asked:
-                drawn = draw_step(stage, store, store.identifiers(), step, seed=0)
-                given = [batch.to(device) for batch in drawn]
+                drawn = draw_step(TASK, plan, stage, store, store.identifiers(), step)
+                given = [example.to(device) for example in drawn]
                 waited += time.perf_counter() - before
             else:
                 given = next(feed)
             if cuda:
                 starts.append(torch.cuda.current_stream().record_event(torch.cuda.Event(True)))
-            take_step(run, stage, given, generator)
+            take_step(run, plan, stage, given, generator)
             if cuda:
                 ends.append(torch.cuda.current_stream().record_event(torch.cuda.Event(True)))
         wait_for(options.device)

@@ -117,10 +117,10 @@ def measure_one(chosen: Namespace) -> dict[str, Any]:
     import torch
     from brats_like import make_plan
 
+    from liftnet.core.request import Request
     from liftnet.ops.host_memory import keep_freed_memory
     from liftnet.ops.precision import place, supports_bfloat16
     from liftnet.tasks import load_task
-    from liftnet.tasks.base import Request
 
     device = torch.device(chosen.device)
     machine(chosen.device, chosen.threads)

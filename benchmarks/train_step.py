@@ -27,6 +27,7 @@ from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.pipeline.train.feed import make_feed
 from liftnet.pipeline.train.state import Run, make_optimizer, set_rates
 from liftnet.pipeline.train.step import take_step
+from liftnet.tasks.missing_modality import TASK
 from liftnet.tasks.missing_modality.context_translation import STAGE, ContextTranslation
 
 NATIVE = precision.supports_bfloat16
@@ -137,12 +138,12 @@ def prepare(plan, store, device, native, last, compiled, recompute):  # type: ig
     problem = compile_blocks(network) if compiled else None
     average = stage.build().to(device).requires_grad_(False)
     run = Run(network, average, make_optimizer(network, stage.schedule), recent=[])
-    feed = make_feed(stage, store, store.identifiers(), 0, seed=0, device=device)
+    feed = make_feed(TASK, plan, stage, store, store.identifiers(), 0, device=device)
     generator = torch.Generator(device)
 
     def step() -> None:
         set_rates(run.optimizer, stage.schedule, run.step)
-        take_step(run, stage, next(feed), generator)
+        take_step(run, plan, stage, next(feed), generator)
 
     return step, problem
 

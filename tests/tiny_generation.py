@@ -1,7 +1,7 @@
 """A generation task of a few numbers, and a workspace in which it counts as trained."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from liftnet import tasks
 from liftnet.core.jsonable import write_json
 from liftnet.core.plan import Plan
+from liftnet.core.request import Request
 from liftnet.pipeline.models.checkpoint import save_checkpoint
 from liftnet.pipeline.models.runs import BEST
 from liftnet.tasks.base import GenerationTask
@@ -47,6 +48,14 @@ class TinyGeneration(GenerationTask):
     def stages(self, plan: Plan, *, mapper: bool) -> tuple[Any, ...]:
         """One stage, with what loading needs of it."""
         return (SimpleNamespace(name=STAGE, build=lambda: nn.Linear(LATENT, 4)),)
+
+    def accepts(self, plan: Plan, present: Sequence[str]) -> bool:
+        """Nothing is trained."""
+        raise AssertionError("expected no training")
+
+    def draw_request(self, plan: Plan, present: Sequence[str], rng: np.random.Generator) -> Request:
+        """Nothing is trained."""
+        raise AssertionError("expected no training")
 
     def run_name(self, *, mapper: bool) -> str:
         """Where it is trained."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 from head_pairs import NAME
 from small_generation import make_plan, make_volume, write_volumes
+from torch import nn
 
 from liftnet.core.jsonable import write_json
 from liftnet.core.workspace import find_workspace
@@ -19,6 +20,7 @@ from liftnet.pipeline.train.train import train, train_stage
 from liftnet.pipeline.train.validation import spread
 from liftnet.tasks.base import Validation
 from liftnet.tasks.translation.slice_translation import SliceTranslation
+from liftnet.tasks.unconditional import TASK
 from liftnet.tasks.unconditional.slice_features import STAGE, SliceFeatures
 
 SIZES = {"1BA": 14, "1BB": 13, "1BC": 13}  # a centre -> its validation cases
@@ -41,11 +43,14 @@ def test_all_centres_are_represented():
     assert spread(HEADS, 40, seed=1) == spread(HEADS, 100, seed=2) == HEADS
 
 
-def features_stage(**changes: object) -> SliceFeatures:
-    """A stage that takes four steps and validates after each on four cases."""
-    decided = make_plan()
+def trained(*arguments: object, **changes: object) -> nn.Module:
+    """The network of a stage that takes four steps and validates after each on four cases."""
+    decided = make_plan(seed=5)
     schedule = replace(decided.stages[STAGE], validate_every=1, validation_cases=4, **changes)
-    return SliceFeatures(replace(decided, stages={**decided.stages, STAGE: schedule}))
+    plan = replace(decided, stages={**decided.stages, STAGE: schedule})
+    return train_stage(
+        TASK, plan, SliceFeatures(plan), None, *arguments, device=torch.device("cpu")
+    )
 
 
 def test_a_resumed_run_validates_on_the_same_cases(tmp_path, monkeypatch):
@@ -62,20 +67,19 @@ def test_a_resumed_run_validates_on_the_same_cases(tmp_path, monkeypatch):
 
     real = SliceFeatures.loss
 
-    def stopped(self, network, batches, generator):
+    def stopped(self, network, batch, generator):
         losses.append(1)
         if len(losses) == 3:
             raise KeyboardInterrupt
-        return real(self, network, batches, generator)
+        return real(self, network, batch, generator)
 
     monkeypatch.setattr(SliceFeatures, "validate", validated)
     monkeypatch.setattr(SliceFeatures, "loss", stopped)
-    arguments = (None, Store(store.folder), ["v0", "v1"], HEADS, tmp_path / "fold" / STAGE)
-    options = {"seed": 5, "device": torch.device("cpu")}
+    arguments = (Store(store.folder), ["v0", "v1"], HEADS, tmp_path / "fold" / STAGE)
     with pytest.raises(KeyboardInterrupt):
-        train_stage(features_stage(checkpoint_minutes=0.0), *arguments, **options)
+        trained(*arguments, checkpoint_minutes=0.0)
     assert len(seen) == 2
-    train_stage(features_stage(), *arguments, **options)
+    trained(*arguments)
     assert len(seen) == 4 and all(cases == seen[0] for cases in seen)
     assert centres(seen[0]) == set(SIZES)
 
@@ -91,9 +95,9 @@ def test_a_stage_gives_its_best_network(tmp_path, monkeypatch, scores, best):
         return Validation(next(given), "error", {})
 
     monkeypatch.setattr(SliceFeatures, "validate", validated)
-    arguments = (None, store, ["v0", "v1"], ["v2", "v3"], tmp_path / "fold" / STAGE)
+    arguments = (store, ["v0", "v1"], ["v2", "v3"], tmp_path / "fold" / STAGE)
     for _ in range(2):
-        result = train_stage(features_stage(), *arguments, seed=5, device=torch.device("cpu"))
+        result = trained(*arguments)
         for name, tensor in result.state_dict().items():
             assert torch.equal(tensor, kept[best][name]), name
     assert len(kept) == 4
@@ -109,9 +113,7 @@ def test_without_a_finite_score_the_last_network_is_given(tmp_path, monkeypatch)
         SliceFeatures, "validate", lambda *args: Validation(float("nan"), "error", {})
     )
     folder = tmp_path / "fold" / STAGE
-    result = train_stage(
-        features_stage(), None, store, ["v0"], ["v2"], folder, seed=5, device=torch.device("cpu")
-    )
+    result = trained(store, ["v0"], ["v2"], folder)
     assert not (folder / BEST).exists()
     for name, tensor in load_checkpoint(folder / LATEST).groups["average"].items():
         assert torch.equal(result.state_dict()[name], tensor)

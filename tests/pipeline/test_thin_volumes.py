@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_cases import drawn
 
 from liftnet.data.store import Store, write_case
 from liftnet.pipeline.plan import read_plan
@@ -46,11 +47,12 @@ def test_others_keep_their_slabs(workspace):
     """Slabs of whole volumes are as thick as without the thin one."""
     store, names = thin_case(workspace, "Dataset007_Phantom", 1)
     plan = read_plan(store.folder.parent / "plan.json")
-    stage = load_task(plan.task).stages(plan, mapper=True)[-1]
-    drawn = [batch for step in range(6) for batch in draw_step(stage, store, names, step, seed=0)]
-    counts = {batch.case: set() for batch in drawn}
-    for batch in drawn:
-        counts[batch.case].add(batch.count)
+    task = load_task(plan.task)
+    stage = task.stages(plan, mapper=True)[-1]
+    seen = [one for step in range(6) for one in draw_step(task, plan, stage, store, names, step)]
+    counts = {example.case: set() for example in seen}
+    for example in seen:
+        counts[example.case].add(example.count)
     assert counts.pop(names[0]) == {1}
     assert set.union(*counts.values()) == {stage.schedule.decoded_slices}
 
@@ -72,19 +74,18 @@ def test_terms_are_the_mean_over_volumes(places, name):
     for stage in load_task(plan.task).stages(plan, mapper=True):
         torch.manual_seed(0)
         network = stage.build().eval()
-        batches = [
-            stage.draw(store, case, np.random.default_rng([3, i]), thinnest=limit)
+        batch = [
+            drawn(plan, stage, store, [case], [3, i], thinnest=limit)[0]
             for i, (case, limit) in enumerate([(names[0], 1), (names[1], 3), (names[0], 1)])
         ]
-        batches = [batch.to(torch.device("cpu")) for batch in batches]
-        if len({batch.count for batch in batches}) == 1:  # a stage of single slices
+        if len({example.count for example in batch}) == 1:  # a stage of single slices
             continue
         compared.append(stage.name)
         generator = torch.Generator()
         with torch.no_grad():
-            together = stage.loss(network, batches, generator)
-            thin = stage.loss(network, [batches[0], batches[2]], generator)
-            thick = stage.loss(network, batches[1:2], generator)
+            together = stage.loss(network, batch, generator)
+            thin = stage.loss(network, [batch[0], batch[2]], generator)
+            thick = stage.loss(network, batch[1:2], generator)
         assert together.keys() == thin.keys() == thick.keys()
         for term, value in together.items():
             expected = (2 * thin[term] + thick[term]) / 3

@@ -74,8 +74,8 @@ def test_a_second_stage_that_got_worse_is_not_used(pairs, monkeypatch, capsys):
     """
     loss = ResidualContext.loss
 
-    def backwards(self, network, batches, generator):
-        return {name: -20 * term for name, term in loss(self, network, batches, generator).items()}
+    def backwards(self, network, batch, generator):
+        return {name: -20 * term for name, term in loss(self, network, batch, generator).items()}
 
     monkeypatch.setattr(ResidualContext, "loss", backwards)
     (folder,) = train(workspace=pairs, device="cpu")

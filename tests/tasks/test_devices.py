@@ -4,22 +4,26 @@ What a step makes on the CPU and uses beside tensors of its device ends it with 
 it does on CUDA.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import fields, replace
 
-import numpy as np
 import pytest
 import torch
+from drawn_cases import drawn
 from head_pairs import NAME
 from small_generation import make_plan, write_volumes
 
 from liftnet.core.plan import AugmentationSpec, Plan
+from liftnet.core.request import Request
 from liftnet.core.workspace import find_workspace
+from liftnet.data.example import Example
 from liftnet.data.store import Store
 from liftnet.pipeline.doctor.trial import _train
 from liftnet.pipeline.plan import load_plan
+from liftnet.pipeline.train.augmented import augmented
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Request
+from liftnet.tasks.base import Stage
 
 META = torch.device("meta")
 
@@ -31,6 +35,15 @@ def always(spec: AugmentationSpec) -> AugmentationSpec:
     return replace(spec, **changed)
 
 
+def on_meta(plan: Plan, stage: Stage, batch: Sequence[Example]) -> list[Example]:
+    """The step's examples there, augmented where the loop does; what stays is on the processor."""
+    moved = [example.to(META) for example in batch]
+    moved = augmented(moved, plan) if stage.augmented else moved
+    assert {tensor.device for example in moved for tensor in example.tensors()} == {META}
+    assert {t.device.type for example in moved for t in (example.made, example.seeds)} == {"cpu"}
+    return moved
+
+
 def one_step(plan: Plan, store: Store, *, mapper: bool) -> dict[str, set[str]]:
     """Stage -> the devices of its loss terms, after a gradient."""
     found = {}
@@ -38,9 +51,8 @@ def one_step(plan: Plan, store: Store, *, mapper: bool) -> dict[str, set[str]]:
         network = stage.build().to(META)
         cases = store.identifiers()[:2]
         thinnest = min(store.describe(case).shape[0] for case in cases)
-        rng = np.random.default_rng(0)
-        batches = [stage.draw(store, case, rng, thinnest=thinnest).to(META) for case in cases]
-        terms = stage.loss(network, batches, torch.Generator())
+        batch = on_meta(plan, stage, drawn(plan, stage, store, cases, thinnest=thinnest))
+        terms = stage.loss(network, batch, torch.Generator())
         sum(terms.values()).backward()
         assert any(p.grad is not None for p in network.parameters())
         found[stage.name] = {term.device.type for term in terms.values()}
@@ -88,9 +100,8 @@ def test_slices_of_generation_stay_on_their_device(tmp_path):
         stage.survey(network, store, store.identifiers(), tmp_path / stage.name)
         if getattr(stage, "codes", None) is not None:
             stage.codes = stage.codes.to(META)
-        rng = np.random.default_rng(0)
-        batches = [stage.draw(store, case, rng).to(META) for case in store.identifiers()[:2]]
-        terms = stage.loss(deepcopy(network).to(META), batches, torch.Generator())
+        batch = on_meta(plan, stage, drawn(plan, stage, store, store.identifiers()[:2]))
+        terms = stage.loss(deepcopy(network).to(META), batch, torch.Generator())
         sum(terms.values()).backward()
         assert {term.device for term in terms.values()} == {META}
 

@@ -124,11 +124,11 @@ def test_stopped_and_continued(workspace, trained, begun, monkeypatch, stop_at):
     loss = ContextTranslation.loss
     calls = []
 
-    def stopping(self, network, batches, generator):
+    def stopping(self, network, batch, generator):
         calls.append(1)
         if len(calls) == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
-        return loss(self, network, batches, generator)
+        return loss(self, network, batch, generator)
 
     monkeypatch.setattr(ContextTranslation, "loss", stopping)
     with pytest.raises(KeyboardInterrupt):

@@ -10,6 +10,7 @@ from trained_folds import DATASET, STAGE, add_fold
 
 from liftnet.core.errors import DatasetError
 from liftnet.core.jsonable import read_json, write_json
+from liftnet.core.request import Request
 from liftnet.data.store import Store
 from liftnet.imageio import read_image
 from liftnet.pipeline.models.runs import plan_digest
@@ -24,7 +25,6 @@ from liftnet.pipeline.models.training_facts import (
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.predict.predict import predict
 from liftnet.pipeline.train.train import train
-from liftnet.tasks.base import Request
 
 
 def facts(plan: str = "x", **channels: int) -> TrainingFacts:

@@ -260,7 +260,7 @@ def test_a_broken_case_does_not_stop_the_folder(trained, inputs, capsys, monkeyp
     synthesize = task.synthesize
 
     def small_device(self, decided, networks, source, request, background, *, notice):
-        if source.shape[2] == 31 or (len(request.targets) == 2 and request.sources == ("b",)):
+        if source.shape[2] == 31 or (len(request.made) == 2 and request.given == ("b",)):
             raise torch.OutOfMemoryError("too large")
         return synthesize(self, decided, networks, source, request, background, notice=notice)
 

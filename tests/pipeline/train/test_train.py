@@ -99,11 +99,11 @@ def test_stopped_by_a_signal_and_continued(
     loss = ContextTranslation.loss
     calls = []
 
-    def stopping(self, network, batches, generator):
+    def stopping(self, network, batch, generator):
         calls.append(1)
         if len(calls) == stop_at:
             os.kill(os.getpid(), number)
-        return loss(self, network, batches, generator)
+        return loss(self, network, batch, generator)
 
     monkeypatch.setattr(ContextTranslation, "loss", stopping)
     before = signal.getsignal(number)
@@ -139,11 +139,11 @@ def test_an_error_after_a_checkpoint_and_continued(workspace, unbroken, monkeypa
     monkeypatch.setattr(step, "LOG_STEPS", 1)
     calls = []
 
-    def failing(self, network, batches, generator):
+    def failing(self, network, batch, generator):
         calls.append(1)
         if len(calls) == 5:
             raise RuntimeError("the machine broke")
-        return loss(self, network, batches, generator)
+        return loss(self, network, batch, generator)
 
     monkeypatch.setattr(ContextTranslation, "loss", failing)
     clock = iter(range(0, 10**6, 36))  # a checkpoint is due every second step or so
@@ -236,8 +236,8 @@ def test_nan_stops_before_weights_are_spoiled(workspace, monkeypatch, poison):
     loss = ContextTranslation.loss
     calls = []
 
-    def poisoned(self, network, batches, generator):
-        terms = loss(self, network, batches, generator)
+    def poisoned(self, network, batch, generator):
+        terms = loss(self, network, batch, generator)
         calls.append(1)
         if len(calls) == 3:
             weight = next(network.parameters()).sum()

@@ -1,26 +1,28 @@
 """The training stage: what is drawn, compared and validated."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from drawn_cases import drawn
 from torch import nn
 
 from liftnet.core.plan import Plan
+from liftnet.core.request import Request
 from liftnet.data.store import Store
 from liftnet.ops.in_plane import fit_in_plane
 from liftnet.pipeline.plan import apply_setting, read_plan
-from liftnet.tasks import load_task
-from liftnet.tasks.base import Request
+from liftnet.tasks.missing_modality import TASK
 from liftnet.tasks.missing_modality.context_translation import (
+    SLICE_STAGE,
+    STAGE,
     ContextTranslation,
-    draw_hidden,
     slab_loss,
 )
 from liftnet.tasks.missing_modality.synthesis import synthesize
 
-STAGE = "context_translation"
 AIR = (0.0, 0.0, 0.0)
 
 
@@ -39,7 +41,15 @@ def store(workspace: Path) -> Store:
 def test_hidden_contrasts(plan):
     """Always a target is hidden and a source kept; each contrast and number gets its share."""
     rng = np.random.default_rng(0)
-    draws = [draw_hidden(plan, ("a", "b", "c"), rng) for _ in range(3000)]
+
+    def hidden(plan: Plan, present: tuple[str, ...]) -> set[str]:
+        request = TASK.draw_request(plan, present, rng)
+        assert request.given and request.made
+        found = set(present) - set(request.given)
+        assert request.made == tuple(name for name in plan.targets if name in found)
+        return found
+
+    draws = [hidden(plan, ("a", "b", "c")) for _ in range(3000)]
     assert {len(d) for d in draws} == {1, 2}
     # A quarter of the draws hide more, and with three contrasts that is always one more.
     share = plan.source_dropout
@@ -47,56 +57,58 @@ def test_hidden_contrasts(plan):
     assert np.mean([len(d) == 2 for d in draws]) == pytest.approx(share, abs=0.04)
     for name in "abc":
         assert np.mean([name in d for d in draws]) == pytest.approx((1 + share) / 3, abs=0.04)
-    assert all(len(draw_hidden(plan, ("a", "c"), rng)) == 1 for _ in range(50))
+    assert all(len(hidden(plan, ("a", "c"))) == 1 for _ in range(50))
     fixed = apply_setting(plan, 'targets=["c"]')
-    assert all("c" in draw_hidden(fixed, ("a", "b", "c"), rng) for _ in range(50))
+    assert all("c" in hidden(fixed, ("a", "b", "c")) for _ in range(50))
     alone = apply_setting(plan, "source_dropout=0")
-    assert all(len(draw_hidden(alone, ("a", "b", "c"), rng)) == 1 for _ in range(50))
+    assert all(len(hidden(alone, ("a", "b", "c"))) == 1 for _ in range(50))
 
 
-def test_draw(plan, store):
-    """A drawn batch holds the stored voxels, its slab lies inside, outer slices are drawn too."""
+def test_what_is_drawn(plan, store):
+    """The stored voxels, a slab that lies inside, outer slices too; nothing given is made."""
     stage = ContextTranslation(plan, True)
+    depth = store.describe("p6").shape[0]
     starts, seeds = set(), set()
     for seed in range(60):
-        batch = stage.draw(store, "p6", np.random.default_rng(seed))
-        depth = store.describe("p6").shape[0]
-        assert batch.volume.shape == (1, 3, depth, *plan.grid.in_plane)
-        assert 0 <= batch.start <= depth - batch.count
-        starts.add(batch.start)
-        assert not batch.given[0, 1] and 1 not in batch.supervised  # p6 lacks b
-        assert batch.given.any() and batch.supervised
-        assert not batch.given[0, list(batch.supervised)].any()
-        seeds.add(int(batch.seeds))
-    assert starts == set(range(depth - batch.count + 1)) and len(seeds) == 60
-    thin = stage.draw(store, "p6", np.random.default_rng(0), thinnest=2)
-    assert thin.count == 2 and thin.volume.shape[2] == depth
+        (example,) = drawn(plan, stage, store, ["p6"], seed)
+        assert example.source.shape == (1, 3, depth, *plan.grid.in_plane)
+        assert torch.equal(example.target, example.source) and example.mask.shape[1] == 0
+        (start,) = example.windows
+        assert 0 <= start <= depth - example.count
+        starts.add(start)
+        given, made = example.given[0].bool(), example.made[0]
+        assert not given[1] and not made[1]  # p6 lacks b
+        assert given.any() and made.any() and not (given & made).any()
+        seeds.add(int(example.seeds))
+    assert starts == set(range(depth - example.count + 1)) and len(seeds) == 60
+    (thin,) = drawn(plan, stage, store, ["p6"], thinnest=2)
+    assert thin.count == 2 and thin.source.shape[2] == depth
     stored = np.asarray(store.voxels("p6"), np.float32)
-    assert float(batch.volume.float().sum()) == pytest.approx(float(stored.sum()), rel=1e-3)
+    assert float(example.source.sum()) == pytest.approx(float(stored.sum()), rel=1e-3)
+
+
+def test_without_context_the_slab_is_enough(plan, store):
+    """Of the ablation, and of the first part of a short training, nothing else is read."""
+    first = replace(plan, stages={SLICE_STAGE: plan.stages[STAGE]})
+    for stage in (ContextTranslation(plan, False), ContextTranslation(first, True, SLICE_STAGE)):
+        (example,) = drawn(stage.plan, stage, store, ["p1"])
+        assert example.source.shape[2] == example.count == 4 and example.windows == (0,)
 
 
 def test_loss_is_over_the_slab_and_the_hidden_contrasts(plan, store):
     """The terms are those of Eq. 9 on the mean over volumes; unsupervised outputs do not count."""
-    plan = apply_setting(plan, "augmentation.flip_probability=[0,0,0]")
-    for name in ("rotation", "scale", "shear", "elastic", "noise", "blur", "brightness"):
-        plan = apply_setting(plan, f"augmentation.{name}_probability=0")
-    for name in ("contrast", "gamma", "low_resolution", "bias_field"):
-        plan = apply_setting(plan, f"augmentation.{name}_probability=0")
     stage = ContextTranslation(plan, True)
     torch.manual_seed(0)
     network = stage.build()
-    drawn = [
-        stage.draw(store, case, np.random.default_rng(i)).to(torch.device("cpu"))
-        for i, case in enumerate(("p1", "p5"))
-    ]
-    terms = stage.loss(network, drawn, torch.Generator())
+    batch = [drawn(plan, stage, store, [case], i)[0] for i, case in enumerate(("p1", "p5"))]
+    terms = stage.loss(network, batch, torch.Generator())
     assert set(terms) == {"l1", "ms_ssim", "delta_z"}
-    singles = [stage.loss(network, [one], torch.Generator()) for one in drawn]
+    singles = [stage.loss(network, [one], torch.Generator()) for one in batch]
     for name, term in terms.items():
         mean = (singles[0][name] + singles[1][name]) / 2
         torch.testing.assert_close(term, mean, atol=1e-2, rtol=1e-2)  # bfloat16 on some CPUs
     torch.stack(list(terms.values())).sum().backward()
-    used = {i for batch in drawn for i in batch.supervised}
+    used = {i for example in batch for i in range(3) if example.made[0, i]}
     gradient = network.translator.head.weight.grad.abs().sum((1, 2, 3))
     assert {i for i in range(3) if gradient[i] > 0} == used
 
@@ -114,12 +126,13 @@ def test_slab_loss_weights():
     assert single["delta_z"] == 0  # no neighbours; named all the same, as in other processes
 
 
-def test_accepts_cases_with_a_target_and_a_source(plan, store):
+def test_accepts_cases_with_a_target_and_a_source(plan):
     """A fixed target rules out the cases that lack it."""
-    fixed = ContextTranslation(apply_setting(plan, 'targets=["b"]'), True)
-    assert fixed.accepts(store.describe("p1"))
-    assert not fixed.accepts(store.describe("p6"))
-    assert ContextTranslation(plan, True).accepts(store.describe("p6"))
+    fixed = apply_setting(plan, 'targets=["b"]')
+    assert TASK.accepts(fixed, ("a", "b", "c"))
+    assert not TASK.accepts(fixed, ("a", "c"))
+    assert TASK.accepts(plan, ("a", "c"))
+    assert not TASK.accepts(plan, ("a",))
 
 
 def test_validation_is_minus_psnr(plan, store):
@@ -148,7 +161,7 @@ def test_validation_says_how_sharp_images_are(plan, store, monkeypatch):
     """Half the contrast is a quarter of the energy; of no prediction it is 0; b of p6 is absent."""
 
     def halved(plan, networks, source, request, background):
-        return 0.5 * source[[plan.channel_names.index(name) for name in request.targets]]
+        return 0.5 * source[[plan.channel_names.index(name) for name in request.made]]
 
     stage = ContextTranslation(plan, True)
     assert stage.validate(filled(plan, 0.0), store, ["p6"]).sharpness == {"a": 0.0, "c": 0.0}
@@ -208,13 +221,12 @@ def test_synthesis_sees_slices_as_training_does(plan):
 
 def test_requests(plan):
     """Absent targets by default, wanted ones otherwise; what cannot be done is refused."""
-    task = load_task("missing_modality")
-    assert task.request(plan, ["c", "a"], None) == Request(("a", "c"), ("b",))
-    assert task.request(plan, ["a", "b", "c"], ["c"]) == Request(("a", "b"), ("c",))
-    assert task.request(plan, ["b"], None) == Request(("b",), ("a", "c"))
+    assert TASK.request(plan, ["c", "a"], None) == Request(("a", "c"), ("b",))
+    assert TASK.request(plan, ["a", "b", "c"], ["c"]) == Request(("a", "b"), ("c",))
+    assert TASK.request(plan, ["b"], None) == Request(("b",), ("a", "c"))
     with pytest.raises(Exception, match="No contrast is missing: a, b, c"):
-        task.request(plan, ["a", "b", "c"], None)
+        TASK.request(plan, ["a", "b", "c"], None)
     with pytest.raises(Exception, match="No source contrast is left"):
-        task.request(plan, ["a"], ["a"])
+        TASK.request(plan, ["a"], ["a"])
     with pytest.raises(Exception, match="No channel 'd'"):
-        task.request(plan, ["a"], ["d"])
+        TASK.request(plan, ["a"], ["d"])

@@ -19,11 +19,11 @@ from liftnet.core.plan import (
     Schedule,
     TranslatorSpec,
 )
+from liftnet.core.request import Request
 from liftnet.networks.blocks import set_recompute
 from liftnet.planning.augmentation import plan_augmentation
 from liftnet.planning.memory import GIB
 from liftnet.planning.sizing import plan_inference, plan_mixer, plan_translator
-from liftnet.tasks.base import Request
 from liftnet.tasks.missing_modality.context_translation import (
     SLICE_STAGE,
     STAGE,

@@ -20,11 +20,13 @@ from liftnet.core.plan import (
     Schedule,
     TranslatorSpec,
 )
+from liftnet.core.request import Request
+from liftnet.data.example import Example
+from liftnet.pipeline.train.state import Run, make_optimizer
+from liftnet.pipeline.train.step import take_step
 from liftnet.planning.augmentation import plan_augmentation
 from liftnet.planning.memory import GIB
-from liftnet.tasks.base import Request
 from liftnet.tasks.translation import memory
-from liftnet.tasks.translation.batches import WindowBatch
 from liftnet.tasks.translation.residual_context import STAGE as RESIDUAL
 from liftnet.tasks.translation.residual_context import ResidualContext
 from liftnet.tasks.translation.slice_translation import STAGE as SLICES
@@ -80,22 +82,22 @@ def make_plan(*, sources: int = 1, volumes: int = 2, slice_batch: int = 4) -> Pl
     )  # fmt: skip
 
 
-def batches_of(plan: Plan, stage: str) -> list[WindowBatch]:
+def examples_of(plan: Plan, stage: str) -> list[Example]:
     """A step's data: single slices, or whole volumes with windows."""
     schedule = plan.stages[stage]
     depth = DEPTH if stage == RESIDUAL else schedule.decoded_slices
     number = len(plan.sources)
     return [
-        WindowBatch(
+        Example(
             case="x",
             source=torch.rand(1, number, depth, *SIZE),
             target=torch.rand(1, 1, depth, *SIZE),
             mask=torch.ones(1, 1, depth, *SIZE),
             air=-torch.ones(1, number + 1),
             given=torch.ones(1, number),
-            supervised=torch.ones(1, 1),
+            made=torch.ones(1, 1, dtype=torch.bool),
             seeds=torch.zeros(1, dtype=torch.int64),
-            starts=tuple(range(schedule.windows_per_volume)),
+            windows=tuple(range(schedule.windows_per_volume)),
             count=schedule.decoded_slices,
         )
         for _ in range(schedule.volumes_per_step)
@@ -106,17 +108,10 @@ def measured_gib(plan: Plan, stage: SliceTranslation | ResidualContext) -> float
     """The peak of two steps, with optimizer and moving average, in float32."""
     with PeakBytes() as measured:
         network = stage.build()
-        average = deepcopy(network)
-        trained = [p for p in network.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained)
-        drawn = batches_of(plan, stage.name)
+        run = Run(network, deepcopy(network), make_optimizer(network, stage.schedule), recent=[])
+        batch = examples_of(plan, stage.name)
         for _ in range(2):
-            terms = stage.loss(network, drawn, torch.Generator())
-            optimizer.zero_grad()
-            sum(terms.values()).backward()
-            optimizer.step()
-            del terms
-    assert average is not network and drawn  # alive until here
+            take_step(run, plan, stage, batch, torch.Generator())
     return measured.peak / GIB
 
 

@@ -6,18 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from drawn_cases import drawn
+from four_channels import NAMES, four_channels, store_case
 from torch import nn
 
 from liftnet.core.errors import DatasetError
 from liftnet.core.plan import Plan
+from liftnet.core.request import Request
 from liftnet.data.store import Store
 from liftnet.ops.in_plane import fit_in_plane
 from liftnet.pipeline.models.checkpoint import load_checkpoint
 from liftnet.pipeline.models.runs import LATEST
 from liftnet.pipeline.plan import apply_setting, read_plan
+from liftnet.pipeline.train.augmented import augmented
 from liftnet.pipeline.train.train import train_stage
-from liftnet.tasks import load_task
-from liftnet.tasks.base import Request
+from liftnet.tasks.translation import TASK
 from liftnet.tasks.translation.residual_context import ResidualContext
 from liftnet.tasks.translation.slice_translation import SliceTranslation
 from liftnet.tasks.translation.synthesis import synthesize
@@ -80,11 +83,10 @@ def test_steps_lower_the_loss(plan, store, stage):
     frozen = {n: p.detach().clone() for n, p in network.named_parameters() if not p.requires_grad}
     assert bool(frozen) is (stage.name == "residual_context")
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 3e-3)
-    rng = np.random.default_rng(0)
-    batches = [stage.draw(store, c, rng).to(torch.device("cpu")) for c in CASES]
+    batch = augmented(drawn(plan, stage, store, CASES), plan)
     losses = []
     for _ in range(12):
-        terms = stage.loss(network, batches, torch.Generator().manual_seed(1))
+        terms = stage.loss(network, batch, torch.Generator().manual_seed(1))
         optimizer.zero_grad()
         sum(terms.values()).backward()
         optimizer.step()
@@ -116,26 +118,27 @@ def test_resume_is_bit_for_bit(plan, store, stage, tmp_path, monkeypatch):
     plan = replace(plan, stages={**plan.stages, name: replace(plan.stages[name], num_steps=4)})
     previous = network_of(plan, SliceTranslation, 5)
     arguments = (store, CASES[:3], CASES[3:])
-    options = {"seed": 3, "device": torch.device("cpu")}
-    whole = train_stage(stage(plan), previous, *arguments, tmp_path / "a", **options)
-    short = stage(plan)
-    real = short.loss
+    options = {"device": torch.device("cpu")}
+    whole = train_stage(TASK, plan, stage(plan), previous, *arguments, tmp_path / "a", **options)
+    real = stage.loss
     calls = []
 
-    def stop(self, network, batches, generator):
+    def stop(self, network, batch, generator):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(network, batches, generator)
+        return real(self, network, batch, generator)
 
     each = replace(plan.stages[name], checkpoint_minutes=0.0)
     saving = replace(plan, stages={**plan.stages, name: each})
     with monkeypatch.context() as patch:
         patch.setattr(stage, "loss", stop)
         with pytest.raises(KeyboardInterrupt):
-            train_stage(stage(saving), previous, *arguments, tmp_path / "b", **options)
+            train_stage(
+                TASK, saving, stage(saving), previous, *arguments, tmp_path / "b", **options
+            )
     assert len(calls) == 3
-    again = train_stage(stage(plan), previous, *arguments, tmp_path / "b", **options)
+    again = train_stage(TASK, plan, stage(plan), previous, *arguments, tmp_path / "b", **options)
     for key, tensor in whole.state_dict().items():
         assert torch.equal(again.state_dict()[key], tensor), key
     a, b = (load_checkpoint(tmp_path / run / LATEST) for run in "ab")
@@ -170,13 +173,38 @@ def test_validation_says_how_sharp_images_are(plan, store, monkeypatch):
     assert found == {"ct": pytest.approx(0.25, rel=1e-5)}
 
 
-def test_accepts(plan, store):
-    """A case needs a source and a target."""
-    case = store.describe("h1")
-    for stage in STAGES:
-        assert stage(plan).accepts(case)
-        for lone in (("mr",), ("ct",)):
-            assert not stage(plan).accepts(replace(case, present=lone))
+def test_accepts(plan, pairs):
+    """A case needs a source and a target, whichever."""
+    assert TASK.accepts(plan, ("mr", "ct"))
+    assert not any(TASK.accepts(plan, present) for present in (("mr",), ("ct",), ()))
+    more = four_channels(pairs)
+    assert TASK.accepts(more, ("t2", "ct"))
+    assert not any(TASK.accepts(more, present) for present in (NAMES[:2], NAMES[2:]))
+
+
+def test_hidden_sources(pairs):
+    """One is always kept; half of the draws hide one; a lone source is never hidden."""
+    plan, rng = four_channels(pairs), np.random.default_rng(0)
+    draws = [TASK.draw_request(plan, NAMES, rng) for _ in range(2000)]
+    assert {request.made for request in draws} == {NAMES[2:]}
+    assert {request.given for request in draws} == {NAMES[:1], NAMES[1:2], NAMES[:2]}
+    assert np.mean([len(request.given) == 1 for request in draws]) == pytest.approx(0.5, abs=0.05)
+    assert np.mean(["t1" in request.given for request in draws]) == pytest.approx(0.75, abs=0.05)
+    fewer = {TASK.draw_request(plan, ("t2", "ct"), rng) for _ in range(50)}
+    assert fewer == {Request(("t2",), ("ct",))}
+    always = replace(plan, source_dropout=0.0)
+    assert {TASK.draw_request(always, NAMES, rng) for _ in range(50)} == {
+        Request(NAMES[:2], NAMES[2:])
+    }
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_part_of_a_long_side_is_seen(pairs, tmp_path, stage):
+    """Of 21 rows, the first three air, any 16 in a row are drawn."""
+    plan, store = four_channels(pairs), store_case(tmp_path / "s")
+    batch = drawn(plan, stage(plan), store, ["x"] * 60)
+    air = {int((example.mask[0, 0, 0, :, 12] == 0).sum()) for example in batch}
+    assert air == {0, 1, 2, 3}
 
 
 def test_synthesis_clips_and_averages(plan):
@@ -237,15 +265,14 @@ def test_absent_sources(plan):
 
 def test_requests(plan):
     """All targets, or the wanted ones; a case without source is refused."""
-    task = load_task("translation")
-    assert task.request(plan, ["mr"], None) == Request(("mr",), ("ct",))
-    assert task.request(plan, ["ct", "mr"], ["ct"]) == Request(("mr",), ("ct",))
+    assert TASK.request(plan, ["mr"], None) == Request(("mr",), ("ct",))
+    assert TASK.request(plan, ["ct", "mr"], ["ct"]) == Request(("mr",), ("ct",))
     with pytest.raises(DatasetError, match="The case has no source image"):
-        task.request(plan, ["ct"], None)
+        TASK.request(plan, ["ct"], None)
     with pytest.raises(DatasetError, match="No channel 'cct'"):
-        task.request(plan, ["mr"], ["cct"])
-    assert task.run_name(mapper=True) == task.run_name(mapper=False)
-    assert [s.name for s in task.stages(plan, mapper=False)] == ["slice_translation"]
+        TASK.request(plan, ["mr"], ["cct"])
+    assert TASK.run_name(mapper=True) == TASK.run_name(mapper=False)
+    assert [s.name for s in TASK.stages(plan, mapper=False)] == ["slice_translation"]
     changed = apply_setting(plan, "inference.passes=two")
     source, network = torch.rand(2, 5, 36, 32), network_of(plan)
     one, two = (synthesize(p, [network], source, FULL, AIR) for p in (plan, changed))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_cases import drawn
 from peak_bytes import PeakBytes
 from small_generation import make_plan as tiny_plan
 
@@ -25,6 +26,8 @@ from liftnet.core.plan import (
 )
 from liftnet.data.store import Store, StoredCase, write_case
 from liftnet.networks.features import ResNet18
+from liftnet.pipeline.train.state import Run, make_optimizer
+from liftnet.pipeline.train.step import take_step
 from liftnet.planning.memory import GIB
 from liftnet.tasks.base import Stage
 from liftnet.tasks.unconditional import memory
@@ -100,27 +103,17 @@ def full_precision(monkeypatch):
 
 def measured_gib(plan: Plan, stage: Stage, store: Store, folder: Path) -> float:
     """The peak of two steps, with optimizer and moving average, in float32."""
-    schedule, rng = stage.schedule, np.random.default_rng(0)
     if isinstance(stage, DepthMapping | SliceGeneration):  # the bank is on the disk
         first = stage.build()
         first.generator.fit(torch.randn(40, 1, *plan.grid.in_plane))
         stage.survey(first, store, CASES, folder / stage.name)
     with PeakBytes() as measured:
         network = stage.build()
-        trained = set(schedule.learning_rates)
-        for name, part in network.named_children():
-            part.requires_grad_(name in trained)
-        average = deepcopy(network)
-        optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad])
-        cases = CASES[: schedule.volumes_per_step]
-        for _ in range(2):
-            batches = [stage.draw(store, case, rng).to(torch.device("cpu")) for case in cases]
-            terms = stage.loss(network, batches, torch.Generator().manual_seed(0))
-            optimizer.zero_grad()
-            sum(terms.values()).backward()
-            optimizer.step()
-            del terms
-    assert average is not network
+        run = Run(network, deepcopy(network), make_optimizer(network, stage.schedule), recent=[])
+        cases = CASES[: stage.schedule.volumes_per_step]
+        for seed in range(2):
+            batch = drawn(plan, stage, store, cases, seed)
+            take_step(run, plan, stage, batch, torch.Generator().manual_seed(0))
     return measured.peak / GIB
 
 

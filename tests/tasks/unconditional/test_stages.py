@@ -3,23 +3,30 @@
 import os
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from drawn_cases import drawn
 from small_generation import CASES, SHAPE, make_plan, make_volume, write_volumes
 from torch import nn
 
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.plan import Plan
+from liftnet.core.request import Request
 from liftnet.losses.feature_scale import scale_of
 from liftnet.pipeline.train.train import train_stage
 from liftnet.tasks.unconditional import TASK
 from liftnet.tasks.unconditional.bank import load_bank, make_bank
+from liftnet.tasks.unconditional.batches import PLANES
 from liftnet.tasks.unconditional.depth_mapping import CODE_STAGE, STAGE, DepthMapping
-from liftnet.tasks.unconditional.generation import describe_volume, generate_volume, latent_of
-from liftnet.tasks.unconditional.slice_features import SliceFeatures
-from liftnet.tasks.unconditional.slice_generation import SliceGeneration
+from liftnet.tasks.unconditional.generation import (
+    describe_volume,
+    generate_volume,
+    latent_from,
+    latent_of,
+)
 
 CPU = torch.device("cpu")
 NAMES = ("slice_features", "slice_generation", CODE_STAGE, STAGE)
@@ -97,11 +104,10 @@ def test_steps_lower_the_loss(store, name, tmp_path):
     frozen = {n: t.clone() for n, t in network.state_dict().items() if n.split(".")[0] not in rates}
     trained = [p for n, p in network.named_parameters() if n.split(".")[0] in rates]
     optimizer = torch.optim.Adam(trained, 1e-2 if name == STAGE else 3e-3)
-    rng = np.random.default_rng(0)
     losses = []
-    batches = [stage.draw(store, case, rng).to(CPU) for case in CASES[:6]]
+    batch = drawn(plan, stage, store, CASES[:6])
     for _ in range(25):
-        terms = stage.loss(network, batches, torch.Generator().manual_seed(1))
+        terms = stage.loss(network, batch, torch.Generator().manual_seed(1))
         optimizer.zero_grad()
         sum(terms.values()).backward()
         optimizer.step()
@@ -120,23 +126,25 @@ def test_resume_is_bit_for_bit(store, name, tmp_path, monkeypatch):
     if name in (CODE_STAGE, STAGE):
         fitted(previous)
     arguments = (store, CASES[:8], CASES[8:])
-    options = {"seed": 3, "device": CPU}
-    whole = train_stage(stage_of(plan, name), previous, *arguments, tmp_path / "a/s", **options)
+    options = {"device": CPU}
+    stage = stage_of(plan, name)
+    whole = train_stage(TASK, plan, stage, previous, *arguments, tmp_path / "a/s", **options)
     saving = with_steps(plan, name, checkpoint_minutes=0.0)
     stopped = stage_of(saving, name)
     real, calls = type(stopped).loss, []
 
-    def stop(self, network, batches, generator):
+    def stop(self, network, batch, generator):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(self, network, batches, generator)
+        return real(self, network, batch, generator)
 
     with monkeypatch.context() as patch:
         patch.setattr(type(stopped), "loss", stop)
         with pytest.raises(KeyboardInterrupt):
-            train_stage(stopped, previous, *arguments, tmp_path / "b/s", **options)
-    again = train_stage(stage_of(plan, name), previous, *arguments, tmp_path / "b/s", **options)
+            train_stage(TASK, saving, stopped, previous, *arguments, tmp_path / "b/s", **options)
+    stage = stage_of(plan, name)
+    again = train_stage(TASK, plan, stage, previous, *arguments, tmp_path / "b/s", **options)
     assert len(calls) == 3
     for key, tensor in whole.state_dict().items():
         assert torch.equal(again.state_dict()[key], tensor), key
@@ -172,9 +180,8 @@ def test_the_critic_and_the_generator_learn_from_their_own_terms(store, tmp_path
     network = stage.build(before(plan, "slice_generation"))
     stage.survey(network, store, CASES, tmp_path)
     fitted(network)
-    rng = np.random.default_rng(0)
-    batches = [stage.draw(store, case, rng).to(CPU) for case in CASES[:4]]
-    terms = stage.loss(network, batches, torch.Generator().manual_seed(1))
+    batch = drawn(plan, stage, store, CASES[:4])
+    terms = stage.loss(network, batch, torch.Generator().manual_seed(1))
     for name, own, other in (
         ("adversarial", "generator", "critic"),
         ("critic", "critic", "generator"),
@@ -200,11 +207,10 @@ def test_the_adversarial_gradient_has_its_share(store, tmp_path):
     network = stage.build(before(plan, "slice_generation"))
     stage.survey(network, store, CASES, tmp_path)
     fitted(network)
-    rng = np.random.default_rng(0)
-    batches = [stage.draw(store, case, rng).to(CPU) for case in CASES[:4]]
+    batch = drawn(plan, stage, store, CASES[:4])
     kept = []
     network.generator.register_forward_hook(lambda *a: kept.append(a[2]))
-    terms = stage.loss(network, batches, torch.Generator().manual_seed(1))
+    terms = stage.loss(network, batch, torch.Generator().manual_seed(1))
     (one,) = torch.autograd.grad(terms["adversarial"], kept[0], retain_graph=True)
     (two,) = torch.autograd.grad(terms["l1"] + terms["features"], kept[0])
     assert float(one.norm() / two.norm()) == pytest.approx(0.3, rel=1e-3)
@@ -217,7 +223,8 @@ def test_codes_are_disturbed_as_real_ones_differ(store, tmp_path):
     stage.survey(network, store, CASES, tmp_path)
     assert stage.codes.shape == (10, 12, 8)
     generator = torch.Generator().manual_seed(0)
-    found = stage._disturbance(torch.full((20000,), 6), torch.arange(20000), generator)
+    slices = SimpleNamespace(seeds=torch.arange(20000), windows=(6,) * 20000)
+    found = stage._disturbance(slices, generator)
     expected = stage.codes[:, 6].T.cov(correction=0) / 3  # the mean of a uniform square
     scale = float(expected.diagonal().max())
     torch.testing.assert_close(found.mean(dim=0), torch.zeros(8), atol=0.03 * scale**0.5, rtol=0)
@@ -291,7 +298,6 @@ def test_the_mapper_starts_at_real_codes(store, tmp_path):
 def test_the_lifted_gradient_is_that_of_the_whole_graph(store, tmp_path):
     """Slices made twice, a few at a time, give the gradient of all slices held at once."""
     from liftnet.tasks.unconditional.bank import plane_features
-    from liftnet.tasks.unconditional.batches import PLANES
     from liftnet.tasks.unconditional.drifting import compare, lifted_terms, pick
 
     plan = make_plan()
@@ -332,8 +338,8 @@ def test_every_form_of_the_drift_trains(store, tmp_path, bank_kind, mode):
     stage = stage_of(plan, STAGE)
     network = lifted(plan)
     stage.survey(network, store, CASES, tmp_path / "fold" / STAGE)
-    batches = [stage.draw(store, "v0", np.random.default_rng(i)) for i in range(6)]
-    terms = stage.loss(network, batches, torch.Generator().manual_seed(0))
+    batch = drawn(plan, stage, store, ["v0"] * 6)
+    terms = stage.loss(network, batch, torch.Generator().manual_seed(0))
     sum(terms.values()).backward()
     assert all(np.isfinite(float(t.detach())) for t in terms.values())
     assert float(network.mapper.mean.grad.abs().sum()) > 0
@@ -464,8 +470,8 @@ def test_few_validation_cases_are_said_to_be_too_few(store, tmp_path, capsys):
     previous = fitted(before(plan, CODE_STAGE))
     folder = tmp_path / "fold" / CODE_STAGE
     train_stage(
-        stage_of(plan, CODE_STAGE), previous, store, CASES[:7], CASES[7:], folder,
-        seed=0, device=CPU,
+        TASK, plan, stage_of(plan, CODE_STAGE), previous, store, CASES[:7], CASES[7:], folder,
+        device=CPU,
     )  # fmt: skip
     printed = "".join(capsys.readouterr())
     assert printed.count("validation cases are too few to show how volumes vary") == 1
@@ -489,20 +495,52 @@ def test_training_stops_when_a_collapse_is_certain(store, tmp_path, monkeypatch)
     monkeypatch.setattr(DepthMapping, "validate", flat)
     with pytest.raises(LiftnetError, match=r"stopped at step 10: .* all alike") as error:
         train_stage(
-            stage_of(plan, STAGE), previous, store, CASES[:8], CASES[8:], tmp_path / "f" / STAGE,
-            seed=0, device=CPU,
+            TASK, plan, stage_of(plan, STAGE), previous, store, CASES[:8], CASES[8:],
+            tmp_path / "f" / STAGE, device=CPU,
         )  # fmt: skip
     assert error.value.remedy == "Do this."
     assert (tmp_path / "f" / STAGE / "checkpoint_latest.safetensors").is_file()
 
 
-def test_the_stages_know_their_cases(store):
-    """A case without the channel is of no use."""
-    for stage in (
-        SliceFeatures(make_plan()),
-        SliceGeneration(make_plan()),
-        DepthMapping(make_plan()),
-    ):
-        described = store.describe("v0")
-        assert stage.accepts(described)
-        assert not stage.accepts(replace(described, present=()))
+def test_a_case_without_the_channel_is_of_no_use():
+    """With it everything is made from nothing."""
+    plan = make_plan()
+    assert TASK.accepts(plan, ("t1n",))
+    assert not TASK.accepts(plan, ())
+    request = TASK.draw_request(plan, ("t1n",), np.random.default_rng(0))
+    assert request == Request((), ("t1n",))
+
+
+def test_what_stages_draw(store):
+    """Slices of all planes and of the slice axis, as many of each; of the mapper nothing."""
+    plan = make_plan()
+    items = {}
+    for name in NAMES:
+        stage = stage_of(plan, name)
+        batch = drawn(plan, stage, store, CASES[:2])
+        items[name] = [(example.case, example.plane, len(example.windows)) for example in batch]
+        assert stage.augmented == (name == "slice_generation")
+    three = [(case, plane, 2) for case in CASES[:2] for plane in PLANES]
+    assert items["slice_features"] == three
+    assert items["slice_generation"] == [(case, "axial", 6) for case in CASES[:2]]
+    assert items[CODE_STAGE] == items[STAGE] == [(case, "", 0) for case in CASES[:2]]
+
+
+def test_a_volume_of_a_step_follows_from_its_seed(store, monkeypatch):
+    """Each latent is that of the example's own seed, whatever else is in the step."""
+    plan = make_plan()
+    stage, network, seen = stage_of(plan, CODE_STAGE), lifted(plan), []
+    stage.bank = object()
+    batch = drawn(plan, stage, store, CASES[:3])
+
+    def codes(latents, depth):
+        seen.append(latents)
+        return latents
+
+    monkeypatch.setattr(network, "codes", codes)
+    monkeypatch.setattr("liftnet.tasks.unconditional.depth_mapping.code_terms", lambda *_: {})
+    for some in (batch, batch[1:]):
+        stage.loss(network, some, torch.Generator())
+    expected = [latent_from(plan, int(example.seeds)) for example in batch]
+    assert torch.equal(seen[0], torch.stack(expected)) and torch.equal(seen[1], seen[0][1:])
+    assert len({tuple(latent.tolist()) for latent in expected}) == 3
