@@ -29,7 +29,7 @@ from measure import arguments, limits, machine, print_table, repeat
 from torch import Tensor
 
 from liftnet.augment.apply import augment
-from liftnet.core.plan import AugmentationSpec
+from liftnet.core.recipe import AugmentationSpec
 from liftnet.ops.host_memory import keep_freed_memory
 
 CHANNELS = 2

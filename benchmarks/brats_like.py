@@ -8,12 +8,11 @@ import numpy as np
 from liftnet.core.dataset import Channel, Dataset, DatasetDescription
 from liftnet.core.fingerprint import CaseFingerprint, IntensityRange
 from liftnet.core.geometry import AxisOrder, Geometry, Placement
-from liftnet.core.plan import Plan
+from liftnet.core.plan import Budget, Plan
 from liftnet.data.store import Store, StoredCase, write_case
 from liftnet.pipeline.fingerprint.extract_fingerprint import summarize
 from liftnet.planning.feeding import plan_feeding
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Budget
 
 __all__ = ["NAMES", "make_plan", "make_store"]
 

@@ -21,7 +21,8 @@ import numpy as np
 
 from liftnet.core.geometry import Geometry
 from liftnet.core.jsonable import write_json
-from liftnet.core.plan import MixerSpec, Plan, TranslatorSpec
+from liftnet.core.network_specs import MixerSpec, TranslatorSpec
+from liftnet.core.plan import Plan
 from liftnet.data.phantom import make_phantom
 from liftnet.imageio import write_image
 from liftnet.pipeline.demo import AXES, SPACING_RANGES_MM
@@ -72,8 +73,8 @@ def settings_of(source: Plan, factor: float, seed: int) -> list[str]:
     assert isinstance(translator, TranslatorSpec) and isinstance(mixer, MixerSpec)
     rates = {STAGES[0]: {"translator": 1e-3}, STAGES[1]: {"translator": 3e-4, "mixer": 2e-4}}
     return [
-        f"networks.translator.widths={list(translator.widths)}",
-        f"networks.mixer.hidden_size={mixer.hidden_size}",
+        f"lift.translator.widths={list(translator.widths)}",
+        f"lift.mixer.hidden_size={mixer.hidden_size}",
         f"seed={seed}",
         *(f"stages.{stage}.validation_cases={VALIDATION}" for stage in STAGES),
         *(f"stages.{stage}.validate_every=100000" for stage in STAGES),  # at the end alone

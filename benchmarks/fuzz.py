@@ -52,7 +52,7 @@ class Hang(BaseException):
 def entries() -> dict[str, Callable[[Path, Path], Entry]]:
     """Name -> function of the prepared folder and a work folder."""
     space = f"workspace/preprocessed/{NAME}"
-    run = f"workspace/results/{NAME}/default/lift_c/fold_0"
+    run = f"workspace/results/{NAME}/default/lift/fold_0"
     readers: dict[str, tuple[str, Callable[[Path, Path], object], bool]] = {
         "dataset.json": (
             f"workspace/raw/{NAME}/dataset.json", lambda _, p: checks.read_dataset(p), True),

@@ -94,7 +94,7 @@ def stored(place: Path, work: Path) -> Entry:
 
 def checkpoint(place: Path, work: Path) -> Entry:
     """A checkpoint: header, facts and tensors."""
-    folder = place / "workspace" / "results" / NAME / "default" / "lift_c" / "fold_0"
+    folder = place / "workspace" / "results" / NAME / "default" / "lift" / "fold_0"
     source = min(folder.glob("*/checkpoint_latest.safetensors"))  # of the last stage
     data = source.read_bytes()
     size = int.from_bytes(data[:8], "little")

@@ -32,10 +32,10 @@ NAME = "Dataset001_Fuzz"
 SHAPE = (8, 24, 20)
 AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 SETTINGS = [
-    "networks.mixer.hidden_size=8",
-    "stages.context_translation.decoded_slices=4",
-    "stages.context_translation.validate_every=2",
-    "stages.context_translation.volumes_per_step=1",
+    "lift.mixer.hidden_size=8",
+    "lift.context_translation.decoded_slices=4",
+    "lift.context_translation.validate_every=2",
+    "lift.context_translation.volumes_per_step=1",
 ]
 MHA_FIELDS = (
     b"ElementDataFile = /etc/passwd", b"ElementDataFile = LIST", b"ElementDataFile = x.raw",
@@ -196,9 +196,9 @@ def values_entry(place: Path, work: Path) -> Entry:
         ["liftnet_plan", "-p", "other", "--explain", "--set", "@=@", *space],
         *(["liftnet_plan", "-p", "other", "--explain", "--set", f"{key}=@", *space] for key in
           ("seed", "losses.l1", "grid.in_plane", "grid.spacing_mm", "name", "task", "version",
-           "networks.mixer", "networks.translator.widths", "channels.t1.normalization", "reasons",
-           "stages.context_translation.learning_rates", "targets", "sources", "inference.passes",
-           "networks.mixer.num_layers", "stages.context_translation.num_steps", "channels.@")),
+           "lift.mixer", "lift.translator.widths", "channels.t1.normalization", "reasons",
+           "lift.context_translation.learning_rates", "targets", "sources", "inference.passes",
+           "lift.mixer.num_layers", "lift.context_translation.num_steps", "channels.@")),
         *(["liftnet_preprocess", option, "@", *space] for option in
           ("-d", "-p", "-np", "-num_parts", "-part_id")),
         *(["liftnet_predict", "-i", f"{work}/new", "-o", f"{work}/out", option, "@", *space]

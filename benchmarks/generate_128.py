@@ -20,11 +20,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from peak_bytes import PeakBytes
 from small_generation import make_plan
 
-from liftnet.core.plan import FeatureSpec, GeneratorSpec, MapperSpec, Plan
+from liftnet.core.network_specs import FeatureSpec, GeneratorSpec, MapperSpec
+from liftnet.core.plan import Plan
+from liftnet.methods.lift_u.depth_mapping import build_network
+from liftnet.methods.lift_u.generation import generate_volume, latent_of
 from liftnet.networks.volume_generator import VolumeGenerator
 from liftnet.ops.precision import place, supports_bfloat16
-from liftnet.tasks.unconditional.depth_mapping import build_network
-from liftnet.tasks.unconditional.generation import generate_volume, latent_of
 
 SIDE = 128
 REPEATS = 3

@@ -24,12 +24,12 @@ from liftnet.core.jsonable import write_json
 from liftnet.core.plan import Plan
 from liftnet.core.scores import CohortScores
 from liftnet.core.workspace import Workspace, find_workspace
+from liftnet.methods.lift_u.depth_mapping import CODE_STAGE, STAGE
 from liftnet.pipeline.evaluate.cohorts import evaluate_cohort
 from liftnet.pipeline.plan import load_plan
 from liftnet.pipeline.predict.generate import generate
 from liftnet.pipeline.train.train import train
 from liftnet.tasks.unconditional import TASK
-from liftnet.tasks.unconditional.depth_mapping import CODE_STAGE, STAGE
 
 CONTROLS = ("attract", "pooled", "matched", "random")
 

@@ -27,6 +27,7 @@ from liftnet.core.plan import Plan
 from liftnet.data.example import Example
 from liftnet.data.feed import Feed
 from liftnet.data.store import Store
+from liftnet.methods.lift.joint import STAGE, ContextTranslation
 from liftnet.networks.compiled import compile_blocks
 from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.ops.precision import place
@@ -34,7 +35,6 @@ from liftnet.pipeline.train.feed import draw_step, hold_cases, make_feed
 from liftnet.pipeline.train.state import Run, make_optimizer, set_rates
 from liftnet.pipeline.train.step import take_step
 from liftnet.tasks.missing_modality import TASK
-from liftnet.tasks.missing_modality.context_translation import STAGE, ContextTranslation
 
 SKIPPED = 3  # steps before a feed is warm
 

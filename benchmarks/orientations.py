@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("-p", default="default")
     parser.add_argument("-i", type=Path, required=True)
     parser.add_argument("--spacing", type=float, nargs=3, default=None)
-    parser.add_argument("--no-mapper", action="store_true")
+    parser.add_argument("--method", "no_mapper", action="store_true")
     arguments = parser.parse_args()
     space = find_workspace(arguments.workspace)
     name = space.dataset_name(arguments.d)

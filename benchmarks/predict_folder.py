@@ -52,7 +52,7 @@ def make_workspace(root: Path, size: list[int], cases: int, gpu_memory: float) -
     for parameter in network.parameters():  # as built, it would make an image of one value
         parameter.data += 0.05 * torch.randn_like(parameter)
     network.translator.head.bias.data += 0.5  # in the middle of the range
-    folder = root / "results" / DATASET / "default" / "lift_c" / "fold_0"
+    folder = root / "results" / DATASET / "default" / "lift" / "fold_0"
     (folder / stage.name).mkdir(parents=True)
     shutil.copy(root / "preprocessed" / DATASET / "default" / "plan.json", folder)
     save_checkpoint(folder / stage.name / BEST, {"network": network.state_dict()}, {})

@@ -51,7 +51,7 @@ def sized(plan: Any, chosen: Namespace) -> Any:
     """The plan for volumes of this size, with as many slices at a time as its memory allows."""
     import torch
 
-    from liftnet.core.plan import Inference
+    from liftnet.core.recipe import Inference
     from liftnet.networks.synthesis import slices_at_a_time
     from liftnet.planning.sizing import plan_inference, plan_mixer, plan_translator
 
@@ -89,8 +89,8 @@ def estimate(chosen: Namespace) -> Any:
 
 def network_of(plan: Any, mapper: bool) -> Any:
     """A network of the plan, with random weights."""
-    from liftnet.tasks.missing_modality.context_translation import build_network
-    from liftnet.tasks.translation.residual_context import ResidualContext
+    from liftnet.methods.lift.joint import build_network
+    from liftnet.methods.lift.residual import ResidualContext
 
     if plan.task == "translation":
         return ResidualContext(plan).build()

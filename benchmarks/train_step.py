@@ -20,6 +20,7 @@ from brats_like import make_plan, make_store, shorter
 from measure import arguments, limits, machine, print_table, wait_for
 from torch.utils.flop_counter import FlopCounterMode
 
+from liftnet.methods.lift.joint import STAGE, ContextTranslation
 from liftnet.networks.blocks import set_recompute
 from liftnet.networks.compiled import compile_blocks
 from liftnet.ops import precision
@@ -28,7 +29,6 @@ from liftnet.pipeline.train.feed import make_feed
 from liftnet.pipeline.train.state import Run, make_optimizer, set_rates
 from liftnet.pipeline.train.step import take_step
 from liftnet.tasks.missing_modality import TASK
-from liftnet.tasks.missing_modality.context_translation import STAGE, ContextTranslation
 
 NATIVE = precision.supports_bfloat16
 VARIANTS = {  # name -> bfloat16, channels last, compiled, recomputed

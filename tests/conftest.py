@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from liftnet.core.geometry import Geometry
 from liftnet.core.jsonable import write_json
+from liftnet.core.recipe import with_schedules
 from liftnet.imageio import write_image
 from liftnet.pipeline.fingerprint.extract_fingerprint import extract_fingerprint
 from liftnet.pipeline.plan import plan
@@ -33,20 +34,20 @@ CASES = {  # case -> shape and spacing in mm along (superior, posterior, left)
     "p6": ((10, 24, 34), (4.0, 2.4, 2.1)),  # lacks b
 }
 SETTINGS = [
-    "stages.context_translation.decoded_slices=4",
-    "stages.context_translation.validate_every=3",
-    "stages.context_translation.validation_cases=1",
-    "stages.context_translation.volumes_per_step=2",
-    "networks.mixer.hidden_size=8",
+    "lift.context_translation.decoded_slices=4",
+    "lift.context_translation.validate_every=3",
+    "lift.context_translation.validation_cases=1",
+    "lift.context_translation.volumes_per_step=2",
+    "lift.mixer.hidden_size=8",
 ]
 PAIR_SETTINGS = [  # of the translation task
-    "networks.mixer.hidden_size=8",
-    "stages.slice_translation.volumes_per_step=4",
-    "stages.slice_translation.validate_every=100",
-    "stages.slice_translation.validation_cases=1",
-    "stages.residual_context.windows_per_volume=2",
-    "stages.residual_context.validate_every=100",
-    "stages.residual_context.validation_cases=1",
+    "lift.mixer.hidden_size=8",
+    "lift.slice_translation.volumes_per_step=4",
+    "lift.slice_translation.validate_every=100",
+    "lift.slice_translation.validation_cases=1",
+    "lift.residual_context.windows_per_volume=2",
+    "lift.residual_context.validate_every=100",
+    "lift.residual_context.validation_cases=1",
 ]
 
 
@@ -94,11 +95,11 @@ def _prepared(tmp_path_factory: pytest.TempPathFactory, write_raw: Callable[[Pat
     space = tmp_path_factory.mktemp("prepared")
     write_raw(space)
     extract_fingerprint(workspace=space, num_processes=1)
-    decided = plan(workspace=space, gpu_memory=0.03, steps=6, settings=SETTINGS)
-    together = replace(decided.stages[STAGE], num_steps=6)
+    recipe = plan(workspace=space, gpu_memory=0.03, steps=6, settings=SETTINGS).recipe
+    together = replace(getattr(recipe, STAGE), num_steps=6)
     write_json(
-        space / "preprocessed" / NAME / "default" / "plan.json",
-        replace(decided, stages={STAGE: together}),
+        space / "preprocessed" / NAME / "default" / "recipes" / "lift.json",
+        with_schedules(replace(recipe, slice_translation=None), {STAGE: together}),
     )
     preprocess(workspace=space, num_processes=1)
     return space

@@ -1,6 +1,7 @@
 """What a training step sees of cases of one's choice."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,13 +10,13 @@ from liftnet.core.plan import Plan
 from liftnet.data import crops
 from liftnet.data.example import Example
 from liftnet.data.store import Store
+from liftnet.methods.base import Stage
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Stage
 
 
 def drawn(
     plan: Plan,
-    stage: Stage,
+    stage: Stage[Any],
     store: Store,
     cases: Sequence[str],
     seed: int | Sequence[int] = 0,

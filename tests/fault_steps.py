@@ -42,13 +42,13 @@ CHANNELS = ("a", "b", "c")
 TRAINING, TEST = 8, 10  # cases
 STEPS = 6  # of training
 SETTINGS = [
-    "stages.context_translation.decoded_slices=4",
-    "stages.context_translation.validate_every=3",
-    "stages.context_translation.validation_cases=1",
-    "stages.context_translation.volumes_per_step=2",
-    "stages.context_translation.checkpoint_minutes=0",
-    "stages.slice_translation.checkpoint_minutes=0",
-    "networks.mixer.hidden_size=8",
+    "lift.context_translation.decoded_slices=4",
+    "lift.context_translation.validate_every=3",
+    "lift.context_translation.validation_cases=1",
+    "lift.context_translation.volumes_per_step=2",
+    "lift.context_translation.checkpoint_minutes=0",
+    "lift.slice_translation.checkpoint_minutes=0",
+    "lift.mixer.hidden_size=8",
 ]
 VARYING = (
     "seconds",

@@ -6,14 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from liftnet.core.geometry import AxisOrder, Geometry, Placement
-from liftnet.core.plan import (
-    AugmentationSpec,
-    ChannelPlan,
-    ClipAndScale,
-    PercentileScale,
-    Plan,
-    ZScore,
-)
+from liftnet.core.plan import ChannelPlan, ClipAndScale, PercentileScale, Plan, ZScore
+from liftnet.core.recipe import AugmentationSpec
 from liftnet.data.store import Store, StoredCase, write_case
 from liftnet.pipeline.plan import read_plan
 from liftnet.planning.augmentation import plan_augmentation
@@ -42,7 +36,7 @@ def always(*names: str) -> AugmentationSpec:
 
 
 def four_channels(workspace: Path) -> Plan:
-    """The plan of the heads, changed to these channels on slices of 16 x 24; no augmentation."""
+    """The plan of the heads, changed to these channels on slices of 16 x 24."""
     decided = read_plan(workspace / "preprocessed" / "Dataset009_Heads" / "default" / "plan.json")
     rules = {
         "t1": ZScore("foreground", 0.0, 1.0),
@@ -58,7 +52,6 @@ def four_channels(workspace: Path) -> Plan:
         targets=NAMES[2:],
         source_dropout=0.5,
         grid=replace(decided.grid, in_plane=(16, 24)),
-        augmentation=still(),
     )
 
 

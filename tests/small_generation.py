@@ -9,22 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from liftnet.core.geometry import AxisOrder, Geometry, Placement
-from liftnet.core.plan import (
-    PLAN_VERSION,
-    ChannelPlan,
-    CriticSpec,
-    DriftSpec,
-    FeatureSpec,
-    GeneratorSpec,
-    Grid,
-    Inference,
-    MapperSpec,
-    MemoryEstimate,
-    PercentileScale,
-    Plan,
-    Schedule,
-)
+from liftnet.core.network_specs import CriticSpec, DriftSpec, FeatureSpec, GeneratorSpec, MapperSpec
+from liftnet.core.plan import PLAN_VERSION, Budget, ChannelPlan, Grid, PercentileScale, Plan
+from liftnet.core.recipe import Inference, MemoryEstimate, Schedule
 from liftnet.data.store import Store, StoredCase, write_case
+from liftnet.methods.lift_u.recipe import LiftURecipe
 from liftnet.planning.augmentation import plan_augmentation
 
 SHAPE = (12, 16, 24)
@@ -32,7 +21,33 @@ CASES = tuple(f"v{i}" for i in range(10))
 
 
 def make_plan(**settings: object) -> Plan:
-    """Networks of a few thousand parameters on 12 slices of 16x24, without augmentation."""
+    """Volumes of 12 slices of 16x24."""
+    plan = Plan(
+        version=PLAN_VERSION,
+        task="unconditional",
+        dataset="Dataset001_Small",
+        name="default",
+        channels=(
+            ChannelPlan(
+                "t1n", "MR", PercentileScale("foreground", 0.001, 0.999, 0.0, 900.0, (-1.0, 1.0))
+            ),
+        ),
+        sources=(),
+        targets=("t1n",),
+        source_dropout=0.0,
+        grid=Grid(
+            "axial", (2.0, 2.0, 2.0), SHAPE[1:], SHAPE[0], "nonzero", False, True, True, "none",
+            SHAPE, True,
+        ),
+        seed=0,
+        reasons={},
+        budget=Budget(1.0, 4, None),
+    )  # fmt: skip
+    return replace(plan, **settings)  # type: ignore[arg-type]
+
+
+def make_recipe(**settings: object) -> LiftURecipe:
+    """Networks of a few thousand parameters, without augmentation."""
     still = {
         k: (0.0, 0.0, 0.0) if isinstance(v, tuple) else 0.0
         for k, v in vars(plan_augmentation("axial")).items()
@@ -58,47 +73,26 @@ def make_plan(**settings: object) -> Plan:
             loader_workers=0,
         )
 
-    plan = Plan(
-        version=PLAN_VERSION,
-        task="unconditional",
-        dataset="Dataset001_Small",
-        name="default",
-        channels=(
-            ChannelPlan(
-                "t1n", "MR", PercentileScale("foreground", 0.001, 0.999, 0.0, 900.0, (-1.0, 1.0))
-            ),
-        ),
-        sources=(),
-        targets=("t1n",),
-        source_dropout=0.0,
-        grid=Grid(
-            "axial", (2.0, 2.0, 2.0), SHAPE[1:], SHAPE[0], "nonzero", False, True, True, "none",
-            SHAPE, True,
-        ),
-        networks={
-            "features": FeatureSpec((8, 16), 4, 0.5),
-            "generator": GeneratorSpec(SHAPE[1:], 8, (8, 16, 16)),
-            "critic": CriticSpec((8, 16)),
-            "mapper": MapperSpec(16, 8, 24, 2, 4, 8),
-        },
+    recipe = LiftURecipe(
+        features=FeatureSpec((8, 16), 4, 0.5),
+        generator=GeneratorSpec(SHAPE[1:], 8, (8, 16, 16)),
+        critic=CriticSpec((8, 16)),
+        mapper=MapperSpec(16, 8, 24, 2, 4, 8),
         losses={
             "l1": 1.0, "features": 0.1, "adversarial": 0.3,
             "drift": 1.0, "energy": 0.3, "trajectory": 1.0,
         },
         augmentation=replace(plan_augmentation("axial"), **still),
-        stages={
-            "slice_features": schedule({"features": 1e-3}, 4, 6),
-            "slice_generation": schedule({"generator": 1e-3, "critic": 1e-3}, 4, 6),
-            "code_trajectories": schedule({"mapper": 1e-3}, 6, 1),
-            "depth_mapping": schedule({"mapper": 1e-3}, 6, 1),
-        },
+        slice_features=schedule({"features": 1e-3}, 4, 6),
+        slice_generation=schedule({"generator": 1e-3, "critic": 1e-3}, 4, 6),
+        code_trajectories=schedule({"mapper": 1e-3}, 6, 1),
+        depth_mapping=schedule({"mapper": 1e-3}, 6, 1),
         inference=Inference(5, "one"),
         memory=MemoryEstimate(1.0, 4, 0.0, 0.0),
-        seed=0,
         reasons={},
         drift=DriftSpec("attract_repel", "matched", "real", 6, 3, (0.35, 0.7, 1.5), 0.2, 8),
     )  # fmt: skip
-    return replace(plan, **settings)  # type: ignore[arg-type]
+    return replace(recipe, **settings)  # type: ignore[arg-type]
 
 
 def make_volume(seed: int) -> np.ndarray:

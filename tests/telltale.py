@@ -26,11 +26,11 @@ HOST = "hostzorro"
 NAME = "Dataset007_Phantom"
 STAGE = "context_translation"
 SETTINGS = [
-    "stages.context_translation.decoded_slices=4",
-    "stages.context_translation.validate_every=2",
-    "stages.context_translation.validation_cases=1",
-    "stages.context_translation.volumes_per_step=2",
-    "networks.mixer.hidden_size=8",
+    "lift.context_translation.decoded_slices=4",
+    "lift.context_translation.validate_every=2",
+    "lift.context_translation.validation_cases=1",
+    "lift.context_translation.volumes_per_step=2",
+    "lift.mixer.hidden_size=8",
 ]
 
 

@@ -1,9 +1,9 @@
-"""A generation task of a few numbers, and a workspace in which it counts as trained."""
+"""A task and a method of a few numbers, and a workspace in which the method counts as trained."""
 
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -11,13 +11,15 @@ from unittest import mock
 
 import numpy as np
 import torch
-from small_generation import make_plan
+from small_generation import make_plan, make_recipe
 from torch import Tensor, nn
 
-from liftnet import tasks
+from liftnet import methods, tasks
 from liftnet.core.jsonable import write_json
 from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe
 from liftnet.core.request import Request
+from liftnet.methods.base import Method
 from liftnet.pipeline.models.checkpoint import save_checkpoint
 from liftnet.pipeline.models.runs import BEST
 from liftnet.tasks.base import GenerationTask
@@ -30,38 +32,64 @@ SPACING = (4.0, 2.0, 3.0)
 LATENT = 5
 
 
+@dataclass(frozen=True, kw_only=True)
+class TinyRecipe(Recipe):
+    """What every recipe has."""
+
+
 class TinyGeneration(GenerationTask):
-    """Ellipsoids that differ in size and brightness, brighter to +D, +H and +W."""
+    """Volumes of one channel."""
 
     name = NAME
     summary = "for tests"
+    default_method = NAME
     protocols: dict[str, Any] = {}  # noqa: RUF012
 
-    def plan(self, *args: object) -> Plan:
+    def plans(self, *args: object) -> Iterator[Plan]:
         """The tests make their plans themselves."""
         raise AssertionError("expected no planning")
 
-    def refresh(self, plan: Plan, *, estimate: bool = True) -> Plan:
+    def refresh(self, plan: Plan) -> Plan:
         """The plan as it is."""
         return plan
 
-    def stages(self, plan: Plan, *, mapper: bool) -> tuple[Any, ...]:
+    def accepts(self, plan: Plan, present: Sequence[str]) -> bool:
+        """Whether the case has the channel."""
+        return plan.targets[0] in present
+
+    def draw_request(self, plan: Plan, present: Sequence[str], rng: np.random.Generator) -> Request:
+        """The channel from nothing."""
+        return Request((), plan.targets)
+
+
+class TinyMethod(Method[TinyRecipe]):
+    """Ellipsoids that differ in size and brightness, brighter to +D, +H and +W."""
+
+    name = NAME
+    label = "Tiny"
+    summary = "for tests"
+    serves = "volumes from nothing"
+    paper = ""
+    recipe = TinyRecipe
+    stochastic = True
+
+    def unfit(self, plan: Plan) -> str | None:
+        """It serves every plan."""
+        return None
+
+    def decide(self, *args: object, **options: object) -> TinyRecipe:
+        """The tests make their recipes themselves."""
+        raise AssertionError("expected no planning")
+
+    def refresh(self, plan: Plan, recipe: TinyRecipe, *, estimate: bool = True) -> TinyRecipe:
+        """The recipe as it is."""
+        return recipe
+
+    def stages(self, plan: Plan, recipe: TinyRecipe) -> tuple[Any, ...]:
         """One stage, with what loading needs of it."""
         return (SimpleNamespace(name=STAGE, build=lambda: nn.Linear(LATENT, 4)),)
 
-    def accepts(self, plan: Plan, present: Sequence[str]) -> bool:
-        """Nothing is trained."""
-        raise AssertionError("expected no training")
-
-    def draw_request(self, plan: Plan, present: Sequence[str], rng: np.random.Generator) -> Request:
-        """Nothing is trained."""
-        raise AssertionError("expected no training")
-
-    def run_name(self, *, mapper: bool) -> str:
-        """Where it is trained."""
-        return "lift_u"
-
-    def latent(self, plan: Plan, seed: int, number: int) -> Tensor:
+    def latent(self, plan: Plan, recipe: TinyRecipe, seed: int, number: int) -> Tensor:
         """Random numbers of this volume's own."""
         rng = np.random.default_rng([seed, number])
         return torch.from_numpy(rng.standard_normal(LATENT, dtype=np.float32))
@@ -69,6 +97,7 @@ class TinyGeneration(GenerationTask):
     def generate(
         self,
         plan: Plan,
+        recipe: TinyRecipe,
         network: nn.Module,
         latent: Tensor,
         *,
@@ -83,9 +112,10 @@ class TinyGeneration(GenerationTask):
         d = d / (1 + sigma_z)
         return torch.where(inside, bright - 0.1 + 0.3 * d + 0.2 * h + 0.1 * w, -1.0).clamp(-1, 1)
 
-    def trajectory(
+    def codes(
         self,
         plan: Plan,
+        recipe: TinyRecipe,
         network: nn.Module,
         latent: Tensor,
         *,
@@ -98,30 +128,38 @@ class TinyGeneration(GenerationTask):
         codes: Tensor = network(temperature * parts * latent).detach()
         return codes
 
-    def describe(self, plan: Plan, network: nn.Module, volume: Tensor) -> Tensor:
+    def describe(
+        self, plan: Plan, recipe: TinyRecipe, network: nn.Module, volume: Tensor
+    ) -> Tensor:
         """Its mean."""
         return volume.mean()[None].cpu()
 
-    def feature_name(self, plan: Plan) -> str:
+    def feature_name(self, plan: Plan, recipe: TinyRecipe) -> str:
         """Mean."""
         return "mean"
 
 
 TASK = TinyGeneration()
+METHOD = TinyMethod()
 
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """A context in which the task is one of liftnet's."""
-    module = ModuleType(f"liftnet.tasks.{NAME}")
-    module.TASK = TASK  # type: ignore[attr-defined]
+    """A context in which task and method are liftnet's."""
+    task, method = ModuleType(f"liftnet.tasks.{NAME}"), ModuleType(f"liftnet.methods.{NAME}")
+    task.TASK, method.METHOD = TASK, METHOD  # type: ignore[attr-defined]
     names = [*tasks.task_names(), NAME]
-    sys.modules[module.__name__] = module
+    places = {**methods.places(), NAME: method.__name__}
+    sys.modules |= {module.__name__: module for module in (task, method)}
     try:
-        with mock.patch.object(tasks, "task_names", lambda: names):
+        with (
+            mock.patch.object(tasks, "task_names", lambda: names),
+            mock.patch.object(methods, "places", lambda: places),
+        ):
             yield
     finally:
-        del sys.modules[module.__name__]
+        for module in (task, method):
+            del sys.modules[module.__name__]
 
 
 def tiny_plan(slice_axis: str = "axial") -> Plan:
@@ -138,20 +176,34 @@ def tiny_plan(slice_axis: str = "axial") -> Plan:
     return replace(plan, grid=grid)
 
 
+def tiny_recipe() -> TinyRecipe:
+    """The recipe of the method."""
+    known = make_recipe()
+    return TinyRecipe(
+        augmentation=known.augmentation,
+        inference=known.inference,
+        memory=known.memory,
+        reasons={},
+    )
+
+
 def add_fold(workspace: Path, fold: str, seed: int, *, plan: Plan | None = None) -> Path:
-    """Store a network of the task with random weights as if it were trained."""
+    """Store a network of the method with random weights as if it were trained."""
     plan = plan or tiny_plan()
     torch.manual_seed(seed)
-    return store_fold(workspace, fold, plan, TASK.stages(plan, mapper=True)[-1].build())
+    network = METHOD.stages(plan, tiny_recipe())[-1].build()
+    return store_fold(workspace, fold, plan, tiny_recipe(), network)
 
 
-def store_fold(workspace: Path, fold: str, plan: Plan, network: nn.Module) -> Path:
-    """Store a plan and a network as if it were trained, and say where."""
-    write_json(workspace / "preprocessed" / plan.dataset / plan.name / "plan.json", plan)
-    task = tasks.load_task(plan.task)
-    run = workspace / "results" / plan.dataset / plan.name / task.run_name(mapper=True)
-    folder = run / f"fold_{fold}"
+def store_fold(workspace: Path, fold: str, plan: Plan, recipe: Recipe, network: nn.Module) -> Path:
+    """Store plan, recipe and network as if it were trained, and say where."""
+    method = methods.load_method(tasks.load_task(plan.task).default_method)
+    planned = workspace / "preprocessed" / plan.dataset / plan.name
+    write_json(planned / "plan.json", plan)
+    write_json(planned / "recipes" / f"{method.name}.json", recipe)
+    folder = workspace / "results" / plan.dataset / plan.name / method.name / f"fold_{fold}"
     write_json(folder / "plan.json", plan)
-    path = folder / task.stages(plan, mapper=True)[-1].name / BEST
+    write_json(folder / "recipe.json", recipe)
+    path = folder / method.stages(plan, recipe)[-1].name / BEST
     save_checkpoint(path, {"network": network.state_dict()}, {"step": 1})
     return folder

@@ -1,29 +1,30 @@
 """Folds with random weights, stored as if they were trained."""
 
-import shutil
 from pathlib import Path
 
 import torch
 
+from liftnet.core.jsonable import write_json
+from liftnet.core.workspace import find_workspace
+from liftnet.methods import load_method
 from liftnet.pipeline.models.checkpoint import save_checkpoint
 from liftnet.pipeline.models.runs import BEST, LATEST
-from liftnet.pipeline.plan import read_plan
-from liftnet.tasks import load_task
+from liftnet.pipeline.plan import load_plan, load_recipe
 
 DATASET = "Dataset007_Phantom"
 STAGE = "context_translation"
 
 
-def add_fold(workspace: Path, fold: str, seed: int, *, mapper: bool = True) -> Path:
+def add_fold(workspace: Path, fold: str, seed: int, *, method: str = "lift") -> Path:
     """Store a network with random weights as if it were trained."""
-    variant = "lift_c" if mapper else "no_mapper"
-    folder = workspace / "results" / DATASET / "default" / variant / f"fold_{fold}"
-    source = workspace / "preprocessed" / DATASET / "default" / "plan.json"
-    (folder / STAGE).mkdir(parents=True, exist_ok=True)
-    shutil.copy(source, folder / "plan.json")
-    decided = read_plan(source)
+    space = find_workspace(workspace)
+    plan, used = load_plan(space, DATASET, "default"), load_method(method)
+    recipe = load_recipe(space, plan, used)
+    folder = space.run_folder(DATASET, "default") / method / f"fold_{fold}"
+    write_json(folder / "plan.json", plan)
+    write_json(folder / "recipe.json", recipe)
     torch.manual_seed(seed)
-    network = load_task(decided.task).stages(decided, mapper=mapper)[-1].build()
+    network = used.stages(plan, recipe)[-1].build()
     for parameter in network.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
     network.translator.head.bias.data += 0.5

@@ -9,13 +9,13 @@ from liftnet.core.errors import PlanError
 from liftnet.core.jsonable import did_you_mean
 from liftnet.methods.base import Method
 
-__all__ = ["load_method", "method_names"]
+__all__ = ["load_method", "method_names", "places"]
 
 DECLARED = "\nMETHOD = "
 
 
 @cache
-def _places() -> dict[str, str]:
+def places() -> dict[str, str]:
     """Name of a method -> its module; files are read, not imported."""
     here = Path(__file__).parent
     found = {
@@ -28,7 +28,7 @@ def _places() -> dict[str, str]:
 
 def method_names() -> list[str]:
     """The methods there are."""
-    return list(_places())
+    return list(places())
 
 
 def load_method(name: str) -> Method[Any]:
@@ -37,6 +37,6 @@ def load_method(name: str) -> Method[Any]:
     Raises:
         PlanError: If there is no such method.
     """
-    if name not in _places():
+    if name not in places():
         raise PlanError(f"No method '{name}'", remedy=did_you_mean(name, method_names()))
-    return cast(Method[Any], import_module(_places()[name]).METHOD)
+    return cast(Method[Any], import_module(places()[name]).METHOD)

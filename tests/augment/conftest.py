@@ -2,7 +2,7 @@
 
 import pytest
 
-from liftnet.core.plan import AugmentationSpec
+from liftnet.core.recipe import AugmentationSpec
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 
 from liftnet.augment import ranges
 from liftnet.augment.applied import FLIPS, Rows, applied, grouped
-from liftnet.core.plan import AugmentationSpec
+from liftnet.core.recipe import AugmentationSpec
 
 CHANGES = {"gamma", "contrast", "brightness", "bias_field", "blur", "low_resolution", "noise"}
 NAMES = [*FLIPS, "turn", "elastic", *sorted(CHANGES)]

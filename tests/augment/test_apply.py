@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from liftnet.augment import apply, ranges
 from liftnet.augment.applied import applied
 from liftnet.augment.apply import augment
-from liftnet.core.plan import AugmentationSpec
+from liftnet.core.recipe import AugmentationSpec
 
 SIZE = (5, 22, 30)  # D, H, W
 INTENSITY = ("noise", "blur", "brightness", "contrast", "gamma", "low_resolution", "bias_field")

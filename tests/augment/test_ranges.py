@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from liftnet.augment import ranges
-from liftnet.core.plan import AugmentationSpec
+from liftnet.core.recipe import AugmentationSpec
 
 MANY = 4000
 

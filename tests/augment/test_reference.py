@@ -13,7 +13,7 @@ from scipy.interpolate import BPoly
 
 from liftnet.augment import apply, ranges, spatial
 from liftnet.augment.apply import augment
-from liftnet.core.plan import AugmentationSpec
+from liftnet.core.recipe import AugmentationSpec
 
 ITEMS, SIZE = 120, (2, 13, 18)  # D, H, W
 SEEDS = torch.arange(ITEMS) + 7

@@ -83,7 +83,11 @@ def test_options_reach_the_volumes(trained, monkeypatch):
     [
         ((), "neither -i nor -n is given", "a folder of images with -i"),
         (("-i", "x", "-n", 3), "-i cannot be used with -n", "Leave out -i, or -n"),
-        (("-n", 3, "--no-mapper"), "--no-mapper cannot be used with -n", "made from others"),
+        (
+            ("-n", 3, "--method", "no_mapper"),
+            "--no-mapper cannot be used with -n",
+            "made from others",
+        ),
         (("-n", 3, "--target", "a", "b", "-m", "y"), "--target, -m cannot be used with -n", "-m"),
         (("-i", "x", "--seed", 3), "--seed cannot be used with -i", "generating volumes with -n"),
         (("-i", "x", "--first", 3), "--first cannot be used with -i", "Leave out --first"),

@@ -203,7 +203,9 @@ def test_every_terminal_can_print_what_is_said():
     assert (done.stdout, done.returncode) == ("\\xbd \\udcff\n", 0)
 
 
-@pytest.mark.parametrize("option", ["--no-mapper", "--no_mapper", "--continue_prediction"])
+@pytest.mark.parametrize(
+    "option", ["--save-trajectory", "--save_trajectory", "--continue_prediction"]
+)
 def test_hyphens_and_underscores_are_one(monkeypatch, capsys, tmp_path, option):
     """Nobody needs to remember which."""
     words = ["-i", tmp_path, "-o", "out", "-num-parts", 1, "-part_id", 0, option]

@@ -150,7 +150,7 @@ def test_every_step_holds_its_folder(workspace):
     here = {"workspace": workspace}
     images = raw / DATASET / "imagesTr"
     others = Path(shutil.copytree(images, workspace / "references"))
-    fold = workspace / "results" / DATASET / "default" / "lift_c" / "fold_0"
+    fold = workspace / "results" / DATASET / "default" / "lift" / "fold_0"
     calls = [
         (fold, lambda: train(device="cpu", **here)),
         (prepared / "default", lambda: plan(gpu_memory=0.03, **here)),
@@ -215,7 +215,7 @@ def test_no_training_of_cases_that_are_being_made(workspace, part):
 
 def test_to_continue_and_to_restart_contradict(workspace):
     """Neither is done, and what was trained stays."""
-    folder = workspace / "results" / DATASET / "default" / "lift_c" / "fold_0" / "stage"
+    folder = workspace / "results" / DATASET / "default" / "lift" / "fold_0" / "stage"
     folder.mkdir(parents=True)
     checkpoint = folder / "checkpoint_latest.safetensors"
     checkpoint.write_bytes(b"weeks of work")

@@ -7,7 +7,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from liftnet.core.plan import TranslatorSpec
+from liftnet.core.network_specs import TranslatorSpec
 from liftnet.networks.blocks import ConvBlock, set_recompute
 from liftnet.networks.compiled import compile_blocks
 from liftnet.networks.slice_translator import SliceTranslator
@@ -67,7 +67,7 @@ import warnings
 from copy import deepcopy
 import torch
 from torch import nn
-from liftnet.core.plan import TranslatorSpec
+from liftnet.core.network_specs import TranslatorSpec
 from liftnet.networks.compiled import compile_blocks
 from liftnet.networks.slice_translator import SliceTranslator
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import fft
 
-from liftnet.core.plan import MapperSpec
+from liftnet.core.network_specs import MapperSpec
 from liftnet.networks.depth_mapper import DepthMapper, depth_waves
 from liftnet.ops.depth import relative_depth
 

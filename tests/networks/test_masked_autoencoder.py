@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from liftnet.core.plan import FeatureSpec
+from liftnet.core.network_specs import FeatureSpec
 from liftnet.networks.masked_autoencoder import (
     SEEN_WEIGHT,
     MaskedAutoencoder,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from liftnet.core.plan import MixerSpec, ResidualSpec, TranslatorSpec
+from liftnet.core.network_specs import MixerSpec, ResidualSpec, TranslatorSpec
 from liftnet.networks.residual_translator import ResidualTranslator
 
 TRANSLATOR = TranslatorSpec(2, 3, 2, (8, 16), 1, "none")

@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.distance import pdist
 from torch import nn
 
-from liftnet.core.plan import GeneratorSpec
+from liftnet.core.network_specs import GeneratorSpec
 from liftnet.networks.slice_generator import (
     PatchDiscriminator,
     SliceGenerator,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from liftnet.core.plan import TranslatorSpec
+from liftnet.core.network_specs import TranslatorSpec
 from liftnet.networks.blocks import ConvBlock, GroupNorm, normalization_layer
 from liftnet.networks.slice_translator import SliceTranslator
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.plan import Inference, TranslatorSpec
+from liftnet.core.network_specs import TranslatorSpec
+from liftnet.core.recipe import Inference
 from liftnet.networks.synthesis import slices_at_a_time, synthesize_each
 from liftnet.networks.volume_translator import VolumeTranslator
 

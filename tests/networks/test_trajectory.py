@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from liftnet.core.plan import Inference, MixerSpec, ResidualSpec, TranslatorSpec
+from liftnet.core.network_specs import MixerSpec, ResidualSpec, TranslatorSpec
+from liftnet.core.recipe import Inference
 from liftnet.networks.residual_translator import ResidualTranslator
 from liftnet.networks.synthesis import synthesize_each, trajectory_of
 from liftnet.networks.volume_translator import VolumeTranslator

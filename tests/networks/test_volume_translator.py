@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from liftnet.core.plan import MixerSpec, TranslatorSpec
+from liftnet.core.network_specs import MixerSpec, TranslatorSpec
 from liftnet.networks.context_mixer import ContextMixer, describe, descriptor_size
 from liftnet.networks.volume_translator import VolumeTranslator
 

@@ -12,16 +12,16 @@ from torch import nn
 from liftnet.core.jsonable import write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store, write_case
+from liftnet.methods.base import Validation
+from liftnet.methods.lift.slices import SliceTranslation
+from liftnet.methods.lift_u.slice_features import STAGE, SliceFeatures
 from liftnet.pipeline.models.checkpoint import load_checkpoint
 from liftnet.pipeline.models.model import load_model
 from liftnet.pipeline.models.runs import BEST, LATEST
 from liftnet.pipeline.plan import apply_setting, load_plan
 from liftnet.pipeline.train.train import train, train_stage
 from liftnet.pipeline.train.validation import spread
-from liftnet.tasks.base import Validation
-from liftnet.tasks.translation.slice_translation import SliceTranslation
 from liftnet.tasks.unconditional import TASK
-from liftnet.tasks.unconditional.slice_features import STAGE, SliceFeatures
 
 SIZES = {"1BA": 14, "1BB": 13, "1BC": 13}  # a centre -> its validation cases
 HEADS = [f"{centre}{i:03d}" for centre, count in SIZES.items() for i in range(1, count + 1)]
@@ -148,6 +148,6 @@ def test_context_builds_on_what_the_ablation_predicts_with(pairs, monkeypatch):
 def validated_often(space):
     """The plan of the pairs, validated after every step of its first stage."""
     decided = load_plan(find_workspace(space), NAME, "default")
-    decided = apply_setting(decided, "stages.slice_translation.validate_every=1")
+    decided = apply_setting(decided, "lift.slice_translation.validate_every=1")
     write_json(space / "preprocessed" / NAME / "default" / "plan.json", decided)
     return decided

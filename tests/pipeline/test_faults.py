@@ -198,7 +198,7 @@ def test_a_full_disk(workspace, cases):
     preprocess(workspace=workspace, num_processes=1)
     with largest_file(60_000), pytest.raises(LiftnetError, match="larger than files may be"):
         train(workspace=workspace, device="cpu")
-    stage = workspace / "results" / DATASET / "default" / "lift_c" / "fold_0" / STAGE
+    stage = workspace / "results" / DATASET / "default" / "lift" / "fold_0" / STAGE
     assert not [path.name for path in stage.iterdir() if "checkpoint" in path.name]
     train(workspace=workspace, device="cpu")
     assert load_checkpoint(stage / BEST).facts["step"] in (3, 6)

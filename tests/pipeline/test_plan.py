@@ -10,7 +10,7 @@ import torch
 from liftnet.core.errors import LiftnetError, PlanError
 from liftnet.core.geometry import Geometry
 from liftnet.core.jsonable import read_json, write_json
-from liftnet.core.plan import ResNetSpec
+from liftnet.core.network_specs import ResNetSpec
 from liftnet.data.store import Store
 from liftnet.imageio import write_image
 from liftnet.pipeline.plan import apply_setting, find_budget, load_plan, plan, read_plan
@@ -281,7 +281,7 @@ def test_an_unknown_plan_names_those_there_are(workspace):
 
 def test_a_plan_beyond_its_budget_is_warned_of(workspace, capsys):
     """Settings may ask for more than the budget; that is said."""
-    settings = ["networks.translator.widths=[256,512,512]"]
+    settings = ["lift.translator.widths=[256,512,512]"]
     plan(workspace=workspace, gpu_memory=0.03, settings=settings)
     assert "more than the budget of 0.03 GiB" in capsys.readouterr().out
 

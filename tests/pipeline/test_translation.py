@@ -47,7 +47,7 @@ def trained(_prepared_pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """First the translator alone, then the rest."""
     space = tmp_path_factory.mktemp("trained") / "workspace"
     shutil.copytree(_prepared_pairs, space)
-    (folder,) = train(workspace=space, device="cpu", mapper=False)
+    (folder,) = train(workspace=space, device="cpu", method="no_mapper")
     latest = folder / SLICES / LATEST
     before = latest.read_bytes()
     assert not (folder / RESIDUAL).exists()
@@ -68,7 +68,7 @@ def run(space: Path, name: str, inputs: Path | None = None, **options) -> tuple[
 def add_weights(space: Path, dataset: str, plan_name: str, bias: float) -> None:
     """Store a network with random weights as if it were trained."""
     source = space / "preprocessed" / dataset / plan_name / "plan.json"
-    folder = space / "results" / dataset / plan_name / "lift_c" / "fold_0"
+    folder = space / "results" / dataset / plan_name / "lift" / "fold_0"
     (folder / RESIDUAL).mkdir(parents=True)
     shutil.copy(source, folder / "plan.json")
     torch.manual_seed(0)
@@ -84,7 +84,7 @@ def add_weights(space: Path, dataset: str, plan_name: str, bias: float) -> None:
 def test_training_goes_on_from_the_ablation(trained):
     """The ablation is the first stage: it is not trained again, and its weights are frozen."""
     assert trained.first[0] == trained.first[1]
-    folder = trained.workspace / "results" / NAME / "default" / "lift_c" / "fold_0"
+    folder = trained.workspace / "results" / NAME / "default" / "lift" / "fold_0"
     first = load_checkpoint(folder / SLICES / BEST).groups["network"]
     second = load_checkpoint(folder / RESIDUAL / LATEST).groups
     for name, tensor in first.items():
@@ -92,15 +92,15 @@ def test_training_goes_on_from_the_ablation(trained):
         assert torch.equal(second["average"][name], tensor)
     start = load_task("translation")
     assert {name.split(".")[0] for name in second["network"]} == {"translator", "mixer", "residual"}
-    assert start.run_name(mapper=True) == "lift_c"
+    assert start.run_name(mapper=True) == "lift"
     assert second["network"]["residual.leave.weight"].abs().sum() > 0  # it was zero
 
 
 def test_prediction_before_the_second_stage(trained):
     """It says so, and what can be done."""
     assert "Training has not come far enough to predict" in trained.early
-    assert RESIDUAL in trained.early and "--no-mapper" in trained.early
-    run_folder = trained.workspace / "results" / NAME / "default" / "lift_c" / "fold_0"
+    assert RESIDUAL in trained.early and "--method", "no_mapper" in trained.early
+    run_folder = trained.workspace / "results" / NAME / "default" / "lift" / "fold_0"
     hidden = run_folder / "hidden"
     (run_folder / RESIDUAL).rename(hidden)
     try:
@@ -131,7 +131,7 @@ def test_both_variants_predict_and_are_scored(trained, tmp_path):
                 "translation", "ct", ["mr"],
             )  # fmt: skip
             assert facts["intensity"] == {"low": -1000.0, "high": 2000.0, "dtype": "int16"}
-            assert facts["variant"] == ("lift_c" if mapper else "no_mapper")
+            assert facts["variant"] == ("lift" if mapper else "no_mapper")
             made[case, mapper] = image
         scores = evaluate(output, references, num_processes=1, workspace=trained.workspace)
         assert scores is not None

@@ -10,6 +10,7 @@ import torch
 from liftnet.core.jsonable import read_json
 from liftnet.core.plan import Plan
 from liftnet.imageio import read_image
+from liftnet.methods.lift.residual import ResidualContext
 from liftnet.pipeline.models.checkpoint import load_checkpoint
 from liftnet.pipeline.models.runs import BEST, LATEST, read_log
 from liftnet.pipeline.plan import plan
@@ -18,14 +19,13 @@ from liftnet.pipeline.preprocess.preprocess import preprocess
 from liftnet.pipeline.share.export import export
 from liftnet.pipeline.share.import_model import import_model
 from liftnet.pipeline.train.train import train
-from liftnet.tasks.translation.residual_context import ResidualContext
 
 SETTINGS = [
-    "networks.mixer.hidden_size=8",
-    "stages.slice_translation.validate_every=100",
-    "stages.slice_translation.validation_cases=1",
-    "stages.context_translation.validate_every=100",
-    "stages.context_translation.validation_cases=1",
+    "lift.mixer.hidden_size=8",
+    "lift.slice_translation.validate_every=100",
+    "lift.slice_translation.validation_cases=1",
+    "lift.context_translation.validate_every=100",
+    "lift.context_translation.validation_cases=1",
 ]
 
 
@@ -61,7 +61,7 @@ def test_the_second_stage_goes_on_from_the_first(workspace):
 def test_the_ablation_has_both_stages_and_no_mixer(workspace):
     """Equal budgets: the same stages and steps, without the mixer's weights."""
     two_stage_plan(workspace)
-    (folder,) = train(workspace=workspace, device="cpu", mapper=False)
+    (folder,) = train(workspace=workspace, device="cpu", method="no_mapper")
     for stage in ("slice_translation", "context_translation"):
         names = load_checkpoint(folder / stage / BEST).groups["network"]
         assert names and all(name.startswith("translator.") for name in names)

@@ -22,16 +22,16 @@ from liftnet.pipeline.train.train import train
 
 AXES = ((0, 1, 0), (0, 0, -1), (1, 0, 0))  # stored with posterior first, as IXI's are
 SETTINGS = [
-    "networks.features.widths=[8,16]",
-    "networks.generator.code_size=12",
-    "networks.mapper.code_size=12",
-    "networks.mapper.hidden_size=16",
-    "networks.mapper.waves=8",
-    "drift.checked_volumes=4",
-    "stages.slice_generation.volumes_per_step=2",
-    "stages.slice_features.volumes_per_step=2",
-    "stages.depth_mapping.volumes_per_step=3",
-    "drift.slices_per_plane=2",
+    "lift_u.features.widths=[8,16]",
+    "lift_u.generator.code_size=12",
+    "lift_u.mapper.code_size=12",
+    "lift_u.mapper.hidden_size=16",
+    "lift_u.mapper.waves=8",
+    "lift_u.drift.checked_volumes=4",
+    "lift_u.slice_generation.volumes_per_step=2",
+    "lift_u.slice_features.volumes_per_step=2",
+    "lift_u.depth_mapping.volumes_per_step=3",
+    "lift_u.drift.slices_per_plane=2",
 ]
 
 

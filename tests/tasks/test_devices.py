@@ -14,16 +14,17 @@ from drawn_cases import drawn
 from head_pairs import NAME
 from small_generation import make_plan, write_volumes
 
-from liftnet.core.plan import AugmentationSpec, Plan
+from liftnet.core.plan import Plan
+from liftnet.core.recipe import AugmentationSpec
 from liftnet.core.request import Request
 from liftnet.core.workspace import find_workspace
 from liftnet.data.example import Example
 from liftnet.data.store import Store
+from liftnet.methods.base import Stage
 from liftnet.pipeline.doctor.trial import _train
 from liftnet.pipeline.plan import load_plan
 from liftnet.pipeline.train.augmented import augmented
 from liftnet.tasks import load_task
-from liftnet.tasks.base import Stage
 
 META = torch.device("meta")
 

@@ -72,7 +72,7 @@ def only(comparison, metric="psnr", contrast="t2f"):
 
 def test_a_planted_shift_is_found(tmp_path, capsys):
     """0.2 dB on 30 cases with noise in each: test and interval see it, the sentence says it."""
-    folders = [save(tmp_path / "base", rows(1)), save(tmp_path / "lift_c", rows(2, shift=0.2))]
+    folders = [save(tmp_path / "base", rows(1)), save(tmp_path / "lift", rows(2, shift=0.2))]
     found = compare(folders, tmp_path / "out")
     difference = only(found)
     values = [[r.metrics["psnr"] for r in read_scores(f / "scores.json").cases] for f in folders]
@@ -81,7 +81,7 @@ def test_a_planted_shift_is_found(tmp_path, capsys):
     assert difference.mean == pytest.approx(np.subtract(*values[::-1]).mean())
     assert difference.wins == sum(np.greater(*values[::-1]))
     (psnr,) = [r for r in found.results if r.metric == "psnr"]
-    assert psnr.means == {"base": summarize(values[0]), "lift_c": summarize(values[1])}
+    assert psnr.means == {"base": summarize(values[0]), "lift": summarize(values[1])}
     assert (psnr.better, psnr.unit) == ("higher", "dB")
     sentence = (
         f"lift_c is better than base in psnr by {difference.mean:.2f} dB "

@@ -78,7 +78,7 @@ print("ended with", liftnet.doctor(workspace=sys.argv[1]))
 
 def test_without_torch_and_typer(workspace):
     """It still ends, with a line for each; the workspace is described."""
-    (workspace / "results" / DATASET / "default" / "lift_c" / "fold_0").mkdir(parents=True)
+    (workspace / "results" / DATASET / "default" / "lift" / "fold_0").mkdir(parents=True)
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH, str(workspace)],
         capture_output=True, text=True, check=False,

@@ -21,12 +21,12 @@ SLICES, BOTH = "slice_translation", "context_translation"
 def fold(workspace) -> Path:
     """A fold with a plan of two stages, 6 and 9 steps, and no checkpoint yet."""
     run = workspace / "results" / "Dataset007_Phantom" / "default"
-    (run / "lift_c" / "fold_0").mkdir(parents=True)
+    (run / "lift" / "fold_0").mkdir(parents=True)
     plan = read_json(workspace / "preprocessed" / "Dataset007_Phantom/default/plan.json")
     stage = plan["stages"][BOTH]
     plan["stages"] = {SLICES: stage | {"num_steps": 6}, BOTH: stage | {"num_steps": 9}}
-    write_json(run / "lift_c" / "fold_0" / "plan.json", plan)
-    return run / "lift_c" / "fold_0"
+    write_json(run / "lift" / "fold_0" / "plan.json", plan)
+    return run / "lift" / "fold_0"
 
 
 def put(path: Path, step: int) -> None:

@@ -24,7 +24,7 @@ from liftnet.pipeline.train.train import train
 from liftnet.tasks import load_task
 
 FILE = "plausibility.json"
-FOLD = Path("results") / NAME / "default" / "lift_c" / "fold_0"
+FOLD = Path("results") / NAME / "default" / "lift" / "fold_0"
 KINDS = ("images", "targets")
 ORDER = AxisOrder((2, 0, 1), (False, True, True))  # slices along the second stored axis
 Change = Callable[[np.ndarray], np.ndarray]
@@ -208,7 +208,7 @@ def test_what_interpolation_leaves_of_air_is_no_body(trained):
 def test_contrasts_of_mr(workspace):
     """Of a case that lacks a contrast the others are described, in network units."""
     train(workspace=workspace, device="cpu")
-    folder = workspace / "results" / "Dataset007_Phantom" / "default" / "lift_c" / "fold_0"
+    folder = workspace / "results" / "Dataset007_Phantom" / "default" / "lift" / "fold_0"
     cases = json.loads((folder / FILE).read_text())["cases"]
     for case, targets in cases.items():
         assert targets.keys() == set("abc") - ({"b"} if case == "p6" else set())

@@ -13,7 +13,10 @@ from small_generation import make_plan, write_volumes
 
 from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.jsonable import read_json, write_json
-from liftnet.core.plan import MixerSpec, Plan, ResidualSpec, TranslatorSpec
+from liftnet.core.network_specs import MixerSpec, ResidualSpec, TranslatorSpec
+from liftnet.core.plan import Plan
+from liftnet.methods.lift.joint import ContextTranslation, build_network
+from liftnet.methods.lift_u.slice_generation import GeneratorNetwork
 from liftnet.networks.residual_translator import ResidualTranslator
 from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
 from liftnet.pipeline.models.pretrained import (
@@ -29,8 +32,6 @@ from liftnet.pipeline.share.export import export
 from liftnet.pipeline.train.start import prepare_
 from liftnet.pipeline.train.train import train
 from liftnet.tasks import load_task
-from liftnet.tasks.missing_modality.context_translation import ContextTranslation, build_network
-from liftnet.tasks.unconditional.slice_generation import GeneratorNetwork
 
 DATASET = "Dataset007_Phantom"
 STAGE = "context_translation"
@@ -154,7 +155,7 @@ def test_a_begun_run_takes_no_other_weights(workspace, trained, begun, tmp_path)
     state = load_checkpoint(path)
     state.groups["network"]["translator.head.bias"] += 1
     save_checkpoint(path, state.groups, state.facts)
-    run = workspace / "results" / DATASET / "default" / "lift_c" / "fold_0"
+    run = workspace / "results" / DATASET / "default" / "lift" / "fold_0"
     shutil.copytree(begun, run)
     with pytest.raises(CheckpointError, match="began with fold_0, not with the weights of fold_0"):
         train(workspace=workspace, device="cpu", pretrained=other)
@@ -171,7 +172,7 @@ def test_a_begun_run_takes_no_other_weights(workspace, trained, begun, tmp_path)
 
 def test_a_refused_file_costs_nothing(workspace, trained, tmp_path):
     """With --restart, what was trained before is thrown away only for weights that fit."""
-    run = workspace / "results" / DATASET / "default" / "lift_c" / "fold_0"
+    run = workspace / "results" / DATASET / "default" / "lift" / "fold_0"
     shutil.copytree(trained, run)
     before = (run / STAGE / LATEST).read_bytes()
     with pytest.raises(CheckpointError, match="There is no such file of weights"):
@@ -286,7 +287,7 @@ def test_another_kind_of_network_is_refused(workspace, tmp_path):
     with pytest.raises(CheckpointError, match="Nothing of fold_all fits this plan") as caught:
         train(workspace=workspace, device="cpu", pretrained=folder)
     assert "task unconditional" in caught.value.where
-    run = workspace / "results" / DATASET / "default" / "lift_c" / "fold_0"
+    run = workspace / "results" / DATASET / "default" / "lift" / "fold_0"
     assert not (run / "pretrained.json").exists() and not (run / STAGE).exists()
 
 
@@ -297,8 +298,8 @@ def test_other_widths_are_named(trained):
     wider = replace(translator, widths=tuple(2 * w for w in translator.widths))
     text = how_to_fit(replace(plan, networks={**plan.networks, "translator": wider}), plan)
     widths = str(list(translator.widths)).replace(" ", "")
-    assert text.endswith(f"liftnet_plan -p NAME --set 'networks.translator.widths={widths}'")
-    assert apply_setting(plan, f"networks.translator.widths={widths}").networks == plan.networks
+    assert text.endswith(f"liftnet_plan -p NAME --set 'lift.translator.widths={widths}'")
+    assert apply_setting(plan, f"lift.translator.widths={widths}").networks == plan.networks
 
 
 def test_files_that_are_none(tmp_path, trained):

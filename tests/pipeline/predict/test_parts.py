@@ -22,7 +22,7 @@ CASES = ("p1", "p2", "p3", "q1")
 def trained(workspace: Path) -> Path:
     """A workspace with one fold of random weights, and four new cases in "new"."""
     source = workspace / "preprocessed" / DATASET / "default" / "plan.json"
-    folder = workspace / "results" / DATASET / "default" / "lift_c" / "fold_0"
+    folder = workspace / "results" / DATASET / "default" / "lift" / "fold_0"
     decided = read_plan(source)
     stage = load_task(decided.task).stages(decided, mapper=True)[-1]
     torch.manual_seed(0)

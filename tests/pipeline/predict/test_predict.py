@@ -78,7 +78,7 @@ def test_files_grids_types_and_facts(trained, inputs):
         assert (facts["case"], facts["target"], facts["sources"]) == (name[:2], target, sources)
         assert facts["intensity"] == {"low": 0.0, "high": high, "dtype": "int16"}
         assert made.max() <= np.rint(high)
-        assert (facts["folds"], facts["variant"], facts["device"]) == (["fold_0"], "lift_c", "cpu")
+        assert (facts["folds"], facts["variant"], facts["device"]) == (["fold_0"], "lift", "cpu")
         assert facts["source_ranges"].keys() == set(sources)
         assert facts["dataset"] == DATASET and facts["plan"] == "default"
         assert facts["made_from"]["folder"] == "../new" and str(trained) not in str(facts)
@@ -177,9 +177,9 @@ def test_folds_are_averaged(trained, inputs):
     with pytest.raises(CheckpointError, match="fold_1 is not trained"):
         run(trained, inputs, fold=[1])
     with pytest.raises(CheckpointError, match="Nothing is trained yet"):
-        run(trained, inputs, mapper=False)
-    add_fold(trained, "0", 5, mapper=False)
-    facts = run(trained, inputs, "ablation", mapper=False)[0] / "p1_0002.json"
+        run(trained, inputs, method="no_mapper")
+    add_fold(trained, "0", 5, method="no_mapper")
+    facts = run(trained, inputs, "ablation", method="no_mapper")[0] / "p1_0002.json"
     assert json.loads(facts.read_text())["variant"] == "no_mapper"
 
 
@@ -313,7 +313,7 @@ def test_wrong_calls(trained, inputs):
 
 def test_latest_uses_the_averaged_weights(trained, inputs):
     """-chk latest takes the moving average, which is the network that validation saw."""
-    path = trained / "results" / DATASET / "default" / "lift_c" / "fold_0" / STAGE / LATEST
+    path = trained / "results" / DATASET / "default" / "lift" / "fold_0" / STAGE / LATEST
     stored = load_checkpoint(path)
     noise = {k: torch.randn_like(v) for k, v in stored.groups["network"].items()}
     save_checkpoint(path, {"network": noise, "average": stored.groups["average"]}, {})

@@ -28,7 +28,7 @@ def add_fold(space: Path, fold: str, seed: int, *, dataset: str = DATASET) -> No
     source = space / "preprocessed" / dataset / "default" / "plan.json"
     decided = read_plan(source)
     stage = load_task(decided.task).stages(decided, mapper=True)[-1]
-    folder = space / "results" / dataset / "default" / "lift_c" / f"fold_{fold}"
+    folder = space / "results" / dataset / "default" / "lift" / f"fold_{fold}"
     (folder / stage.name).mkdir(parents=True, exist_ok=True)
     shutil.copy(source, folder / "plan.json")
     torch.manual_seed(seed)
@@ -188,5 +188,5 @@ def test_unconditional(tmp_path, drawn):
 def test_no_mapper(workspace, inputs):
     """The ablation has none: said before anything is loaded or written."""
     with pytest.raises(LiftnetError, match="Without the mapper there is no trajectory") as caught:
-        run(workspace, inputs, mapper=False)
-    assert "--no-mapper" in str(caught.value) and not (workspace / "out").exists()
+        run(workspace, inputs, method="no_mapper")
+    assert "--method" in str(caught.value) and not (workspace / "out").exists()

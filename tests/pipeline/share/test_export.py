@@ -16,7 +16,7 @@ import telltale
 import liftnet
 from liftnet.core.errors import LiftnetError
 from liftnet.core.jsonable import read_json, write_json
-from liftnet.core.plan import ResNetSpec
+from liftnet.core.network_specs import ResNetSpec
 from liftnet.core.scores import read_scores
 from liftnet.host.lock import hold
 from liftnet.imageio import read_image
@@ -116,7 +116,7 @@ def test_what_is_inside(trained):
     scores = json.loads(inside["scores.json"])
     assert scores["summary"] == read_json(predicted / "scores.json")["summary"]
     assert scores["cases"] == [] and scores["predicted_folder"] == ""
-    folder = space / "results" / telltale.NAME / "default" / "lift_c" / "fold_0"
+    folder = space / "results" / telltale.NAME / "default" / "lift" / "fold_0"
     numbers = read_json(folder / "plausibility.json")["cases"]
     anonymous = json.loads(inside["fold_0/plausibility.json"])["cases"]
     assert sorted(map(json.dumps, numbers.values())) == list(map(json.dumps, anonymous.values()))
@@ -277,7 +277,7 @@ def test_a_name_in_the_plan_is_refused(trained, tmp_path):
     """What somebody has written into plan.json by hand is looked at too."""
     _, space, *_ = trained
     shutil.copytree(space, tmp_path / "space")
-    plan = tmp_path / "space" / "results" / telltale.NAME / "default/lift_c/fold_0/plan.json"
+    plan = tmp_path / "space" / "results" / telltale.NAME / "default/lift/fold_0/plan.json"
     reasons = {"seed": f"as for {telltale.PERSON}-p2", "grid": f"see {tmp_path}/space/notes"}
     for key, text in reasons.items():
         write_json(plan, read_json(plan) | {"reasons": {key: text}})

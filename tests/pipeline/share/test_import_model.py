@@ -22,7 +22,7 @@ from tiny_generation import DATASET, add_fold, installed, store_fold
 import liftnet
 from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.jsonable import read_json, write_json
-from liftnet.core.plan import ResNetSpec
+from liftnet.core.network_specs import ResNetSpec
 from liftnet.core.scores import (
     COHORT_SCORES_VERSION,
     ClosestPair,
@@ -179,7 +179,7 @@ def test_with_context_and_without(mapper, pairs, tmp_path):
     """Of the translation task, the ablation is the first stage of the same run."""
     plan = read_plan(next(pairs.glob("preprocessed/*/default/plan.json")))
     stage = load_task(plan.task).stages(plan, mapper=mapper)[-1]
-    folder = pairs / "results" / plan.dataset / "default" / "lift_c" / "fold_all"
+    folder = pairs / "results" / plan.dataset / "default" / "lift" / "fold_all"
     write_json(folder / "plan.json", plan)
     state = {"network": stage.build(None).state_dict()}
     save_checkpoint(folder / stage.name / BEST, state, {"step": 1})

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from liftnet.methods.lift.joint import ContextTranslation
 from liftnet.pipeline.train import events as step
 from liftnet.pipeline.train.events import open_events, write_images, write_row
 from liftnet.pipeline.train.train import train
 from liftnet.pipeline.train.validation import with_errors
-from liftnet.tasks.missing_modality.context_translation import ContextTranslation
 
 STAGE = "context_translation"
 TERMS = {"loss", "l1", "ms_ssim", "delta_z"}

@@ -34,13 +34,13 @@ from liftnet.pipeline.train.train import train
 train(workspace=sys.argv[1], fold=("all",), device="cpu")
 """
 VOLUMES = [
-    "networks.features.widths=[8,16]",
-    "networks.generator.code_size=12",
-    "networks.mapper.code_size=12",
-    "networks.mapper.hidden_size=16",
-    "networks.mapper.waves=8",
-    "drift.checked_volumes=4",
-    "drift.slices_per_plane=2",
+    "lift_u.features.widths=[8,16]",
+    "lift_u.generator.code_size=12",
+    "lift_u.mapper.code_size=12",
+    "lift_u.mapper.hidden_size=16",
+    "lift_u.mapper.waves=8",
+    "lift_u.drift.checked_volumes=4",
+    "lift_u.drift.slices_per_plane=2",
     "losses.adversarial=0.1",
     *(f"stages.{stage}.volumes_per_step=4" for stage in ("slice_features", "slice_generation")),
     *(f"stages.{stage}.volumes_per_step=4" for stage in ("code_trajectories", "depth_mapping")),
@@ -80,7 +80,7 @@ def space(request, tmp_path) -> Path:
         stages = ("slice_translation", "residual_context")
         settings = [f"stages.{stage}.volumes_per_step=2" for stage in stages]
         settings += [f"stages.{stage}.num_steps=3" for stage in stages]
-        settings += ["networks.mixer.hidden_size=8", "losses.outside_mask=0.3"]
+        settings += ["lift.mixer.hidden_size=8", "losses.outside_mask=0.3"]
         plan(workspace=folder, gpu_memory=0.03, steps=8, settings=settings)
     return folder
 

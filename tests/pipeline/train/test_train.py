@@ -17,7 +17,8 @@ from torch import nn
 
 from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError, PlanError
 from liftnet.core.jsonable import write_json
-from liftnet.core.plan import Schedule
+from liftnet.core.recipe import Schedule
+from liftnet.methods.lift.joint import ContextTranslation
 from liftnet.pipeline.models.checkpoint import load_checkpoint
 from liftnet.pipeline.models.runs import BEST, LATEST
 from liftnet.pipeline.plan import plan
@@ -26,7 +27,6 @@ from liftnet.pipeline.train.feed import case_of_draw
 from liftnet.pipeline.train.splits import load_splits, make_splits, pick_fold
 from liftnet.pipeline.train.state import make_optimizer, set_rates
 from liftnet.pipeline.train.train import train
-from liftnet.tasks.missing_modality.context_translation import ContextTranslation
 
 DATASET = "Dataset007_Phantom"
 STAGE = "context_translation"
@@ -39,7 +39,7 @@ def _no_picture(request, monkeypatch):
         monkeypatch.setattr("liftnet.visual.figures.plot_progress", lambda *args: None)
 
 
-def run_folder(workspace: Path, variant: str = "lift_c", fold: str = "fold_0") -> Path:
+def run_folder(workspace: Path, variant: str = "lift", fold: str = "fold_0") -> Path:
     """The folder of a stage."""
     return workspace / "results" / DATASET / "default" / variant / fold / STAGE
 
@@ -221,7 +221,7 @@ def test_plan_changes_need_a_restart(workspace):
 
 def test_the_ablation_has_its_own_place(workspace, unbroken):
     """no_mapper is trained beside lift_c and has no mixer; otherwise it is as long."""
-    [folder] = train(workspace=workspace, device="cpu", mapper=False)
+    [folder] = train(workspace=workspace, device="cpu", method="no_mapper")
     assert folder == run_folder(workspace, "no_mapper").parent
     weights = load_checkpoint(folder / STAGE / LATEST).groups["network"]
     assert all(name.startswith("translator.") for name in weights)

@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import torch
 from drawn_cases import drawn
+from liftnet.tasks.missing_modality.synthesis import synthesize
 from torch import nn
 
 from liftnet.core.plan import Plan
 from liftnet.core.request import Request
 from liftnet.data.store import Store
-from liftnet.ops.in_plane import fit_in_plane
-from liftnet.pipeline.plan import apply_setting, read_plan
-from liftnet.tasks.missing_modality import TASK
-from liftnet.tasks.missing_modality.context_translation import (
+from liftnet.methods.lift.joint import (
     SLICE_STAGE,
     STAGE,
     ContextTranslation,
     slab_loss,
 )
-from liftnet.tasks.missing_modality.synthesis import synthesize
+from liftnet.ops.in_plane import fit_in_plane
+from liftnet.pipeline.plan import apply_setting, read_plan
+from liftnet.tasks.missing_modality import TASK
 
 AIR = (0.0, 0.0, 0.0)
 
@@ -165,7 +165,7 @@ def test_validation_says_how_sharp_images_are(plan, store, monkeypatch):
 
     stage = ContextTranslation(plan, True)
     assert stage.validate(filled(plan, 0.0), store, ["p6"]).sharpness == {"a": 0.0, "c": 0.0}
-    monkeypatch.setattr("liftnet.tasks.missing_modality.context_translation.synthesize", halved)
+    monkeypatch.setattr("liftnet.methods.lift.joint.synthesize", halved)
     found = stage.validate(filled(plan, 0.0), store, ["p1", "p6"]).sharpness
     assert found == {name: pytest.approx(0.25, rel=1e-5) for name in "abc"}
 

@@ -6,35 +6,27 @@ from dataclasses import replace
 
 import pytest
 import torch
+from liftnet.tasks.missing_modality.synthesis import synthesize
 from peak_bytes import PeakBytes
 
-from liftnet.core.plan import (
-    ChannelPlan,
-    ClipAndScale,
-    Grid,
-    Inference,
-    MemoryEstimate,
-    MixerSpec,
-    Plan,
-    Schedule,
-    TranslatorSpec,
-)
+from liftnet.core.network_specs import MixerSpec, TranslatorSpec
+from liftnet.core.plan import ChannelPlan, ClipAndScale, Grid, Plan
+from liftnet.core.recipe import Inference, MemoryEstimate, Schedule
 from liftnet.core.request import Request
-from liftnet.networks.blocks import set_recompute
-from liftnet.planning.augmentation import plan_augmentation
-from liftnet.planning.memory import GIB
-from liftnet.planning.sizing import plan_inference, plan_mixer, plan_translator
-from liftnet.tasks.missing_modality.context_translation import (
+from liftnet.methods.lift.joint import (
     SLICE_STAGE,
     STAGE,
     build_network,
     slab_loss,
 )
-from liftnet.tasks.missing_modality.memory import (
+from liftnet.methods.lift.joint_memory import (
     synthesis_gib,
     training_gib,
 )
-from liftnet.tasks.missing_modality.synthesis import synthesize
+from liftnet.networks.blocks import set_recompute
+from liftnet.planning.augmentation import plan_augmentation
+from liftnet.planning.memory import GIB
+from liftnet.planning.sizing import plan_inference, plan_mixer, plan_translator
 
 
 def make_plan(*, volumes: int = 1, kernel: int = 0, bytes_per_number: int = 4) -> Plan:
@@ -190,7 +182,7 @@ def test_the_larger_stage_counts():
     assert training_gib(both) == training_gib(replace(plan, stages={SLICE_STAGE: wide}))
     assert training_gib(both) > 2 * training_gib(plan)
     sources = [volume_of(plan)[:, :, :6] for _ in range(8)]
-    peak = peak_of_two_steps(plan, sources, count=6, mapper=False)
+    peak = peak_of_two_steps(plan, sources, count=6, method="no_mapper")
     assert training_gib(both) == pytest.approx(peak, rel=0.25)
 
 

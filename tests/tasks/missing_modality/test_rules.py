@@ -10,10 +10,10 @@ from like_cases import like_cases
 from liftnet.core.dataset import Channel, Dataset, DatasetDescription
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.plan import ClipAndScale, MixerSpec, PercentileScale, Plan, TranslatorSpec
+from liftnet.core.network_specs import MixerSpec, TranslatorSpec
+from liftnet.core.plan import Budget, ClipAndScale, PercentileScale, Plan
+from liftnet.methods.lift.joint_rules import make_plan, refresh
 from liftnet.pipeline.plan import apply_setting, explain
-from liftnet.tasks.base import Budget
-from liftnet.tasks.missing_modality.rules import make_plan, refresh
 
 STAGE = "context_translation"
 NAMES = ("t1n", "t1c", "t2w", "t2f")
@@ -180,12 +180,12 @@ def test_every_reason_names_a_setting():
         ("grid.in_plane=[31,28]", r"grid.in_plane \(31, 28\) is not a multiple of"),
         ("grid.in_plane=[0,28]", "grid.in_plane"),
         ("grid.spacing_mm=[4,0,2]", "is not positive"),
-        ("networks.translator.source_channels=3", "takes 3 channels and a code of 4"),
-        ("networks.translator.condition_size=2", "a code of 2, the plan has 4"),
-        ("networks.translator.widths=[12,24]", "not all multiples of 8"),
-        ("networks.mixer.through_plane_kernel=2", "expected 0 or an odd number"),
+        ("lift.translator.source_channels=3", "takes 3 channels and a code of 4"),
+        ("lift.translator.condition_size=2", "a code of 2, the plan has 4"),
+        ("lift.translator.widths=[12,24]", "not all multiples of 8"),
+        ("lift.mixer.through_plane_kernel=2", "expected 0 or an odd number"),
         ('targets=["t1c","t1c"]', "a target or a source is named twice"),
-        ("networks.mixer.through_plane_kernel=-3", "expected 0 or an odd number"),
+        ("lift.mixer.through_plane_kernel=-3", "expected 0 or an odd number"),
         ("source_dropout=1.5", "source_dropout is not a probability"),
         ("losses.l1=-1", "a loss weight is negative"),
         ('losses={"l1":1}', "losses are l1; expected"),

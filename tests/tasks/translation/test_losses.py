@@ -8,9 +8,9 @@ import torch
 from four_channels import four_channels
 
 from liftnet.core.plan import Plan
+from liftnet.methods.lift.residual import take_windows
+from liftnet.methods.lift.residual_losses import residual_loss, slice_loss, voxel_weights
 from liftnet.ops.ssim import ms_ssim
-from liftnet.tasks.translation.losses import residual_loss, slice_loss, voxel_weights
-from liftnet.tasks.translation.residual_context import take_windows
 
 
 @pytest.fixture

@@ -6,32 +6,23 @@ from dataclasses import replace
 
 import pytest
 import torch
+from liftnet.tasks.translation.synthesis import synthesize
 from peak_bytes import PeakBytes
 
-from liftnet.core.plan import (
-    ChannelPlan,
-    ClipAndScale,
-    Grid,
-    Inference,
-    MemoryEstimate,
-    MixerSpec,
-    Plan,
-    ResidualSpec,
-    Schedule,
-    TranslatorSpec,
-)
+from liftnet.core.network_specs import MixerSpec, ResidualSpec, TranslatorSpec
+from liftnet.core.plan import ChannelPlan, ClipAndScale, Grid, Plan
+from liftnet.core.recipe import Inference, MemoryEstimate, Schedule
 from liftnet.core.request import Request
 from liftnet.data.example import Example
+from liftnet.methods.lift.residual import STAGE as RESIDUAL
+from liftnet.methods.lift.residual import ResidualContext
+from liftnet.methods.lift.slices import STAGE as SLICES
+from liftnet.methods.lift.slices import SliceTranslation
 from liftnet.pipeline.train.state import Run, make_optimizer
 from liftnet.pipeline.train.step import take_step
 from liftnet.planning.augmentation import plan_augmentation
 from liftnet.planning.memory import GIB
 from liftnet.tasks.translation import memory
-from liftnet.tasks.translation.residual_context import STAGE as RESIDUAL
-from liftnet.tasks.translation.residual_context import ResidualContext
-from liftnet.tasks.translation.slice_translation import STAGE as SLICES
-from liftnet.tasks.translation.slice_translation import SliceTranslation
-from liftnet.tasks.translation.synthesis import synthesize
 
 DEPTH, SIZE = 12, (48, 64)
 HU = ClipAndScale(-1000.0, 2000.0, (-1.0, 1.0))

@@ -11,18 +11,10 @@ from liftnet.core.dataset import Channel, Dataset, DatasetDescription
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.jsonable import from_json, to_json
-from liftnet.core.plan import (
-    ClipAndScale,
-    MixerSpec,
-    PercentileScale,
-    Plan,
-    ResidualSpec,
-    TranslatorSpec,
-    ZScore,
-)
+from liftnet.core.network_specs import MixerSpec, ResidualSpec, TranslatorSpec
+from liftnet.core.plan import Budget, ClipAndScale, PercentileScale, Plan, ZScore
+from liftnet.methods.lift.residual_rules import make_plan, plan_stages, refresh
 from liftnet.pipeline.plan import apply_setting, explain
-from liftnet.tasks.base import Budget
-from liftnet.tasks.translation.rules import make_plan, plan_stages, refresh
 
 SLICES, RESIDUAL = "slice_translation", "residual_context"
 MR, CT = Channel("mr", "MR"), Channel("ct", "CT")
@@ -227,10 +219,10 @@ def test_every_reason_names_a_setting():
         ("grid.in_plane=[31,28]", r"grid.in_plane \(31, 28\) is not a multiple of"),
         (f"stages.{SLICES}.windows_per_volume=2", f"windows_per_volume of {SLICES} must be 1"),
         (f"stages.{RESIDUAL}.windows_per_volume=0", "windows_per_volume must be 1 or more"),
-        ("networks.mixer.inject=decoder", "inject must be none"),
-        ("networks.mixer.through_plane_kernel=3", "through_plane_kernel 0"),
-        ("networks.residual.width=0", "residual needs a width"),
-        ("networks.residual.neighbours=-1", "neighbours or convolutions is negative"),
+        ("lift.mixer.inject=decoder", "inject must be none"),
+        ("lift.mixer.through_plane_kernel=3", "through_plane_kernel 0"),
+        ("lift.residual.width=0", "residual needs a width"),
+        ("lift.residual.neighbours=-1", "neighbours or convolutions is negative"),
         (
             f'stages.{RESIDUAL}.learning_rates={{"translator":1e-4,"mixer":1e-4}}',
             f"the translator is frozen in {RESIDUAL}",
@@ -243,8 +235,8 @@ def test_every_reason_names_a_setting():
         ("losses.l1=-1", "a loss weight is negative"),
         ('losses={"l1":1}', "losses are l1; expected l1, ms_ssim, charbonnier"),
         ("losses={}", "all are 0"),
-        ("networks.translator.widths=[]", "widths"),
-        ("networks.translator.source_channels=2", "takes 2 channels"),
+        ("lift.translator.widths=[]", "widths"),
+        ("lift.translator.source_channels=2", "takes 2 channels"),
         ("stages={}", f"there is no stage {RESIDUAL}, {SLICES}"),
         ("networks={}", "networks must be a translator, a mixer and a residual"),
         ("channels.ct.normalization.high=-2000", "low is not below high"),

@@ -8,12 +8,15 @@ import pytest
 import torch
 from drawn_cases import drawn
 from four_channels import NAMES, four_channels, store_case
+from liftnet.tasks.translation.synthesis import synthesize
 from torch import nn
 
 from liftnet.core.errors import DatasetError
 from liftnet.core.plan import Plan
 from liftnet.core.request import Request
 from liftnet.data.store import Store
+from liftnet.methods.lift.residual import ResidualContext
+from liftnet.methods.lift.slices import SliceTranslation
 from liftnet.ops.in_plane import fit_in_plane
 from liftnet.pipeline.models.checkpoint import load_checkpoint
 from liftnet.pipeline.models.runs import LATEST
@@ -21,9 +24,6 @@ from liftnet.pipeline.plan import apply_setting, read_plan
 from liftnet.pipeline.train.augmented import augmented
 from liftnet.pipeline.train.train import train_stage
 from liftnet.tasks.translation import TASK
-from liftnet.tasks.translation.residual_context import ResidualContext
-from liftnet.tasks.translation.slice_translation import SliceTranslation
-from liftnet.tasks.translation.synthesis import synthesize
 
 CASES = ("h1", "h2", "h3", "h4")
 STAGES = [SliceTranslation, ResidualContext]
@@ -271,8 +271,8 @@ def test_requests(plan):
         TASK.request(plan, ["ct"], None)
     with pytest.raises(DatasetError, match="No channel 'cct'"):
         TASK.request(plan, ["mr"], ["cct"])
-    assert TASK.run_name(mapper=True) == TASK.run_name(mapper=False)
-    assert [s.name for s in TASK.stages(plan, mapper=False)] == ["slice_translation"]
+    assert TASK.run_name(mapper=True) == TASK.run_name(method="no_mapper")
+    assert [s.name for s in TASK.stages(plan, method="no_mapper")] == ["slice_translation"]
     changed = apply_setting(plan, "inference.passes=two")
     source, network = torch.rand(2, 5, 36, 32), network_of(plan)
     one, two = (synthesize(p, [network], source, FULL, AIR) for p in (plan, changed))

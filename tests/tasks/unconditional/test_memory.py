@@ -13,32 +13,31 @@ from peak_bytes import PeakBytes
 from small_generation import make_plan as tiny_plan
 
 from liftnet.core.geometry import AxisOrder, Geometry, Placement
-from liftnet.core.plan import (
+from liftnet.core.network_specs import (
     CriticSpec,
     DriftSpec,
     FeatureSpec,
     GeneratorSpec,
-    Grid,
-    Inference,
     MapperSpec,
-    Plan,
     ResNetSpec,
 )
+from liftnet.core.plan import Grid, Plan
+from liftnet.core.recipe import Inference
 from liftnet.data.store import Store, StoredCase, write_case
+from liftnet.methods.base import Stage
+from liftnet.methods.lift_u.depth_mapping import CODE_STAGE, DepthMapping
+from liftnet.methods.lift_u.depth_mapping import STAGE as DEPTH_STAGE
+from liftnet.methods.lift_u.generation import generate_volume, latent_of
+from liftnet.methods.lift_u.rules import MAPPER
+from liftnet.methods.lift_u.slice_features import STAGE as FEATURE_STAGE
+from liftnet.methods.lift_u.slice_features import SliceFeatures
+from liftnet.methods.lift_u.slice_generation import STAGE as SLICE_STAGE
+from liftnet.methods.lift_u.slice_generation import SliceGeneration
 from liftnet.networks.features import ResNet18
 from liftnet.pipeline.train.state import Run, make_optimizer
 from liftnet.pipeline.train.step import take_step
 from liftnet.planning.memory import GIB
-from liftnet.tasks.base import Stage
 from liftnet.tasks.unconditional import memory
-from liftnet.tasks.unconditional.depth_mapping import CODE_STAGE, DepthMapping
-from liftnet.tasks.unconditional.depth_mapping import STAGE as DEPTH_STAGE
-from liftnet.tasks.unconditional.generation import generate_volume, latent_of
-from liftnet.tasks.unconditional.rules import MAPPER
-from liftnet.tasks.unconditional.slice_features import STAGE as FEATURE_STAGE
-from liftnet.tasks.unconditional.slice_features import SliceFeatures
-from liftnet.tasks.unconditional.slice_generation import STAGE as SLICE_STAGE
-from liftnet.tasks.unconditional.slice_generation import SliceGeneration
 
 SHAPE = (20, 32, 48)
 CASES = tuple(f"v{i}" for i in range(8))
@@ -152,7 +151,7 @@ def test_depth_stage_is_within_a_quarter(volumes, slices, slice_batch, store, tm
 
 def test_given_features_are_counted(store, tmp_path, monkeypatch):
     """ResNet-18 in place of the autoencoder: more weights, no stage of its own."""
-    name = "liftnet.tasks.unconditional.slice_generation.load_resnet18"
+    name = "liftnet.methods.lift_u.slice_generation.load_resnet18"
     monkeypatch.setattr(name, lambda path, sha256: ResNet18())
     plan = make_plan(volumes=2)
     networks = plan.networks | {"features": ResNetSpec("weights.pth", "0" * 64)}

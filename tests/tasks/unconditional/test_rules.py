@@ -12,24 +12,15 @@ from liftnet.core.dataset import Channel, Dataset, DatasetDescription
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.jsonable import from_json, to_json
-from liftnet.core.plan import (
-    ClipAndScale,
-    CriticSpec,
-    FeatureSpec,
-    GeneratorSpec,
-    PercentileScale,
-    Plan,
-    ResNetSpec,
-    ZScore,
-)
+from liftnet.core.network_specs import CriticSpec, FeatureSpec, GeneratorSpec, ResNetSpec
+from liftnet.core.plan import Budget, ClipAndScale, PercentileScale, Plan, ZScore
+from liftnet.methods.lift_u.rules import MAPPER, make_plan, plan_generator, refresh
+from liftnet.methods.lift_u.schedule import plan_stages
 from liftnet.networks.depth_mapper import DepthMapper
 from liftnet.pipeline.plan import apply_setting, explain
 from liftnet.planning.grid import GridChoice
 from liftnet.planning.memory import num_parameters
-from liftnet.tasks.base import Budget
 from liftnet.tasks.unconditional import TASK
-from liftnet.tasks.unconditional.rules import MAPPER, make_plan, plan_generator, refresh
-from liftnet.tasks.unconditional.schedule import plan_stages
 
 STAGES = ["slice_features", "slice_generation", "code_trajectories", "depth_mapping"]
 T1 = Channel("t1n", "MR")
@@ -209,8 +200,8 @@ def test_given_features(tmp_path):
     assert plan.networks["features"] == ResNetSpec(str(path), digest)
     assert list(plan.stages) == STAGES[1:]
     assert sum(stage.num_steps for stage in plan.stages.values()) == 1000
-    assert "warning: the file is not torchvision's" in plan.reasons["networks.features"]
-    assert "networks.features = " in explain(plan)
+    assert "warning: the file is not torchvision's" in plan.reasons["lift_u.features"]
+    assert "lift_u.features = " in explain(plan)
     path.unlink()  # a plan is read without it
     assert refresh(plan) == plan
     with pytest.raises(PlanError, match="No file with weights of features"):
@@ -220,7 +211,7 @@ def test_given_features(tmp_path):
 def test_every_reason_names_a_setting():
     """Explain finds the value of every reason, also of settings made by hand."""
     plan = small_plan()
-    for setting in ("channels.t1n.normalization.upper=0.99", "drift.mode=attract", "seed=4"):
+    for setting in ("channels.t1n.normalization.upper=0.99", "lift_u.drift.mode=attract", "seed=4"):
         plan = apply_setting(plan, setting)
     text = explain(plan)
     for key in plan.reasons:
@@ -237,7 +228,7 @@ def test_edits_bring_along_what_follows():
     generator, mapper = boxed.networks["generator"], boxed.networks["mapper"]
     assert generator.in_plane == (48, 24)  # type: ignore[union-attr]
     assert boxed.stages["depth_mapping"].decoded_slices == 16
-    longer = refresh(apply_setting(plan, "networks.generator.code_size=64"))
+    longer = refresh(apply_setting(plan, "lift_u.generator.code_size=64"))
     assert longer.networks["mapper"].code_size == 64  # type: ignore[union-attr]
     assert mapper.code_size == 256  # type: ignore[union-attr]
     assert longer.memory != plan.memory
@@ -257,32 +248,32 @@ def test_edits_bring_along_what_follows():
         ("grid.spacing_mm=[2,4,4]", "is not isotropic"),
         ("grid.mask=body", "grid.mask must be none"),
         ("networks={}", "networks must be features, a generator, a critic and a mapper"),
-        ("networks.generator.widths=[24]", "networks.generator.widths needs two or more"),
-        ("networks.generator.widths=[20,40]", "not all multiples of 8"),
-        ("networks.critic.widths=[]", "networks.critic.widths is empty"),
-        ("networks.mapper.latent_size=9", "latent_size is 9; its waves need 33"),
-        ("networks.features.masked=1", "networks.features.masked must lie between 0 and 1"),
-        ("networks.features.widths=[]", "networks.features.widths"),
+        ("lift_u.generator.widths=[24]", "lift_u.generator.widths needs two or more"),
+        ("lift_u.generator.widths=[20,40]", "not all multiples of 8"),
+        ("lift_u.critic.widths=[]", "lift_u.critic.widths is empty"),
+        ("lift_u.mapper.latent_size=9", "latent_size is 9; its waves need 33"),
+        ("lift_u.features.masked=1", "lift_u.features.masked must lie between 0 and 1"),
+        ("lift_u.features.widths=[]", "lift_u.features.widths"),
         ("stages={}", "stages are none; expected slice_features, slice_generation"),
-        ("stages.slice_generation.decoded_slices=2", "decoded_slices must be 1"),
-        ("stages.slice_features.windows_per_volume=4", "is 4; expected a multiple of 3"),
-        ("stages.depth_mapping.windows_per_volume=2", "windows_per_volume must be 1"),
-        ("stages.depth_mapping.volumes_per_step=1", "volumes_per_step must be 2 or more"),
+        ("lift_u.slice_generation.decoded_slices=2", "decoded_slices must be 1"),
+        ("lift_u.slice_features.windows_per_volume=4", "is 4; expected a multiple of 3"),
+        ("lift_u.depth_mapping.windows_per_volume=2", "windows_per_volume must be 1"),
+        ("lift_u.depth_mapping.volumes_per_step=1", "volumes_per_step must be 2 or more"),
         (
-            'stages.slice_generation.learning_rates={"generator":1e-4}',
+            'lift_u.slice_generation.learning_rates={"generator":1e-4}',
             "learning_rates of slice_generation name generator; expected critic, generator",
         ),
         (
-            'stages.depth_mapping.learning_rates={"mapper":1e-4,"generator":1e-4}',
+            'lift_u.depth_mapping.learning_rates={"mapper":1e-4,"generator":1e-4}',
             "learning_rates of depth_mapping name mapper, generator; expected mapper",
         ),
-        ("stages.depth_mapping.num_steps=0", "stages.depth_mapping.num_steps must be 1 or more"),
+        ("lift_u.depth_mapping.num_steps=0", "lift_u.depth_mapping.num_steps must be 1 or more"),
         ("drift=null", "drift is null"),
-        ("drift.positives=1", "drift.positives must be 2 or more"),
-        ("drift.slices_per_plane=500", "drift.slices_per_plane is 500; grid.box has"),
-        ("drift.temperatures=[]", "drift.temperatures must be above 0"),
-        ("drift.bandwidth=0", "drift.bandwidth must be above 0"),
-        ("drift.checked_volumes=1", "drift.checked_volumes must be 2 or more"),
+        ("lift_u.drift.positives=1", "drift.positives must be 2 or more"),
+        ("lift_u.drift.slices_per_plane=500", "drift.slices_per_plane is 500; grid.box has"),
+        ("lift_u.drift.temperatures=[]", "drift.temperatures must be above 0"),
+        ("lift_u.drift.bandwidth=0", "drift.bandwidth must be above 0"),
+        ("lift_u.drift.checked_volumes=1", "drift.checked_volumes must be 2 or more"),
         ("inference.slice_batch=0", "inference.slice_batch must be 1 or more"),
         ("inference.temperature=0", "inference.temperature must be above 0"),
         ("losses.features=-1", "a loss weight is negative"),

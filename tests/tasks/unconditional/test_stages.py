@@ -16,17 +16,17 @@ from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.plan import Plan
 from liftnet.core.request import Request
 from liftnet.losses.feature_scale import scale_of
-from liftnet.pipeline.train.train import train_stage
-from liftnet.tasks.unconditional import TASK
-from liftnet.tasks.unconditional.bank import load_bank, make_bank
-from liftnet.tasks.unconditional.batches import PLANES
-from liftnet.tasks.unconditional.depth_mapping import CODE_STAGE, STAGE, DepthMapping
-from liftnet.tasks.unconditional.generation import (
+from liftnet.methods.lift_u.bank import load_bank, make_bank
+from liftnet.methods.lift_u.batches import PLANES
+from liftnet.methods.lift_u.depth_mapping import CODE_STAGE, STAGE, DepthMapping
+from liftnet.methods.lift_u.generation import (
     describe_volume,
     generate_volume,
     latent_from,
     latent_of,
 )
+from liftnet.pipeline.train.train import train_stage
+from liftnet.tasks.unconditional import TASK
 
 CPU = torch.device("cpu")
 NAMES = ("slice_features", "slice_generation", CODE_STAGE, STAGE)
@@ -169,8 +169,8 @@ def test_each_stage_starts_from_the_one_before():
 def test_there_is_no_variant_without_the_mapper():
     """The error says why."""
     with pytest.raises(LiftnetError, match="no variant without the mapper") as error:
-        TASK.stages(make_plan(), mapper=False)
-    assert "--no-mapper" in str(error.value.remedy)
+        TASK.stages(make_plan(), method="no_mapper")
+    assert "--method", "no_mapper" in str(error.value.remedy)
 
 
 def test_the_critic_and_the_generator_learn_from_their_own_terms(store, tmp_path):
@@ -297,8 +297,8 @@ def test_the_mapper_starts_at_real_codes(store, tmp_path):
 
 def test_the_lifted_gradient_is_that_of_the_whole_graph(store, tmp_path):
     """Slices made twice, a few at a time, give the gradient of all slices held at once."""
-    from liftnet.tasks.unconditional.bank import plane_features
-    from liftnet.tasks.unconditional.drifting import compare, lifted_terms, pick
+    from liftnet.methods.lift_u.bank import plane_features
+    from liftnet.methods.lift_u.drifting import compare, lifted_terms, pick
 
     plan = make_plan()
     network = lifted(plan)
@@ -418,13 +418,13 @@ def test_the_monitors_tell_a_sound_mapper_from_a_collapsed_one(store, tmp_path):
 def repeating(monkeypatch, first: int) -> None:
     """Let the generator give back the real volumes from `first` on."""
     monkeypatch.setattr(
-        "liftnet.tasks.unconditional.monitors.generate_volume",
+        "liftnet.methods.lift_u.monitors.generate_volume",
         lambda plan, network, latent, temperature: torch.from_numpy(
             make_volume(first + int(latent))
         ).float(),
     )
     monkeypatch.setattr(
-        "liftnet.tasks.unconditional.monitors.latent_of",
+        "liftnet.methods.lift_u.monitors.latent_of",
         lambda plan, seed, number: torch.tensor(number),
     )
 
@@ -456,7 +456,7 @@ def test_features_of_validation_cases_are_made_once(store, tmp_path, monkeypatch
     stage, resumed = stage_of(plan, CODE_STAGE), stage_of(plan, CODE_STAGE)
     stage.survey(network, store, CASES[:6], tmp_path / "fold" / CODE_STAGE)
     first = stage.validate(network, store, CASES[6:])
-    monkeypatch.setattr("liftnet.tasks.unconditional.bank._write_features", None)
+    monkeypatch.setattr("liftnet.methods.lift_u.bank._write_features", None)
     assert stage.validate(network, store, CASES[6:]).score == first.score
     resumed.survey(network, store, CASES[:6], tmp_path / "fold" / CODE_STAGE)
     assert resumed.validate(network, store, CASES[6:]).score == first.score
@@ -485,7 +485,7 @@ def test_training_stops_when_a_collapse_is_certain(store, tmp_path, monkeypatch)
 
     def flat(self, network, store, cases, history):
         from liftnet.losses.drift_monitors import collapsed
-        from liftnet.tasks.base import Validation
+        from liftnet.methods.base import Validation
 
         values = {"diversity": 0.01, "trace": 0.001}
         seen = [*(h["diversity"] for h in history), 0.01]
@@ -538,7 +538,7 @@ def test_a_volume_of_a_step_follows_from_its_seed(store, monkeypatch):
         return latents
 
     monkeypatch.setattr(network, "codes", codes)
-    monkeypatch.setattr("liftnet.tasks.unconditional.depth_mapping.code_terms", lambda *_: {})
+    monkeypatch.setattr("liftnet.methods.lift_u.depth_mapping.code_terms", lambda *_: {})
     for some in (batch, batch[1:]):
         stage.loss(network, some, torch.Generator())
     expected = [latent_from(plan, int(example.seeds)) for example in batch]
