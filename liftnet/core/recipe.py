@@ -98,7 +98,7 @@ class Recipe:
     """
 
     version: int = RECIPE_VERSION
-    augmentation: AugmentationSpec
+    augmentation: AugmentationSpec | None  # null: nothing is changed
     inference: Inference
     memory: MemoryEstimate
     reasons: dict[str, str]  # setting -> why it has its value, and the source of the rule

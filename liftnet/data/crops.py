@@ -128,6 +128,7 @@ def whole(
     case: str,
     *,
     seed: int,
+    mask: np.ndarray | None = None,
 ) -> Example:
     """A whole case, as a network makes volumes of it.
 
@@ -138,6 +139,7 @@ def whole(
         ranges: channel -> intensities that became 0 and 1.
         case: its name.
         seed: of what is random about it.
+        mask: bool (D, H, W) of the subject, where the plan wants one.
     """
     air = normalize.background_values(plan, ranges)
     rows = [plan.channel_names.index(name) for name in (*plan.sources, *plan.targets)]
@@ -149,7 +151,7 @@ def whole(
         request,
         voxels[sources][None],
         voxels[targets][None],
-        voxels[None, :0],
+        voxels[None, :0] if mask is None else torch.from_numpy(mask)[None, None],
         [air[row] for row in rows],
         torch.tensor([seed]),
         (0,),

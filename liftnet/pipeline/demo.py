@@ -22,7 +22,6 @@ from liftnet.ops import normalize
 from liftnet.pipeline.compare.compare import compare
 from liftnet.pipeline.evaluate.evaluate import evaluate_pairs
 from liftnet.pipeline.predict.predict import predict
-from liftnet.pipeline.predict.regression import predict_by_regression
 from liftnet.pipeline.preprocess.plan_and_preprocess import plan_and_preprocess
 from liftnet.pipeline.report.report import report
 from liftnet.pipeline.train.train import train
@@ -39,7 +38,8 @@ SHOWN_METRICS = {"psnr": ("PSNR [dB]", 2), "ssim": ("SSIM", 3), "delta_z_mae": (
 SPACING_SEED = 1  # ours: another stream than the anatomy's
 TOTAL_STEPS = 7
 # ours: in a few hundred steps a small U-Net gets further with twice the plan's highest rate.
-SETTINGS = ["stages.slice_translation.learning_rates.translator=0.002"]
+BASELINE = "regression_linear"
+SETTINGS = ["lift.slice_translation.learning_rates.translator=0.002"]
 # Voxel axes (D, H, W) of a phantom point to superior, posterior, left; world is LPS.
 AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
@@ -124,8 +124,25 @@ def demo(
     )
     ours = evaluate_pairs(predicted, references, workspace=workspace)
 
-    _announce(6, "Compare with a linear regression of each voxel from its sources")
-    predict_by_regression(raw / "imagesTs", baseline, workspace=workspace)
+    _announce(
+        6,
+        "Compare with a linear regression of each voxel from its sources",
+        ["liftnet_train", *where, "-f", "0", "--method", BASELINE, *on],
+    )
+    train(workspace=workspace, fold=[0], method=BASELINE, device=device)
+    command = ["liftnet_predict", "-i", str(raw / "imagesTs"), "-o", str(baseline), *where]
+    command += ["--method", BASELINE, "--continue-prediction", *on]
+    mention(f"$ {shlex.join(command)}")
+    failures = predict(
+        raw / "imagesTs",
+        baseline,
+        workspace=workspace,
+        method=BASELINE,
+        continue_prediction=True,
+        device=device,
+    )
+    if failures:
+        raise failures[0].error
     with redirect_stdout(StringIO()):  # its table is part of the one below
         trivial = evaluate_pairs(baseline, references, workspace=workspace)
     say(comparison({"LiFT-C": ours, "regression": trivial}))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from liftnet.core.errors import PlanError
 from liftnet.core.plan import ClipAndScale, Grid, Plan
-from liftnet.core.recipe import Recipe, schedules
+from liftnet.core.recipe import AugmentationSpec, Recipe, schedules
 
 __all__ = ["check_plan", "check_recipe", "contradiction", "in_box", "refuse"]
 
@@ -91,9 +91,7 @@ def check_recipe(recipe: Recipe, parts: Iterable[str], losses: dict[str, float])
     Raises:
         PlanError: Naming the first contradiction.
     """
-    spec, stages, known = recipe.augmentation, schedules(recipe), set(parts)
-    factors = ("scale", "brightness", "contrast", "gamma", "low_resolution")
-    ranges = {f"{name}_range": getattr(spec, f"{name}_range") for name in factors}
+    stages, known = schedules(recipe), set(parts)
     counts = {"inference.slice_batch": recipe.inference.slice_batch} | {
         f"{stage}.{name}": getattr(schedule, name)
         for stage, schedule in stages.items()
@@ -105,18 +103,7 @@ def check_recipe(recipe: Recipe, parts: Iterable[str], losses: dict[str, float])
     strangers = sorted({name for each in rates for name in each} - known)
     refuse(
         {
-            **{
-                f"augmentation.{name} {list(found)} is not a range of factors above 0": not (
-                    0 < found[0] <= found[1]
-                )
-                for name, found in ranges.items()
-            },
-            f"augmentation.low_resolution_range {list(spec.low_resolution_range)} goes beyond 1": (
-                spec.low_resolution_range[1] > 1
-            ),
-            f"augmentation.blur_sigma {list(spec.blur_sigma)} is no range": (
-                spec.blur_sigma[0] > spec.blur_sigma[1]
-            ),
+            **_augmentation_problems(recipe.augmentation),
             f"{', '.join(still)}.gradient_clip is 0: no step would move a weight": bool(still),
             f"{', '.join(small)} must be 1 or more": bool(small),
             f"learning_rates name {', '.join(strangers)}; expected {', '.join(sorted(known))}": (
@@ -128,3 +115,24 @@ def check_recipe(recipe: Recipe, parts: Iterable[str], losses: dict[str, float])
         },
         "recipe",
     )
+
+
+def _augmentation_problems(spec: AugmentationSpec | None) -> dict[str, bool]:
+    if spec is None:
+        return {}
+    factors = ("scale", "brightness", "contrast", "gamma", "low_resolution")
+    ranges = {f"{name}_range": getattr(spec, f"{name}_range") for name in factors}
+    return {
+        **{
+            f"augmentation.{name} {list(found)} is not a range of factors above 0": not (
+                0 < found[0] <= found[1]
+            )
+            for name, found in ranges.items()
+        },
+        f"augmentation.low_resolution_range {list(spec.low_resolution_range)} goes beyond 1": (
+            spec.low_resolution_range[1] > 1
+        ),
+        f"augmentation.blur_sigma {list(spec.blur_sigma)} is no range": (
+            spec.blur_sigma[0] > spec.blur_sigma[1]
+        ),
+    }

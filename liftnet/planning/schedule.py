@@ -1,8 +1,10 @@
 """What the schedules of all training stages have in common."""
 
+from dataclasses import replace
+
 from liftnet.core.recipe import Schedule
 
-__all__ = ["VALIDATION_REASON", "make_schedule"]
+__all__ = ["VALIDATION_REASON", "closed_form", "make_schedule"]
 
 LEAST_CASES, MOST_CASES = 4, 16  # ours: to rank checkpoints; the mean of 16 errs by a quarter
 STEPS_PER_CASE = 100  # ours: a case takes as long as one to four steps, so all take 1 to 4 %
@@ -40,3 +42,8 @@ def make_schedule(
         checkpoint_minutes=3.0,
         loader_workers=4,
     )
+
+
+def closed_form() -> Schedule:
+    """The schedule of a stage that takes no step: one look at the cases finds all there is."""
+    return replace(make_schedule(1, volumes=1, slices=1, rates={}), num_steps=0)

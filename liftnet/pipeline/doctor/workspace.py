@@ -114,7 +114,7 @@ def _unfinished(folder: Path) -> str:
         latest = folder / stage.name / LATEST
         previous = latest.with_name(f"{latest.name}.previous")
         steps = finished_steps(latest) or finished_steps(previous)
-        if steps < stage.schedule.num_steps:
+        if steps < stage.schedule.num_steps or not has_checkpoint(latest):
             lacking.append(f"{stage.name}, {steps} of {stage.schedule.num_steps} steps")
         elif stage is stages[-1]:
             return ""

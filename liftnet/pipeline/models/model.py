@@ -138,7 +138,7 @@ def _is_unimproved(folder: Path, stage: Stage[Any], step: object) -> bool:
             f"{stage.schedule.num_steps} steps"
         )
         return False
-    if step != 0:
+    if step != 0 or stage.schedule.num_steps == 0:
         return False
     say(
         f"{folder.name}: {stage.name} did not improve on the stage before it, whose images are used"

@@ -142,6 +142,7 @@ def prepare_case(
         case=case,
         request=request,
         voxels=full,
+        mask=done.mask,
         placement=done.placement,
         shown=done.shown,
         ranges=done.ranges,

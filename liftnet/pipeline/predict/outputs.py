@@ -49,6 +49,7 @@ class Prepared:
     case: Case
     request: Request
     voxels: np.ndarray
+    mask: np.ndarray | None
     placement: Placement
     shown: np.ndarray  # bool, on the case's own grid: where a source is above its background
     ranges: dict[str, tuple[float, float]]

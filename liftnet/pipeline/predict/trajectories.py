@@ -83,7 +83,9 @@ def example_of(model: Model, prepared: Prepared, request: Request) -> Example:
     name = prepared.case.identifier
     seed = int.from_bytes(sha256(f"{model.plan.seed} {name}".encode()).digest()[:7])
     voxels = torch.from_numpy(prepared.voxels)
-    example = whole(model.plan, request, voxels, prepared.ranges, name, seed=seed)
+    example = whole(
+        model.plan, request, voxels, prepared.ranges, name, seed=seed, mask=prepared.mask
+    )
     return example.to(model.device)
 
 

@@ -88,7 +88,8 @@ def _measure_stage(of: Training, number: int, network: nn.Module, folder: Path) 
         if isinstance(stage, Surveys):
             place = folder / f"{share:g}" / stage.name
             memory = stage.survey(network, store, store.identifiers(), place)
-        step = _step_seconds(part, stage, memory, network, store) / share
+        if schedule.num_steps:
+            step = _step_seconds(part, stage, memory, network, store) / share
         if isinstance(part.task, SynthesisTask):
             started = time.perf_counter()
             score_volumes(part, network, store, store.identifiers()[:1])

@@ -57,6 +57,8 @@ class Run:
 
 def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     """AdamW with a rate per submodule; a submodule without a rate is frozen."""
+    if schedule.num_steps == 0:  # nothing is trained
+        return torch.optim.SGD([torch.zeros(1)], lr=0.0)
     groups = []
     for name, child in network.named_children():
         parameters = list(child.parameters())

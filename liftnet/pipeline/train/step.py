@@ -43,7 +43,7 @@ def take_step(
 ) -> StepResult:
     """Minimize the sum of the stage's terms; nothing here waits for the device."""
     schedule = stage.schedule
-    if stage.augmented:
+    if stage.augmented and recipe.augmentation is not None:
         batch = augmented(batch, plan, recipe.augmentation)
     terms = stage.loss(run.network, memory, batch, generator)
     run.optimizer.zero_grad(set_to_none=True)

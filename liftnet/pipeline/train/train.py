@@ -265,7 +265,7 @@ def train_stage(
     if _is_trained(run, stage, folder):
         return best_of(run, folder)
     set_recompute(network, recipe.recompute)
-    if compiled and (problem := compile_blocks(network)) is not None:
+    if compiled and schedule.num_steps and (problem := compile_blocks(network)) is not None:
         say(f"warning: {stage.name} is not compiled, which is slower: {problem}")
 
     checked = spread(validation, schedule.validation_cases, seed=seed)
@@ -359,6 +359,9 @@ def _is_trained(run: Run, stage: Stage[Any], folder: Path) -> bool:
 
 def _report(name: str, run: Run, log: list[dict[str, Any]], folder: Path) -> None:
     """Say how a stage has ended."""
+    if run.step == 0:
+        say(f"Fitted, {best_words(log, run)}: {folder}")
+        return
     say(f"Trained {run.step} steps, {best_words(log, run)} at step {run.best_step}: {folder}")
     if run.best_step == 0 and math.isfinite(run.best):
         say(

@@ -76,9 +76,12 @@ def score_volumes(
     for case in cases:
         described = store.describe(case)
         voxels = torch.from_numpy(np.asarray(store.voxels(case), np.float32))
-        inside = _subject(plan, store, case, voxels.numpy(), described.ranges)
+        mask = np.asarray(store.mask(case)) if plan.grid.mask != "none" else None
+        inside = mask if mask is not None else _subject(plan, voxels.numpy(), described.ranges)
         for request in task.checked_requests(plan, described.present):
-            example = whole(plan, request, voxels, described.ranges, case, seed=plan.seed)
+            example = whole(
+                plan, request, voxels, described.ranges, case, seed=plan.seed, mask=mask
+            )
             made = make_volumes(of, [network], example.to(device)).cpu()
             for name, volume in zip(plan.targets, made, strict=True):
                 if name not in request.made:
@@ -100,15 +103,9 @@ def score_volumes(
 
 
 def _subject(
-    plan: Plan,
-    store: Store,
-    case: str,
-    voxels: np.ndarray,
-    ranges: Mapping[str, tuple[float, float]],
+    plan: Plan, voxels: np.ndarray, ranges: Mapping[str, tuple[float, float]]
 ) -> np.ndarray:
-    """The stored mask (D, H, W), or where a channel of the voxels (C, D, H, W) is above its air."""
-    if plan.grid.mask != "none":
-        return np.asarray(store.mask(case))
+    """Where a channel of the voxels (C, D, H, W) is above its air."""
     # Stored air is this number to within one step of its type.
     air = np.array(normalize.background_values(plan, ranges), np.float16)
     limits = np.nextafter(air, np.float16(np.inf))
