@@ -62,13 +62,16 @@ class Schedule:
     weight_decay: Amount
     betas: Annotated[tuple[float, float], Between(0, 0.9999999)]
     warmup_steps: Count
-    final_rate: Share  # cosine decay ends at this fraction of the learning rate
+    final_rate: Share  # the decay ends at this fraction of the learning rate
     gradient_clip: Amount
-    ema_half_life: Annotated[int, Between(1, 1e9)]  # steps
+    ema_half_life: Annotated[int, Between(0, 1e9)]  # steps; 0: the weights themselves predict
     validate_every: Count  # steps
     validation_cases: Count  # at most so many whole volumes per validation
     checkpoint_minutes: Amount
     loader_workers: Layers  # threads that read cases ahead
+    decay: Literal["cosine", "linear", "none"] = "cosine"  # of the rates, to `final_rate`
+    decay_from: Share = 0.0  # share of the steps after which it begins
+    clip_each: bool = False  # the gradient of each part by itself: of a generator, of its critic
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What of a case a training step sees: each way once, for every method."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,17 @@ from liftnet.ops import normalize
 from liftnet.ops.depth import draw_starts
 from liftnet.ops.in_plane import fit_in_plane
 
-__all__ = ["Crop", "Nothing", "Planes", "Slab", "Windows", "draw", "whole"]
+__all__ = [
+    "Crop",
+    "Nothing",
+    "Patch",
+    "Planes",
+    "Slab",
+    "Whole",
+    "Windows",
+    "draw",
+    "whole",
+]
 
 InPlane = Literal["centre", "anywhere"]  # of slices larger than the plan's, which part is seen
 
@@ -40,6 +50,20 @@ class Windows:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """The whole volume, all of which is compared."""
+
+    in_plane: InPlane = "anywhere"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A box of (D, H, W) voxels at a random place; air where the volume is smaller."""
+
+    size: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
 class Planes:
     """Single slices at random places, plane -> how many; an example for each plane.
 
@@ -54,7 +78,7 @@ class Nothing:
     """No voxel: only the seed of a volume to make."""
 
 
-Crop = Slab | Windows | Planes | Nothing
+Crop = Whole | Slab | Windows | Patch | Planes | Nothing
 
 
 def draw(
@@ -85,39 +109,67 @@ def draw(
         return (_example(case, plan, request, nothing, nothing, nothing, [], seeds, (), 0),)
     if isinstance(crop, Planes):
         return tuple(_slices(store, plan, request, crop.counts, case, rng))
+    return (_crop(store, plan, request, crop, case, rng, thinnest),)
+
+
+def _crop(
+    store: Store,
+    plan: Plan,
+    request: Request,
+    crop: Whole | Slab | Windows | Patch,
+    case: str,
+    rng: np.random.Generator,
+    thinnest: int | None,
+) -> Example:
+    """A part of a volume, with what is compared of it."""
     described = store.describe(case)
     depth = described.shape[0]
-    count = min(crop.count, depth, thinnest or depth)
-    windows = crop.number if isinstance(crop, Windows) else 1
-    starts = draw_starts(rng, depth, count, windows)
-    span = slice(None)
-    if isinstance(crop, Slab):
-        span, starts = slice(starts[0], starts[0] + count), (0,)
+    starts: tuple[int, ...] = (0,)
+    span, count = slice(None), depth
+    size = plan.grid.in_plane
+    if isinstance(crop, Patch):
+        count = min(crop.size[0], depth)
+        first = int(rng.integers(depth - count + 1))
+        span, size = slice(first, first + count), crop.size[1:]
+    elif isinstance(crop, Slab | Windows):
+        count = min(crop.count, depth, thinnest or depth)
+        starts = draw_starts(rng, depth, count, crop.number if isinstance(crop, Windows) else 1)
+        if isinstance(crop, Slab):
+            span, starts = slice(starts[0], starts[0] + count), (0,)
     air = _air(plan, described.ranges)
     voxels, background = store.slab(case, span), list(air)
     if plan.grid.mask != "none":
         mask = store.mask_slab(case, span)
         voxels, background = torch.cat([voxels, mask[None].to(voxels.dtype)]), [*air, 0.0]
-    place = rng if crop.in_plane == "anywhere" else None
-    fitted = fit_in_plane(voxels, plan.grid.in_plane, background, rng=place)
+    anywhere = isinstance(crop, Patch) or crop.in_plane == "anywhere"
+    fitted = fit_in_plane(voxels, size, background, rng=rng if anywhere else None)
+    if isinstance(crop, Patch) and count < crop.size[0]:
+        fitted = _deepened(fitted, crop.size[0], background)
+        count = crop.size[0]
     rows = [plan.channel_names.index(name) for name in (*plan.sources, *plan.targets)]
     number = len(plan.sources)
-    source = torch.stack([fitted[i] for i in rows[:number]])[None]
-    target = torch.stack([fitted[i] for i in rows[number:]])[None]
-    mask = fitted[len(plan.channels) :][None]
-    example = _example(
+    return _example(
         case,
         plan,
         request,
-        source,
-        target,
-        mask,
+        torch.stack([fitted[i] for i in rows[:number]])[None] if number else fitted[None, :0],
+        torch.stack([fitted[i] for i in rows[number:]])[None],
+        fitted[len(plan.channels) :][None],
         [air[i] for i in rows],
         draw_seeds(1, rng),
         starts,
         count,
     )
-    return (example,)
+
+
+def _deepened(voxels: Tensor, depth: int, background: Sequence[float]) -> Tensor:
+    """Slices (C, D, H, W) with slices of air about them, up to a depth."""
+    missing = depth - voxels.shape[1]
+    deep = voxels.new_empty((len(voxels), depth, *voxels.shape[2:]))
+    for channel, value in zip(deep, background, strict=True):
+        channel.fill_(value)
+    deep[:, missing // 2 : missing // 2 + voxels.shape[1]] = voxels
+    return deep
 
 
 def whole(

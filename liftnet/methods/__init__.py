@@ -39,4 +39,6 @@ def load_method(name: str) -> Method[Any]:
     """
     if name not in places():
         raise PlanError(f"No method '{name}'", remedy=did_you_mean(name, method_names()))
-    return cast(Method[Any], import_module(places()[name]).METHOD)
+    method = cast(Method[Any], import_module(places()[name]).METHOD)
+    method.name = name
+    return method

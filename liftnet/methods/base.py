@@ -94,7 +94,7 @@ class Stage(ABC, Generic[Memory]):
 class Method(ABC, Generic[AnyRecipe]):
     """How outputs are made from inputs: networks, stages, synthesis, sizes under a budget."""
 
-    name: str
+    name: str = ""  # that of its file
     label: str  # as figures and tables write it
     summary: str
     serves: str  # "images from images" or "volumes from nothing"

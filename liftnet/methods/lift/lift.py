@@ -23,7 +23,6 @@ __all__ = ["METHOD"]
 class Lift(SliceSynthesis, Method[JointRecipe | ResidualRecipe]):
     """A 2D translator, and a small network along the slice axis that makes a volume of slices."""
 
-    name = "lift"
     label = "LiFT-C"
     summary = "2D translator lifted to 3D by context along the slice axis"
     serves = "images from images"

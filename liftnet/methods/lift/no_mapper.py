@@ -19,13 +19,12 @@ __all__ = ["METHOD"]
 class NoMapper(SliceSynthesis, Method[JointRecipe | SliceRecipe]):
     """The translator of LiFT-C, of the same size and as long a training; slices stay alone."""
 
-    name = "no_mapper"
     label = "LiFT-C without context"
     summary = "the 2D translator of lift alone, as the paper's ablation"
     serves = "images from images"
     paper = "LiFT, the ablation without the mapper"
     recipe = JointRecipe | SliceRecipe
-    ablates = WHOLE.name
+    ablates = "lift"
 
     def unfit(self, plan: Plan) -> str | None:
         """As LiFT-C."""

@@ -29,7 +29,6 @@ __all__ = ["METHOD"]
 class LiftU(Method[LiftURecipe]):
     """A frozen slice generator, lifted to volumes by a depth mapper."""
 
-    name = "lift_u"
     label = "LiFT-U"
     summary = "slice generator lifted to volumes by a depth mapper trained with drift"
     serves = "volumes from nothing"

@@ -139,7 +139,6 @@ def medians(counts: np.ndarray) -> np.ndarray:
 class ConditionalMedian(Method[RegressionRecipe]):
     """The median minimizes the absolute error, which a polynomial's mean does not."""
 
-    name = "conditional_median"
     label = "conditional median"
     summary = "CT as the median over bins of intensity and depth below the body's surface"
     serves = "images from images"

@@ -8,7 +8,6 @@ __all__ = ["METHOD"]
 class LinearRegression(Regression):
     """Each target as a weighted sum of the sources."""
 
-    name = "regression_linear"
     label = "linear regression"
     summary = "each voxel by least squares from the sources"
     degree = 1

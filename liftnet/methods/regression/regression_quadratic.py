@@ -8,7 +8,6 @@ __all__ = ["METHOD"]
 class QuadraticRegression(Regression):
     """Each target as a weighted sum of the sources, their squares and products."""
 
-    name = "regression_quadratic"
     label = "quadratic regression"
     summary = "each voxel by least squares from the sources, their squares and products"
     degree = 2

@@ -79,23 +79,32 @@ def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimi
 
 
 def set_rates(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int) -> None:
-    """Warm up linearly, then decay along half a cosine to `final_rate`."""
+    """Warm up linearly, then decay along half a cosine or a line to `final_rate`, or not at all."""
     warm = min(1.0, (step + 1) / max(schedule.warmup_steps, 1))
-    progressed = max(0, step - schedule.warmup_steps) / max(
-        schedule.num_steps - schedule.warmup_steps, 1
-    )
-    cosine = 0.5 * (1 + math.cos(math.pi * min(progressed, 1.0)))
-    factor = warm * (schedule.final_rate + (1 - schedule.final_rate) * cosine)
+    first = max(schedule.warmup_steps, round(schedule.decay_from * schedule.num_steps))
+    progressed = min(max(0, step - first) / max(schedule.num_steps - first, 1), 1.0)
+    left = {
+        "cosine": 0.5 * (1 + math.cos(math.pi * progressed)),
+        "linear": 1 - progressed,
+        "none": 1.0,
+    }[schedule.decay]
+    factor = warm * (schedule.final_rate + (1 - schedule.final_rate) * left)
     for group in optimizer.param_groups:
         group["lr"] = schedule.learning_rates[group["name"]] * factor
 
 
 @torch.no_grad()
 def update_average(run: Run, schedule: Schedule) -> None:
-    """Move the averaged weights; early on the average is short, so that it forgets the start."""
+    """Move the averaged weights; early on the average is short, so that it forgets the start.
+
+    What a network keeps beside its weights, such as the statistics of a normalization, is taken as
+    it is.
+    """
     half_life = min(schedule.ema_half_life, max(1.0, run.step / 5))
-    weight = 1 - 0.5 ** (1 / half_life)
+    weight = 1 - 0.5 ** (1 / half_life) if half_life else 1.0
     torch._foreach_lerp_(list(run.average.parameters()), list(run.network.parameters()), weight)
+    for kept, buffer in zip(run.average.buffers(), run.network.buffers(), strict=True):
+        kept.copy_(buffer)
 
 
 def save_run(run: Run, folder: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.plan import Plan
-from liftnet.core.recipe import Recipe
+from liftnet.core.recipe import Recipe, Schedule
 from liftnet.data.example import Example
 from liftnet.methods.base import Stage
 from liftnet.ops.processes import average_
@@ -51,13 +51,25 @@ def take_step(
     values = torch.stack([term.detach().float() for term in terms.values()])
     trained = [p for p in run.network.parameters() if p.grad is not None]
     average_([values, *(p.grad for p in trained if p.grad is not None)])
-    norm = nn.utils.clip_grad_norm_(trained, schedule.gradient_clip)
+    norm = _clip(run.network, trained, schedule)
     run.optimizer.step()
     update_average(run, schedule)
     cases = ", ".join(dict.fromkeys(example.case for example in batch))
     result = StepResult(run.step, cases, tuple(terms), torch.cat([values, norm.float()[None]]))
     run.step += 1
     return result
+
+
+def _clip(network: nn.Module, trained: Sequence[nn.Parameter], schedule: Schedule) -> Tensor:
+    """The norm of the whole gradient, which is clipped, or that of each part of the network."""
+    if not schedule.clip_each:
+        return nn.utils.clip_grad_norm_(trained, schedule.gradient_clip)
+    parts = [
+        [parameter for parameter in child.parameters() if parameter.grad is not None]
+        for child in network.children()
+    ]
+    norms = [nn.utils.clip_grad_norm_(part, schedule.gradient_clip) for part in parts if part]
+    return torch.stack(norms).square().sum().sqrt()
 
 
 def settle(run: Run, results: Iterable[StepResult]) -> None:

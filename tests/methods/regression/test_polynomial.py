@@ -139,8 +139,6 @@ def test_every_pattern_is_least_squares_over_the_cases_that_have_it(workspace, d
         weights = network.weights[pattern, "abc".index(target)].numpy()
         products = enumerate(factors(3, degree))
         used = [f for f, parts in products if all("abc"[i] in given for i in parts)]
-            f for f, parts in enumerate(factors(3, degree)) if all("abc"[i] in given for i in parts)
-        ]
         np.testing.assert_allclose(weights[used], expected, atol=2e-4)
         assert not np.delete(weights, used).any()
         assert network.known[pattern, "abc".index(target)] == 1
