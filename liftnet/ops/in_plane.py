@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["fit_in_plane", "pad_in_plane"]
+__all__ = ["fit_in_plane", "pad_in_plane", "pad_to"]
 
 
 def fit_in_plane(
@@ -57,3 +57,16 @@ def pad_in_plane(
     padded = values[:, None, None, None].expand(shape).clone()
     padded[:, :, rows, columns] = volume
     return padded, (rows, columns)
+
+
+def pad_to(
+    volume: Tensor, size: tuple[int, int, int], background: Sequence[float]
+) -> tuple[Tensor, tuple[slice, slice, slice]]:
+    """A volume (C, D, H, W) padded to at least a size, and where it lies in that."""
+    sides = [max(have, want) for have, want in zip(volume.shape[1:], size, strict=True)]
+    starts = [(side - have) // 2 for side, have in zip(sides, volume.shape[1:], strict=True)]
+    d, h, w = (slice(a, a + n) for a, n in zip(starts, volume.shape[1:], strict=True))
+    values = torch.tensor(list(background), dtype=volume.dtype, device=volume.device)
+    padded = values[:, None, None, None].expand(len(volume), *sides).clone()
+    padded[:, d, h, w] = volume
+    return padded, (d, h, w)

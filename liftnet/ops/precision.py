@@ -40,7 +40,10 @@ def place(network: nn.Module, device: torch.device) -> nn.Module:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
     placed = network.to(device)
-    return placed.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for tensor in (*placed.parameters(), *placed.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return placed
 
 
 def pick_device(name: str | None) -> torch.device:

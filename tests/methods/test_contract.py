@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from unittest import mock
 
 import numpy as np
@@ -34,6 +33,7 @@ from liftnet.pipeline.preprocess.plan_and_preprocess import plan_and_preprocess
 from liftnet.pipeline.train import train as loop
 from liftnet.pipeline.train.train import train
 
+ROOT = Path(__file__).parents[2]
 DATASETS = {
     "missing_modality": "Dataset007_Phantom",
     "translation": "Dataset009_Heads",
@@ -197,17 +197,17 @@ def test_contract(task, name, spaces, tmp_path, monkeypatch):
 
 
 @contextmanager
-def copied(source: str, name: str, folder: Path) -> Iterator[None]:
-    """A context in which the file of a method is there under another name, too."""
+def added(code: str, name: str, family: str, folder: Path) -> Iterator[None]:
+    """A context in which a file with this code is a method of its name, in a family's folder."""
     path = folder / f"{name}.py"
-    original = Path(importlib.util.find_spec(places()[source]).origin)
-    shutil.copy(original, path)
-    module_name = f"{places()[source].rpartition('.')[0]}.{name}"
+    path.write_text(code, encoding="utf-8")
+    module_name = f"liftnet.methods{family}.{name}"
     spec = importlib.util.spec_from_file_location(module_name, path)
-    module: ModuleType = importlib.util.module_from_spec(spec)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
     spec.loader.exec_module(module)
     known = {**places(), name: module_name}
-    sys.modules[module_name] = module
     try:
         with mock.patch.object(methods, "places", lambda: known):
             yield
@@ -218,6 +218,18 @@ def copied(source: str, name: str, folder: Path) -> Iterator[None]:
 @pytest.mark.parametrize("source", ["lift", "regression_linear"])
 def test_a_copied_file_is_a_method(source, spaces, tmp_path, monkeypatch):
     """Under a new name, without another change."""
-    with copied(source, "copied_method", tmp_path):
+    spec = importlib.util.find_spec(places()[source])
+    family = places()[source].removeprefix("liftnet.methods").rpartition(".")[0]
+    code = Path(spec.origin).read_text(encoding="utf-8")
+    with added(code, "copied_method", family, tmp_path):
         assert "copied_method" in method_names()
         check("missing_modality", "copied_method", spaces, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("task", PAIRED)
+def test_the_method_of_the_documentation(task, spaces, tmp_path, monkeypatch):
+    """The file on the page about adding a method does what the page says."""
+    page = (ROOT / "docs" / "how-to" / "add-a-method.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    with added(code, "patch_net", "", tmp_path):
+        check(task, "patch_net", spaces, tmp_path, monkeypatch)

@@ -41,11 +41,11 @@ VOLUMES = [
     "lift_u.mapper.waves=8",
     "lift_u.drift.checked_volumes=4",
     "lift_u.drift.slices_per_plane=2",
-    "losses.adversarial=0.1",
-    *(f"stages.{stage}.volumes_per_step=4" for stage in ("slice_features", "slice_generation")),
-    *(f"stages.{stage}.volumes_per_step=4" for stage in ("code_trajectories", "depth_mapping")),
+    "lift_u.losses.adversarial=0.1",
+    *(f"lift_u.{stage}.volumes_per_step=4" for stage in ("slice_features", "slice_generation")),
+    *(f"lift_u.{stage}.volumes_per_step=4" for stage in ("code_trajectories", "depth_mapping")),
     *(
-        f"stages.{stage}.num_steps=3"
+        f"lift_u.{stage}.num_steps=3"
         for stage in ("slice_features", "slice_generation", "code_trajectories", "depth_mapping")
     ),
 ]
@@ -78,9 +78,9 @@ def space(request, tmp_path) -> Path:
     shutil.copytree(source, folder)
     if pairs:
         stages = ("slice_translation", "residual_context")
-        settings = [f"stages.{stage}.volumes_per_step=2" for stage in stages]
-        settings += [f"stages.{stage}.num_steps=3" for stage in stages]
-        settings += ["lift.mixer.hidden_size=8", "losses.outside_mask=0.3"]
+        settings = [f"lift.{stage}.volumes_per_step=2" for stage in stages]
+        settings += [f"lift.{stage}.num_steps=3" for stage in stages]
+        settings += ["lift.mixer.hidden_size=8", "lift.losses.outside_mask=0.3"]
         plan(workspace=folder, gpu_memory=0.03, steps=8, settings=settings)
     return folder
 
