@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from liftnet.core.network_specs import CriticSpec, FeatureSpec, GeneratorSpec, ResNetSpec
 from liftnet.core.plan import Plan
@@ -18,6 +17,7 @@ from liftnet.core.recipe import Schedule
 from liftnet.data.crops import Crop, Planes
 from liftnet.data.example import Example
 from liftnet.data.store import Store
+from liftnet.losses.adversarial import with_frozen
 from liftnet.methods.base import Stage, Validation
 from liftnet.methods.lift_u.batches import in_plane, real_volume, slices_in
 from liftnet.methods.lift_u.recipe import LiftURecipe
@@ -251,13 +251,9 @@ def adversarial_terms(
     Source: hinge loss of Lim and Ye 2017; the balance as in VQGAN (Esser et al. 2021, Eq. 7), at
         the slices instead of the last layer.
     """
-    constant = {
-        name: tensor.detach()
-        for name, tensor in [*critic.named_parameters(), *critic.named_buffers()]
-    }
     critic.eval()  # its power iterations follow the critic's own steps only
     with autocast(made.device):
-        believed = -functional_call(critic, constant, (made,)).mean()
+        believed = -with_frozen(critic)(made).mean()
     critic.train()
     (toward_real,) = torch.autograd.grad(anchor, made, retain_graph=True)
     (toward_belief,) = torch.autograd.grad(believed, made, retain_graph=True)
