@@ -288,6 +288,7 @@ def train_stage(
             started = time.monotonic()
             batch = next(feed)
             generator.manual_seed(_mix(seed, run.step))
+            torch.manual_seed(_mix(seed, run.step))  # of dropout
             set_rates(run.optimizer, schedule, run.step)
             unread.append(take_step(run, plan, recipe, stage, memory, batch, generator))
 
