@@ -1,0 +1,282 @@
+"""What the methods of this family share: their stage, their synthesis, their sizes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import log2
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from liftnet.core.errors import PlanError
+from liftnet.core.fingerprint import Fingerprint
+from liftnet.core.plan import Budget, Plan
+from liftnet.core.ranges import Size, Weight
+from liftnet.core.recipe import Inference, MemoryEstimate, Recipe, Schedule
+from liftnet.data.crops import Crop, Slab
+from liftnet.data.example import Example, joined
+from liftnet.losses.adversarial import bce_terms
+from liftnet.losses.reconstruction import weighted_mean
+from liftnet.methods.base import Method, Stage
+from liftnet.methods.pix2pix.networks import PatchCritic, initialize_
+from liftnet.ops import normalize
+from liftnet.ops.chunks import Chunk
+from liftnet.ops.depth import fold_slices, unfold_slices
+from liftnet.ops.host_memory import is_out_of_memory
+from liftnet.ops.in_plane import pad_in_plane
+from liftnet.ops.precision import autocast
+from liftnet.ops.transfer import to_device
+from liftnet.planning.augmentation import AUGMENTATION_REASON, plan_augmentation
+from liftnet.planning.consistency import check_recipe, refuse
+from liftnet.planning.cost import TRAINING_SHARE, first_that_fits, training_gib
+from liftnet.planning.grid import stride_of
+from liftnet.planning.schedule import make_schedule
+
+__all__ = ["Pix2Pix", "Pix2PixRecipe", "SliceGan"]
+
+WIDTHS = (64, 48, 32, 16, 8)  # pix2pix: 64; narrower (ours) for small memories
+SLICES = 8  # ours: of as many volumes; pix2pix takes one, in whose place others average gradients
+STEPS = 100_000  # ours: pix2pix counts epochs, 200
+RATE = 2e-4  # pix2pix
+BETAS = (0.5, 0.999)  # pix2pix
+LOSSES = {"l1": 100.0, "adversarial": 1.0}  # pix2pix
+Z_SCALE = 4.0  # ours: z-scores from air to bright tissue, brought to about [-1, 1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pix2PixRecipe(Recipe):
+    """A generator, its critic and how they are trained."""
+
+    width: Size  # of the first maps of both
+    halvings: Size
+    losses: dict[str, Weight]
+    slice_gan: Schedule
+
+
+@dataclass(frozen=True)
+class SliceGan(Stage[None]):
+    """Generator and critic step together, on single slices of several volumes."""
+
+    plan: Plan
+    recipe: Pix2PixRecipe
+    generator: Any  # a class of networks: (inputs, outputs, width, halvings)
+    name: str = "slice_gan"
+
+    @property
+    def schedule(self) -> Schedule:  # type: ignore[override]
+        """The recipe's."""
+        return self.recipe.slice_gan
+
+    @property
+    def crop(self) -> Crop:  # type: ignore[override]
+        """A slice."""
+        return Slab(self.schedule.decoded_slices)
+
+    def build(self, previous: nn.Module | None = None) -> nn.Module:
+        """Both networks with random weights."""
+        sources, targets = len(self.plan.sources), len(self.plan.targets)
+        recipe = self.recipe
+        generator = self.generator(2 * sources, targets, recipe.width, recipe.halvings)
+        critic = PatchCritic(2 * sources + 2 * targets, recipe.width)
+        return initialize_(nn.ModuleDict({"generator": generator, "critic": critic}))
+
+    def loss(
+        self,
+        network: nn.Module,
+        memory: None,
+        batch: Sequence[Example],
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """100 L1, and the binary cross-entropy of both sides.
+
+        Source: Isola et al. 2017, Eq. 4. Differs: where a step makes some of the targets, the
+        others are 0 on both sides, and the critic is told which they are.
+        """
+        assert isinstance(network, nn.ModuleDict)
+        slabs, losses = joined(batch), self.recipe.losses
+        given = fold_slices(inputs_of(self.plan, slabs))
+        asked = to_device(slabs.made, given.device).float()[:, :, None, None, None]
+        asked = fold_slices(asked.expand_as(slabs.target))
+        real = fold_slices(to_network(self.plan, slabs.target)) * asked
+        with autocast(given.device):
+            made = network["generator"](given).float() * asked
+            believed, judged = bce_terms(
+                network["critic"],
+                torch.cat([given, asked, made], dim=1),
+                torch.cat([given, asked, real], dim=1),
+            )
+        return {
+            "l1": losses["l1"] * weighted_mean((made - real).abs(), asked),
+            "adversarial": losses["adversarial"] * believed,
+            "critic": judged,
+        }
+
+
+def inputs_of(plan: Plan, example: Example) -> Tensor:
+    """Sources as the network takes them, and which are given: (B, 2 S, D, H, W)."""
+    given = example.given[:, :, None, None, None].expand_as(example.source)
+    ends = [normalize.limits(plan.channel(name).normalization) for name in plan.sources]
+    middles = [(low + high) / 2 if high < float("inf") else 0.0 for low, high in ends]
+    halves = [(high - low) / 2 if high < float("inf") else Z_SCALE for low, high in ends]
+    middle, half = _column(middles, example.source), _column(halves, example.source)
+    return torch.cat([(example.source - middle) / half * given, given], dim=1)
+
+
+def to_network(plan: Plan, target: Tensor) -> Tensor:
+    """Targets (B, T, D, H, W) in [-1, 1]."""
+    low, high = _ends(plan, target)
+    return (target - low) / (high - low) * 2 - 1
+
+
+def from_network(plan: Plan, made: Tensor) -> Tensor:
+    """The inverse of `to_network`."""
+    low, high = _ends(plan, made)
+    return low + (made + 1) / 2 * (high - low)
+
+
+def _ends(plan: Plan, like: Tensor) -> tuple[Tensor, Tensor]:
+    ends = [normalize.limits(plan.channel(name).normalization) for name in plan.targets]
+    low, high = (_column(values, like) for values in zip(*ends, strict=True))
+    return low, high
+
+
+def _column(values: Sequence[float], like: Tensor) -> Tensor:
+    column = torch.tensor(values, dtype=torch.float32)
+    if like.device.type == "meta":
+        column = column.to("meta")
+    return to_device(column, like.device).view(1, -1, 1, 1, 1)
+
+
+class Pix2Pix(Method[Pix2PixRecipe]):
+    """Slices one by one, along the plan's slice axis."""
+
+    serves = "images from images"
+    paper = "Isola et al. 2017"
+    recipe = Pix2PixRecipe
+    generator: Any
+    most_halvings: int
+
+    def unfit(self, plan: Plan) -> str | None:
+        """It needs sources, and targets with limits."""
+        if not plan.sources:
+            return "it needs one source or more"
+        if any(
+            normalize.limits(plan.channel(t).normalization)[1] == float("inf") for t in plan.targets
+        ):
+            return "its targets need limits"
+        return None
+
+    def decide(
+        self, plan: Plan, fingerprint: Fingerprint, budget: Budget, *, squeeze: bool
+    ) -> Pix2PixRecipe:
+        """The widest pair whose step fits the memory."""
+        limit = TRAINING_SHARE * budget.memory_gib
+        recipe, needed = first_that_fits(self._sizes(plan), partial(self._gib, plan), limit)
+        if needed > limit:
+            raise PlanError(
+                f"The smallest network of this method needs {needed:.2g} GiB",
+                where=f"a budget of {budget.memory_gib:g} GiB",
+                remedy="Raise --gpu-memory, or resample the images to a coarser spacing.",
+            )
+        return self.refresh(plan, recipe)
+
+    def _sizes(self, plan: Plan) -> Iterator[Pix2PixRecipe]:
+        budget, steps = plan.budget, plan.budget.num_steps or STEPS
+        halvings = min(int(log2(stride_of(plan.grid))), self.most_halvings)
+        schedule = replace(
+            make_schedule(
+                steps, volumes=SLICES, slices=1, rates={"generator": RATE, "critic": RATE}
+            ),
+            betas=BETAS,
+            weight_decay=0.0,
+            decay="linear",
+            decay_from=0.5,
+            final_rate=0.0,
+            warmup_steps=1,
+            clip_each=True,
+        )
+        reasons = {
+            "width": "64 (pix2pix), or the widest of some narrower that fits the memory (ours)",
+            "halvings": "as many as the plan's slices allow (ours); 8 of 256 pixels (pix2pix)",
+            "losses": "100 L1 and binary cross-entropy (pix2pix)",
+            "slice_gan.learning_rates": "Adam 2e-4, betas (0.5, 0.999), constant and from half of "
+            "the steps on linearly to 0 (pix2pix)",
+            "slice_gan.volumes_per_step": "8 slices of as many volumes (ours; pix2pix takes 1)",
+            "augmentation": AUGMENTATION_REASON,
+        }
+        for width in WIDTHS:
+            yield Pix2PixRecipe(
+                augmentation=plan_augmentation(plan.grid.slice_axis),
+                inference=Inference(SLICES, "one"),
+                memory=MemoryEstimate(budget.memory_gib, budget.bytes_per_number, 0.0, 0.0),
+                reasons=reasons,
+                width=width,
+                halvings=max(halvings, 1),
+                losses=dict(LOSSES),
+                slice_gan=schedule,
+            )
+
+    def refresh(self, plan: Plan, recipe: Pix2PixRecipe, *, estimate: bool = True) -> Pix2PixRecipe:
+        """The recipe, checked, with its memory estimate."""
+        check_recipe(recipe, ("generator", "critic"), recipe.losses)
+        stride = 2**recipe.halvings
+        refuse(
+            {
+                "width and halvings must be 1 or more": min(recipe.width, recipe.halvings) < 1,
+                f"grid.in_plane {plan.grid.in_plane} is not a multiple of {stride}, 2 to the "
+                "power of halvings": any(n % stride for n in plan.grid.in_plane),
+                f"losses are {', '.join(recipe.losses)}; expected {', '.join(LOSSES)}": set(
+                    recipe.losses
+                )
+                != set(LOSSES),
+            },
+            "recipe",
+        )
+        if not estimate:
+            return recipe
+        gib = round(self._gib(plan, recipe), 3)
+        memory = replace(recipe.memory, training_gib=gib, prediction_gib=gib)
+        return replace(recipe, memory=memory)
+
+    def _gib(self, plan: Plan, recipe: Pix2PixRecipe) -> float:
+        return training_gib(plan, recipe, self.stages(plan, recipe))
+
+    def stages(self, plan: Plan, recipe: Pix2PixRecipe) -> tuple[Stage[Any], ...]:
+        """One."""
+        return (SliceGan(plan, recipe, self.generator),)
+
+    def synthesize(
+        self,
+        plan: Plan,
+        recipe: Pix2PixRecipe,
+        network: nn.Module,
+        example: Example,
+        generator: torch.Generator,
+        chunk: Chunk,
+    ) -> Tensor:
+        """Slice by slice, each padded with air as in training."""
+        assert isinstance(network, nn.ModuleDict)
+        number, stride = example.source.shape[1], 2**recipe.halvings
+        padded, (rows, columns) = pad_in_plane(
+            example.source[0], plan.grid.in_plane, stride, example.air[0, :number].tolist()
+        )
+        whole = inputs_of(plan, replace(example, source=padded[None]))
+        made: list[Tensor] = []
+        depth, done = padded.shape[1], 0
+        while done < depth:
+            part = fold_slices(whole[:, :, done : done + chunk.size])
+            slices = None
+            try:
+                with autocast(part.device):
+                    slices = network["generator"](part).float()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or len(part) == 1:
+                    raise
+            if slices is None:  # outside of the handler, whose traceback holds what was made
+                chunk.shrink(max(1, len(part) // 2), chunk.passes)
+                continue
+            made.append(slices)
+            done += len(slices)
+        volume = from_network(plan, unfold_slices(torch.cat(made), 1))[0]
+        return volume[:, :, rows, columns]
