@@ -17,7 +17,7 @@ from liftnet.data.example import Example
 from liftnet.networks.blocks import set_recompute
 from liftnet.planning.memory import GIB, KeptBytes, weight_bytes
 
-__all__ = ["TRAINING_SHARE", "first_that_fits", "training_gib"]
+__all__ = ["TRAINING_SHARE", "first_that_fits", "training_flops", "training_gib"]
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 TRAINING_SHARE = 0.9  # ours: the rest is for the allocator and cuDNN
@@ -61,14 +61,33 @@ def first_that_fits(
     return found
 
 
-def _step_bytes(plan: Plan, recipe: Recipe, stage: Measurable) -> float:
+def training_flops(plan: Plan, stage: Measurable) -> int:
+    """The floating-point operations of a training step, forward and backward.
+
+    Source: torch.utils.flop_counter, which counts products of matrices and convolutions.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network, batch = _without_values(plan, stage)
+    with FlopCounterMode(display=False) as counter:
+        terms = stage.loss(network, None, batch, torch.Generator())
+        torch.stack(list(terms.values())).sum().backward()
+    return int(counter.get_total_flops())
+
+
+def _without_values(plan: Plan, stage: Measurable) -> tuple[nn.Module, list[Example]]:
+    """A stage's network, in which what is not trained is frozen, and what a step sees."""
     with torch.device("meta"):
         network = stage.build()
     for name, child in network.named_children():
         if name not in stage.schedule.learning_rates:
             child.requires_grad_(False)
+    return network, [_empty(plan, stage) for _ in range(stage.schedule.volumes_per_step)]
+
+
+def _step_bytes(plan: Plan, recipe: Recipe, stage: Measurable) -> float:
+    network, batch = _without_values(plan, stage)
     set_recompute(network, recipe.recompute)
-    batch = [_empty(plan, stage) for _ in range(stage.schedule.volumes_per_step)]
     kept = KeptBytes(network)
     with torch.autograd.graph.saved_tensors_hooks(kept.count, lambda tensor: tensor):
         stage.loss(network, None, batch, torch.Generator())

@@ -17,7 +17,7 @@ from small_generation import make_volume
 
 from liftnet import methods
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
+from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.recipe import schedules, with_schedules
 from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image, write_image
@@ -146,6 +146,9 @@ def check(task: str, name: str, spaces: dict[str, Path], tmp_path: Path, monkeyp
     assert unbroken.keys() == again.keys()
     for key, tensor in unbroken.items():
         assert torch.equal(tensor, again[key]), key
+    for path in folder.glob("*/checkpoint_latest.safetensors"):
+        cost = read_json(path.with_name("cost.json"))
+        assert cost["steps"] in (0, 2) and cost["seconds"] >= 0 and cost["parameters"] >= 0
     where = {"workspace": space, "method": name, "device": "cpu"}
     if task in PAIRED:
         check_images(task, space, tmp_path, where)

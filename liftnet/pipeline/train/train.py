@@ -22,6 +22,7 @@ from liftnet.host.progress import keep_quiet, mention, progress, say
 from liftnet.methods.base import Stage
 from liftnet.networks.blocks import set_recompute
 from liftnet.networks.compiled import compile_blocks
+from liftnet.ops.cost import Meter
 from liftnet.ops.host_memory import keep_freed_memory
 from liftnet.ops.precision import place
 from liftnet.ops.processes import (
@@ -45,6 +46,7 @@ from liftnet.pipeline.models.runs import (
 from liftnet.pipeline.models.training_facts import note_facts
 from liftnet.pipeline.models.volumes import Training
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, load_recipe, method_of
+from liftnet.pipeline.train.cost import note_cost
 from liftnet.pipeline.train.events import EVENTS, Events, open_events, write_row
 from liftnet.pipeline.train.feed import hold_cases, make_feed
 from liftnet.pipeline.train.splits import load_splits, pick_fold
@@ -262,7 +264,9 @@ def train_stage(
         recent=[],
     )
     log = load_run(run, folder, device)
+    meter = Meter(device)
     if _is_trained(run, stage, folder):
+        note_cost(plan, stage, network, log, folder, meter)
         return best_of(run, folder)
     set_recompute(network, recipe.recompute)
     if compiled and schedule.num_steps and (problem := compile_blocks(network)) is not None:
@@ -325,6 +329,7 @@ def train_stage(
                 raise KeyboardInterrupt(
                     f"Stopped at step {run.step}; the same command continues. {folder}"
                 )
+    note_cost(plan, stage, network, log, folder, meter)
     _report(stage.name, run, log, folder)
     return best_of(run, folder)
 
