@@ -278,15 +278,22 @@ def _split_settings(settings: Sequence[str], method: Method[Any]) -> tuple[list[
         elif word in known:
             of_plan.append(setting)
         else:
-            settable = [method.name, *(name for name in known if name not in FIXED)]
             raise PlanError(
                 f"The plan has no setting '{key}'",
                 where=f"--set {setting}",
-                remedy=f"Did you mean '{method.name}.{key}'?"
-                if word in _keys_of(method)
-                else did_you_mean(word, settable),
+                remedy=_nearest_setting(key, method),
             )
     return of_plan, of_method
+
+
+def _nearest_setting(key: str, method: Method[Any]) -> str:
+    """A sentence that names what a setting that is not there may have been meant to be."""
+    words, known = key.split("."), _keys_of(method)
+    start = next((number for number, word in enumerate(words) if word in known), None)
+    if start is not None:
+        return f"Did you mean '{'.'.join([method.name, *words[start:]])}'?"
+    settable = [field.name for field in fields(Plan) if field.name not in FIXED]
+    return did_you_mean(words[0], [*settable, method.name])
 
 
 def _keys_of(method: Method[Any]) -> set[str]:
