@@ -114,11 +114,11 @@ def test_a_stopped_training_goes_on_from_its_step(workspace, writers, monkeypatc
     loss = ContextTranslation.loss
     calls = []
 
-    def stopping(self, network, batch, generator):
+    def stopping(self, network, memory, batch, generator):
         calls.append(1)
         if len(calls) == 4:
             os.kill(os.getpid(), signal.SIGTERM)
-        return loss(self, network, batch, generator)
+        return loss(self, network, memory, batch, generator)
 
     monkeypatch.setattr(ContextTranslation, "loss", stopping)
     with pytest.raises(KeyboardInterrupt, match="Stopped at step 4"):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from liftnet.ops import precision
 from liftnet.pipeline.convert.convert import convert
 from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
 from liftnet.pipeline.models.runs import LATEST
-from liftnet.pipeline.plan import plan
+from liftnet.pipeline.plan import plan, read_plan
 from liftnet.pipeline.preprocess.plan_and_preprocess import plan_and_preprocess
 from liftnet.pipeline.train import start as training_start
 from liftnet.pipeline.train import together as training_together
@@ -41,11 +42,11 @@ VOLUMES = [
     "lift_u.mapper.waves=8",
     "lift_u.drift.checked_volumes=4",
     "lift_u.drift.slices_per_plane=2",
-    "losses.adversarial=0.1",
-    *(f"stages.{stage}.volumes_per_step=4" for stage in ("slice_features", "slice_generation")),
-    *(f"stages.{stage}.volumes_per_step=4" for stage in ("code_trajectories", "depth_mapping")),
+    "lift_u.losses.adversarial=0.1",
+    *(f"lift_u.{stage}.volumes_per_step=4" for stage in ("slice_features", "slice_generation")),
+    *(f"lift_u.{stage}.volumes_per_step=4" for stage in ("code_trajectories", "depth_mapping")),
     *(
-        f"stages.{stage}.num_steps=3"
+        f"lift_u.{stage}.num_steps=3"
         for stage in ("slice_features", "slice_generation", "code_trajectories", "depth_mapping")
     ),
 ]
@@ -78,9 +79,9 @@ def space(request, tmp_path) -> Path:
     shutil.copytree(source, folder)
     if pairs:
         stages = ("slice_translation", "residual_context")
-        settings = [f"stages.{stage}.volumes_per_step=2" for stage in stages]
-        settings += [f"stages.{stage}.num_steps=3" for stage in stages]
-        settings += ["lift.mixer.hidden_size=8", "losses.outside_mask=0.3"]
+        settings = [f"lift.{stage}.volumes_per_step=2" for stage in stages]
+        settings += [f"lift.{stage}.num_steps=3" for stage in stages]
+        settings += ["lift.mixer.hidden_size=8", "lift.losses.outside_mask=0.3"]
         plan(workspace=folder, gpu_memory=0.03, steps=8, settings=settings)
     return folder
 
@@ -152,7 +153,7 @@ def test_unlike_processes_are_refused(_prepared, tmp_path):
     for space in spaces:
         shutil.copytree(_prepared, space)
     file = spaces[1] / "preprocessed" / "Dataset007_Phantom" / "default" / "plan.json"
-    file.write_text(file.read_text().replace('"seed": 0', '"seed": 7'))
+    write_json(file, replace(read_plan(file), seed=7))
     write_json(file.parent.parent / "splits.json", [{"train": ["p1"], "validation": ["p2"]}])
     for printed in run_together(UNLIKE, *map(str, spaces)):
         for text in ("differ in liftnet's version (0.0, 0.1), the plan (", "the seed (0, 7)"):

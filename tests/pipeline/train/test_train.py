@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from liftnet.pipeline.models.checkpoint import load_checkpoint
 from liftnet.pipeline.models.runs import BEST, LATEST
 from liftnet.pipeline.plan import plan
 from liftnet.pipeline.train import train as step
+from liftnet.pipeline.train import validation
 from liftnet.pipeline.train.feed import case_of_draw
 from liftnet.pipeline.train.splits import load_splits, make_splits, pick_fold
 from liftnet.pipeline.train.state import make_optimizer, set_rates
@@ -39,9 +41,9 @@ def _no_picture(request, monkeypatch):
         monkeypatch.setattr("liftnet.visual.figures.plot_progress", lambda *args: None)
 
 
-def run_folder(workspace: Path, variant: str = "lift", fold: str = "fold_0") -> Path:
+def run_folder(workspace: Path, method: str = "lift", fold: str = "fold_0") -> Path:
     """The folder of a stage."""
-    return workspace / "results" / DATASET / "default" / variant / fold / STAGE
+    return workspace / "results" / DATASET / "default" / method / fold / STAGE
 
 
 def rows(folder: Path) -> list[dict]:
@@ -72,10 +74,10 @@ def unbroken(_prepared, tmp_path_factory) -> Path:
 
 
 def test_what_a_run_leaves_with_a_picture(workspace):
-    """Plan, checkpoints, log and picture; a second call has nothing to do."""
+    """Plan, recipe, checkpoints, log and picture; a second call has nothing to do."""
     [folder] = train(workspace=workspace, device="cpu")
     stage = folder / STAGE
-    files = ["plan.json", "plausibility.json", "training_facts.json"]
+    files = ["plan.json", "plausibility.json", "recipe.json", "training_facts.json"]
     assert sorted(p.name for p in folder.iterdir()) == [STAGE, *files]
     names = {p.name.removesuffix(".previous") for p in stage.iterdir()}
     assert names - {"events"} == {BEST, LATEST, "log.jsonl", "progress.png"}
@@ -99,11 +101,11 @@ def test_stopped_by_a_signal_and_continued(
     loss = ContextTranslation.loss
     calls = []
 
-    def stopping(self, network, batch, generator):
+    def stopping(self, network, memory, batch, generator):
         calls.append(1)
         if len(calls) == stop_at:
             os.kill(os.getpid(), number)
-        return loss(self, network, batch, generator)
+        return loss(self, network, memory, batch, generator)
 
     monkeypatch.setattr(ContextTranslation, "loss", stopping)
     before = signal.getsignal(number)
@@ -118,15 +120,16 @@ def test_stopped_by_a_signal_and_continued(
 
 def test_stopped_in_the_last_validation(workspace, unbroken, monkeypatch):
     """It is not lost: nothing comes after it, and all that was trained is there."""
-    validate = ContextTranslation.validate
+    score, calls = validation.score_volumes, []
 
-    def stopping(self, *arguments):
-        result = validate(self, *arguments)
-        if arguments[-1]:  # there was one before: this is the one after the last step
+    def stopping(*arguments):
+        calls.append(1)
+        result = score(*arguments)
+        if len(calls) == 2:  # the one after the last step
             os.kill(os.getpid(), signal.SIGTERM)
         return result
 
-    monkeypatch.setattr(ContextTranslation, "validate", stopping)
+    monkeypatch.setattr(validation, "score_volumes", stopping)
     with pytest.raises(KeyboardInterrupt, match="Stopped at step 6; the same command continues"):
         train(workspace=workspace, fold=(0, 1), device="cpu")
     assert_same_run(run_folder(workspace), unbroken)
@@ -139,11 +142,11 @@ def test_an_error_after_a_checkpoint_and_continued(workspace, unbroken, monkeypa
     monkeypatch.setattr(step, "LOG_STEPS", 1)
     calls = []
 
-    def failing(self, network, batch, generator):
+    def failing(self, network, memory, batch, generator):
         calls.append(1)
         if len(calls) == 5:
             raise RuntimeError("the machine broke")
-        return loss(self, network, batch, generator)
+        return loss(self, network, memory, batch, generator)
 
     monkeypatch.setattr(ContextTranslation, "loss", failing)
     clock = iter(range(0, 10**6, 36))  # a checkpoint is due every second step or so
@@ -178,10 +181,10 @@ train.train(workspace=sys.argv[1], device="cpu")
 def test_killed_and_continued(workspace, unbroken):
     """Kill -9 at any moment, then the same command: the same final files as an unbroken run."""
     folder = run_folder(workspace)
-    plan_file = workspace / "preprocessed" / DATASET / "default" / "plan.json"
-    text = plan_file.read_text()
+    recipe_file = workspace / "preprocessed" / DATASET / "default" / "recipes" / "lift.json"
+    text = recipe_file.read_text()
     assert '"checkpoint_minutes": 3.0' in text
-    plan_file.write_text(text.replace('"checkpoint_minutes": 3.0', '"checkpoint_minutes": 0.0'))
+    recipe_file.write_text(text.replace('"checkpoint_minutes": 3.0', '"checkpoint_minutes": 0.0'))
     child = subprocess.Popen(
         [sys.executable, "-c", CALL, str(workspace)], stdout=subprocess.DEVNULL
     )
@@ -199,18 +202,22 @@ def test_killed_and_continued(workspace, unbroken):
     assert not list(folder.glob(".*"))
 
 
-def test_plan_changes_need_a_restart(workspace):
-    """Another plan is refused and leaves the run alone; --restart begins anew."""
+@pytest.mark.parametrize("setting", ["seed=1", "lift.losses.delta_z=0.25"])
+def test_plan_changes_need_a_restart(workspace, setting):
+    """Another plan or recipe is refused and leaves the run alone; --restart begins anew."""
     with pytest.raises(CheckpointError, match="There is no training run to continue"):
         train(workspace=workspace, device="cpu", continue_training=True)
+    settings = [f"lift.{STAGE}.num_steps=2", f"lift.{STAGE}.validation_cases=1"]
+    make = partial(plan, workspace=workspace, gpu_memory=0.03, steps=2)
+    make(settings=settings)
     train(workspace=workspace, device="cpu")
     folder = run_folder(workspace)
     old = (folder / LATEST).read_bytes()
-    settings = [f"stages.{STAGE}.num_steps=2", f"stages.{STAGE}.validation_cases=1"]
-    plan(workspace=workspace, gpu_memory=0.03, steps=2, settings=settings)
-    with pytest.raises(
-        CheckpointError, match="The plan has changed since this run began"
-    ) as caught:
+    make(settings=[*settings, f"lift.{STAGE}.checkpoint_minutes=1", "lift.feeding=read"])
+    train(workspace=workspace, device="cpu")  # changes nothing but time
+    make(settings=[*settings, setting])
+    changed = "The plan or its recipe has changed since this run began"
+    with pytest.raises(CheckpointError, match=changed) as caught:
         train(workspace=workspace, device="cpu")
     assert "--restart" in str(caught.value)
     assert (folder / LATEST).read_bytes() == old
@@ -220,7 +227,7 @@ def test_plan_changes_need_a_restart(workspace):
 
 
 def test_the_ablation_has_its_own_place(workspace, unbroken):
-    """no_mapper is trained beside lift_c and has no mixer; otherwise it is as long."""
+    """no_mapper is trained beside lift and has no mixer; otherwise it is as long."""
     [folder] = train(workspace=workspace, device="cpu", method="no_mapper")
     assert folder == run_folder(workspace, "no_mapper").parent
     weights = load_checkpoint(folder / STAGE / LATEST).groups["network"]
@@ -230,14 +237,29 @@ def test_the_ablation_has_its_own_place(workspace, unbroken):
     assert not run_folder(workspace).exists()
 
 
+def test_the_ablation_of_pairs_has_its_own_run(pairs):
+    """It trains the translator alone, whose weights are those of the first stage of lift."""
+    [folder] = train(workspace=pairs, device="cpu", method="no_mapper")
+    run = pairs / "results" / "Dataset009_Heads" / "default"
+    assert folder == run / "no_mapper" / "fold_0"
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["slice_translation"]
+    [whole] = train(workspace=pairs, device="cpu")
+    assert whole == run / "lift" / "fold_0"
+    assert (whole / "residual_context" / LATEST).is_file()
+    alone, first = (load_checkpoint(f / "slice_translation" / LATEST) for f in (folder, whole))
+    assert alone.facts == first.facts
+    for name, tensor in first.groups["average"].items():
+        assert torch.equal(alone.groups["average"][name], tensor), name
+
+
 @pytest.mark.parametrize("poison", ["loss", "gradient"])
 def test_nan_stops_before_weights_are_spoiled(workspace, monkeypatch, poison):
     """A loss or gradient that is not finite stops with step, case and term; nothing is saved."""
     loss = ContextTranslation.loss
     calls = []
 
-    def poisoned(self, network, batch, generator):
-        terms = loss(self, network, batch, generator)
+    def poisoned(self, network, memory, batch, generator):
+        terms = loss(self, network, memory, batch, generator)
         calls.append(1)
         if len(calls) == 3:
             weight = next(network.parameters()).sum()
@@ -272,7 +294,7 @@ def test_wrong_calls(workspace):
 
 def test_cases_without_the_target_are_left_out(workspace, capsys):
     """With a fixed target only cases that have it are drawn; a fold without one is refused."""
-    settings = ['targets=["b"]', f"stages.{STAGE}.volumes_per_step=1"]
+    settings = ['targets=["b"]', f"lift.{STAGE}.volumes_per_step=1"]
     plan(workspace=workspace, gpu_memory=0.03, steps=6, settings=settings)
     write_json(
         workspace / "preprocessed" / DATASET / "splits.json",
@@ -375,11 +397,11 @@ def test_compiling_is_asked_for_on_a_cpu(workspace, monkeypatch, capsys):
 
 def test_recomputed_training_is_the_same(workspace, unbroken):
     """Maps that are computed again for the gradient change nothing but time and memory."""
-    plan_file = workspace / "preprocessed" / DATASET / "default" / "plan.json"
-    text = plan_file.read_text()
+    recipe_file = workspace / "preprocessed" / DATASET / "default" / "recipes" / "lift.json"
+    text = recipe_file.read_text()
     assert '"recompute": false' in text and '"feeding": "resident"' in text
     changed = text.replace('"recompute": false', '"recompute": true')
-    plan_file.write_text(changed.replace('"feeding": "resident"', '"feeding": "read"'))
+    recipe_file.write_text(changed.replace('"feeding": "resident"', '"feeding": "read"'))
     train(workspace=workspace, device="cpu")
     one, two = (load_checkpoint(f / LATEST) for f in (run_folder(workspace), unbroken))
     for name, tensor in two.groups["network"].items():
