@@ -289,6 +289,8 @@ def _split_settings(settings: Sequence[str], method: Method[Any]) -> tuple[list[
 def _nearest_setting(key: str, method: Method[Any]) -> str:
     """A sentence that names what a setting that is not there may have been meant to be."""
     words, known = key.split("."), _keys_of(method)
+    if words == [method.name]:
+        return f"Name a key of its recipe: {method.name}.KEY=value."
     start = next((number for number, word in enumerate(words) if word in known), None)
     if start is not None:
         return f"Did you mean '{'.'.join([method.name, *words[start:]])}'?"
@@ -360,9 +362,10 @@ def apply_setting(decided: Decision, setting: str, *, of: str = "") -> Decision:
     parts = key.split(".")
     if parts[0] in FIXED:
         raise PlanError(
-            f"'{parts[0]}' says which plan this is, and cannot be set",
+            f"'{prefix}{parts[0]}' says what the plan is for, and cannot be set",
             where=f"--set {prefix}{setting}",
-            remedy="Use -p for the name of the plan, and -d for its dataset.",
+            remedy="Use -p for the name of the plan, -d for its dataset, --gpu-memory and --steps "
+            "for its budget.",
         )
     named = decided.channel_names if isinstance(decided, Plan) else ()
     if parts[0] == "channels" and len(parts) > 1 and parts[1] in named:

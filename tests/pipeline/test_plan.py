@@ -112,7 +112,9 @@ def test_settings(workspace):
          "--set lift_u.temperature=1", "Plan that method: --method lift_u."),
         ("seed", "'seed' is not key=value", None, None),
         ("lift.recompute", "'lift.recompute' is not key=value", None, None),
-        ("lift.version=2", "cannot be set", "--set lift.version=2", None),
+        ("lift=2", "The plan has no setting 'lift'", "--set lift=2",
+         "Name a key of its recipe: lift.KEY=value."),
+        ("lift.version=2", "'lift.version' says what the plan is for", "--set lift.version=2", None),
     ],
 )  # fmt: skip
 def test_settings_that_are_not_there(workspace, setting, problem, where, remedy):
@@ -302,9 +304,10 @@ def test_feeding_is_decided_last(workspace):
 @pytest.mark.parametrize(
     ("setting", "problem"),
     [
-        ("task=translation", "'task' says which plan this is"),
-        ("version=1", "'version' says which plan this is"),
-        ("name=x", "'name' says which plan this is"),
+        ("task=translation", "'task' says what the plan is for"),
+        ("version=1", "'version' says what the plan is for"),
+        ("budget.memory_gib=4", "'budget' says what the plan is for"),
+        ("name=x", "'name' says what the plan is for"),
         (
             "lift.augmentation.scale_range=[0,1]",
             r"scale_range \[0.*is not a range of factors above 0",
