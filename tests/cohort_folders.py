@@ -1,4 +1,4 @@
-"""Three cohorts of small volumes, and a trained task whose features are a random projection."""
+"""Three cohorts of small volumes, and a trained method whose features are a random projection."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +8,14 @@ from unittest import mock
 
 import numpy as np
 import torch
-from tiny_generation import DATASET, NAME, SHAPE, SPACING, TinyGeneration, add_fold, installed
+from tiny_generation import DATASET, NAME, SHAPE, SPACING, TinyMethod, add_fold, installed
 from tiny_generation import tiny_plan as boxed_plan
 from torch import nn
 
 from liftnet.core.geometry import Geometry
 from liftnet.core.jsonable import write_json
 from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe
 from liftnet.core.scores import CohortScores
 from liftnet.imageio import write_image
 from liftnet.pipeline.evaluate.evaluate import evaluate
@@ -58,7 +59,7 @@ def save(
 
 @contextmanager
 def folders(root: Path) -> Iterator[Path]:
-    """A context with a workspace "w" in which the tiny task is trained, and three cohorts.
+    """A context with a workspace "w" in which the tiny method is trained, and three cohorts.
 
     7 volumes "made" with their JSON files, the last a copy of a training volume in other units; 9
     "real", 11 "training".
@@ -72,7 +73,7 @@ def folders(root: Path) -> Iterator[Path]:
         save(root / "made", f"sample_{i:04d}", voxels, **facts)
 
     def describe(
-        task: object, plan: Plan, network: nn.Module, volume: torch.Tensor
+        method: object, plan: Plan, recipe: Recipe, network: nn.Module, volume: torch.Tensor
     ) -> torch.Tensor:
         assert volume.min() == -1  # network units
         assert volume.max() == 1
@@ -80,8 +81,8 @@ def folders(root: Path) -> Iterator[Path]:
 
     with (
         installed(),
-        mock.patch.object(TinyGeneration, "describe", describe),
-        mock.patch.object(TinyGeneration, "feature_name", lambda task, plan: OWN),
+        mock.patch.object(TinyMethod, "describe", describe),
+        mock.patch.object(TinyMethod, "feature_name", lambda method, plan, recipe: OWN),
     ):
         add_fold(root / "w", "0", 1, plan=tiny_plan())
         yield root

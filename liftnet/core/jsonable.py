@@ -11,7 +11,7 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -235,10 +235,18 @@ def _parse_dataclass(kind: type, data: Any, where: str) -> Any:
     return value
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
-    """A sentence that names the nearest known word, or all of them."""
+def did_you_mean(
+    word: str, known: Sequence[str], *, before: Sequence[str] = (), after: Sequence[str] = ()
+) -> str:
+    """A sentence that names the nearest known word, or all of them.
+
+    Where the word is one of several of a dotted key, those before and after it are named too.
+    """
     close = difflib.get_close_matches(word[:MOST_SHOWN], known, n=1)
-    return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(sorted(known))}."
+    begun = [name for name in known if word and name.startswith(word)]
+    if close or len(begun) == 1:
+        return f"Did you mean '{_shown('.'.join([*before, *(close or begun), *after]))}'?"
+    return f"Known: {', '.join(sorted(known))}."
 
 
 def _wrong(where: str, expected: str, got: Any) -> PlanError:
@@ -253,8 +261,10 @@ def _shown(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in short)
 
 
-def replace_path(value: T, path: str, new: Any) -> T:
+def replace_path(value: T, path: str, new: Any, *, of: str = "") -> T:
     """A copy of a dataclass in which the value at a dotted path is another one.
+
+    Errors name the path below `of`, the name of the dataclass.
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Inner:
@@ -267,9 +277,9 @@ def replace_path(value: T, path: str, new: Any) -> T:
     """
     data = to_json(value)
     node = data
-    walked: list[str] = []
-    *parents, last = path.split(".")
-    for key in [*parents, last]:
+    before = [of] if of else []
+    keys = path.split(".")
+    for number, key in enumerate(keys):
         known = (
             node
             if isinstance(node, dict)
@@ -279,17 +289,20 @@ def replace_path(value: T, path: str, new: Any) -> T:
         )
         index: Any = int(key) if isinstance(node, list) and key in map(str, known) else key
         if index not in known or key == "kind":
+            names = [str(k) for k in known if k != "kind"]
             raise PlanError(
-                f"No setting '{_shown(path)}'",
-                where=".".join(walked) or None,
-                remedy=did_you_mean(key, [str(k) for k in known if k != "kind"]),
+                f"No setting '{_shown(_below(of, path))}'",
+                where=".".join(before) or None,
+                remedy=did_you_mean(key, names, before=before, after=keys[number + 1 :])
+                if names
+                else f"It is {_shown(json.dumps(node))}: set it as a whole.",
             )
-        if len(walked) == len(parents):
+        if number == len(keys) - 1:
             node[index] = new
         else:
             node = node[index]
-        walked.append(key)
-    return from_json(type(value), data, where="")
+        before.append(key)
+    return from_json(type(value), data, where=of)
 
 
 def read_json(path: Path) -> Any:

@@ -12,6 +12,7 @@ from liftnet.core.errors import PlanError
 from liftnet.core.files import remove_drafts
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.jsonable import (
+    did_you_mean,
     from_json,
     read_versioned,
     replace_path,
@@ -192,10 +193,10 @@ def decide(space: Workspace, name: str, asked: Asked) -> Decided:
     chosen, recipe = _first_that_fits(method, fingerprint, [task.refresh(p) for p in candidates])
     if chosen.reasons.get("grid.foreground") == BY_HAND:
         refuse_other_foreground(chosen, fingerprint)
-    recipe = method.refresh(chosen, _with_settings(recipe, of_method))
+    recipe = method.refresh(chosen, _with_settings(recipe, of_method, of=method.name))
     recipe = plan_feeding(chosen, recipe, fingerprint)
     _refuse_without_effect(chosen, of_plan)
-    _refuse_without_effect(recipe, of_method, prefix=f"{method.name}.")
+    _refuse_without_effect(recipe, of_method, of=method.name)
     for kind, value in ((Plan, chosen), (method.recipe, recipe)):
         from_json(kind, parse_json(json.dumps(to_json(value))), where="the plan")  # readable
     return Decided(chosen, recipe)
@@ -259,28 +260,42 @@ def _split_settings(settings: Sequence[str], method: Method[Any]) -> tuple[list[
     """The settings of the plan, and those of the method without its name.
 
     Raises:
-        PlanError: If one is of another method.
+        PlanError: If one is of another method, or of none.
     """
     of_plan, of_method = [], []
+    known = [field.name for field in fields(Plan)]
     for setting in settings:
-        word, _, rest = setting.partition(".")
-        if word == method.name:
-            of_method.append(rest)
-        elif word in method_names():
+        key = setting.partition("=")[0]
+        word, dot, _ = key.partition(".")
+        if dot and word == method.name:
+            of_method.append(setting.removeprefix(f"{word}."))
+        elif dot and word in method_names():
             raise PlanError(
                 f"The setting is one of method {word}, the recipe is that of {method.name}",
                 where=f"--set {setting}",
                 remedy=f"Plan that method: --method {word}.",
             )
-        elif word in _keys_of(method) - {field.name for field in fields(Plan)}:
-            raise PlanError(
-                f"The plan has no setting '{word}'",
-                where=f"--set {setting}",
-                remedy=f"Did you mean {method.name}.{setting}?",
-            )
-        else:
+        elif word in known:
             of_plan.append(setting)
+        else:
+            raise PlanError(
+                f"The plan has no setting '{key}'",
+                where=f"--set {setting}",
+                remedy=_nearest_setting(key, method),
+            )
     return of_plan, of_method
+
+
+def _nearest_setting(key: str, method: Method[Any]) -> str:
+    """A sentence that names what a setting that is not there may have been meant to be."""
+    words, known = key.split("."), _keys_of(method)
+    if words == [method.name]:
+        return f"Name a key of its recipe: {method.name}.KEY=value."
+    start = next((number for number, word in enumerate(words) if word in known), None)
+    if start is not None:
+        return f"Did you mean '{'.'.join([method.name, *words[start:]])}'?"
+    settable = [field.name for field in fields(Plan) if field.name not in FIXED]
+    return did_you_mean(words[0], [*settable, method.name])
 
 
 def _keys_of(method: Method[Any]) -> set[str]:
@@ -289,9 +304,9 @@ def _keys_of(method: Method[Any]) -> set[str]:
     return {field.name for kind in kinds for field in fields(kind)}
 
 
-def _with_settings(decided: Decision, settings: Sequence[str]) -> Decision:
+def _with_settings(decided: Decision, settings: Sequence[str], *, of: str = "") -> Decision:
     for setting in settings:
-        decided = apply_setting(decided, setting)
+        decided = apply_setting(decided, setting, of=of)
     return decided
 
 
@@ -313,12 +328,13 @@ def _chosen_grids(decided: Plan) -> list[GridChoice]:
     return [choice for choice in chosen if choice != GridChoice()]
 
 
-def _refuse_without_effect(decided: Decision, settings: Sequence[str], *, prefix: str = "") -> None:
+def _refuse_without_effect(decided: Decision, settings: Sequence[str], *, of: str = "") -> None:
     """Refuse a setting that the rest of the plan has overruled.
 
     Raises:
         PlanError: Naming it, and the value that it has.
     """
+    prefix = of and f"{of}."
     for setting in settings if _with_settings(decided, settings) != decided else ():
         if apply_setting(decided, setting) != decided:
             key = setting.partition("=")[0]
@@ -330,11 +346,15 @@ def _refuse_without_effect(decided: Decision, settings: Sequence[str], *, prefix
             )
 
 
-def apply_setting(decided: Decision, setting: str) -> Decision:
-    """The plan or recipe with one `key=value` applied; the value is JSON or a plain word."""
+def apply_setting(decided: Decision, setting: str, *, of: str = "") -> Decision:
+    """The plan or recipe with one `key=value` applied; the value is JSON or a plain word.
+
+    `of` is the method whose recipe it is, which is not in the key.
+    """
     key, separator, text = setting.partition("=")
+    prefix = of and f"{of}."
     if not separator:
-        raise PlanError(f"'{setting}' is not key=value", remedy="For example --set seed=1")
+        raise PlanError(f"'{prefix}{setting}' is not key=value", remedy="For example --set seed=1")
     try:
         value: Any = parse_json(text)
     except ValueError:
@@ -342,14 +362,15 @@ def apply_setting(decided: Decision, setting: str) -> Decision:
     parts = key.split(".")
     if parts[0] in FIXED:
         raise PlanError(
-            f"'{parts[0]}' says which plan this is, and cannot be set",
-            where=f"--set {setting}",
-            remedy="Use -p for the name of the plan, and -d for its dataset.",
+            f"'{prefix}{parts[0]}' says what the plan is for, and cannot be set",
+            where=f"--set {prefix}{setting}",
+            remedy="Use -p for the name of the plan, -d for its dataset, --gpu-memory and --steps "
+            "for its budget.",
         )
     named = decided.channel_names if isinstance(decided, Plan) else ()
     if parts[0] == "channels" and len(parts) > 1 and parts[1] in named:
         parts[1] = str(named.index(parts[1]))
-    changed = replace_path(decided, ".".join(parts), value)
+    changed = replace_path(decided, ".".join(parts), value, of=of)
     return replace(changed, reasons={**changed.reasons, key: BY_HAND})
 
 

@@ -119,9 +119,17 @@ def test_replace_path():
     assert DRAWING.shapes["b"] == Box((1, 2, 3))
     with pytest.raises(PlanError, match=r"No setting 'shapes\.b\.side'") as caught:
         replace_path(DRAWING, "shapes.b.side", 7)
-    assert (caught.value.where, caught.value.remedy) == ("shapes.b", "Did you mean 'sides'?")
-    with pytest.raises(PlanError, match="Expected a whole number"):
-        replace_path(DRAWING, "shapes.b.sides.1", "7")
+    assert caught.value.where == "shapes.b"
+    assert caught.value.remedy == "Did you mean 'shapes.b.sides'?"
+    with pytest.raises(PlanError, match=r"No setting 'drawing\.shapes\.c\.sides\.1'") as caught:
+        replace_path(DRAWING, "shapes.c.sides.1", 7, of="drawing")
+    assert caught.value.where == "drawing.shapes"
+    with pytest.raises(PlanError, match=r"No setting 'shapes\.b\.sides\.1\.x'") as caught:
+        replace_path(DRAWING, "shapes.b.sides.1.x", 7)
+    assert caught.value.remedy == "It is 2: set it as a whole."
+    with pytest.raises(PlanError, match="Expected a whole number") as caught:
+        replace_path(DRAWING, "shapes.b.sides.1", "7", of="drawing")
+    assert caught.value.where == "drawing.shapes.b.sides[1]"
 
 
 def test_places_name_the_file(tmp_path):

@@ -2,23 +2,26 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from head_pairs import NAME
-from small_generation import make_plan, make_volume, write_volumes
+from small_generation import make_plan, make_recipe, make_volume, write_volumes
 from torch import nn
 
 from liftnet.core.jsonable import write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store, write_case
+from liftnet.methods import load_method
 from liftnet.methods.base import Validation
-from liftnet.methods.lift.slices import SliceTranslation
 from liftnet.methods.lift_u.slice_features import STAGE, SliceFeatures
 from liftnet.pipeline.models.checkpoint import load_checkpoint
 from liftnet.pipeline.models.model import load_model
 from liftnet.pipeline.models.runs import BEST, LATEST
-from liftnet.pipeline.plan import apply_setting, load_plan
+from liftnet.pipeline.models.volumes import Training
+from liftnet.pipeline.plan import apply_setting, load_plan, load_recipe
+from liftnet.pipeline.train import validation
 from liftnet.pipeline.train.train import train, train_stage
 from liftnet.pipeline.train.validation import spread
 from liftnet.tasks.unconditional import TASK
@@ -45,12 +48,12 @@ def test_all_centres_are_represented():
 
 def trained(*arguments: object, **changes: object) -> nn.Module:
     """The network of a stage that takes four steps and validates after each on four cases."""
-    decided = make_plan(seed=5)
-    schedule = replace(decided.stages[STAGE], validate_every=1, validation_cases=4, **changes)
-    plan = replace(decided, stages={**decided.stages, STAGE: schedule})
-    return train_stage(
-        TASK, plan, SliceFeatures(plan), None, *arguments, device=torch.device("cpu")
-    )
+    plan, recipe = make_plan(seed=5), make_recipe()
+    schedule = replace(recipe.slice_features, validate_every=1, validation_cases=4, **changes)
+    recipe = replace(recipe, slice_features=schedule)
+    of = Training(TASK, load_method("lift_u"), plan, recipe)
+    stage = SliceFeatures(plan, recipe)
+    return train_stage(of, stage, None, *arguments, device=torch.device("cpu"))
 
 
 def test_a_resumed_run_validates_on_the_same_cases(tmp_path, monkeypatch):
@@ -61,19 +64,19 @@ def test_a_resumed_run_validates_on_the_same_cases(tmp_path, monkeypatch):
         write_case(store.folder, make_volume(0)[None], replace(described, identifier=case))
     seen, losses = [], []
 
-    def validated(self, network, store, cases, history):
+    def validated(self, network, memory, store, cases, history):
         seen.append(list(cases))
         return Validation(1.0, "error", {})
 
     real = SliceFeatures.loss
 
-    def stopped(self, network, batch, generator):
+    def stopped(self, *batch):
         losses.append(1)
         if len(losses) == 3:
             raise KeyboardInterrupt
-        return real(self, network, batch, generator)
+        return real(self, *batch)
 
-    monkeypatch.setattr(SliceFeatures, "validate", validated)
+    monkeypatch.setattr(SliceFeatures, "check", validated)
     monkeypatch.setattr(SliceFeatures, "loss", stopped)
     arguments = (Store(store.folder), ["v0", "v1"], HEADS, tmp_path / "fold" / STAGE)
     with pytest.raises(KeyboardInterrupt):
@@ -90,11 +93,11 @@ def test_a_stage_gives_its_best_network(tmp_path, monkeypatch, scores, best):
     store = write_volumes(tmp_path / "cases")
     kept, given = {}, iter(scores)
 
-    def validated(self, network, store, cases, history):
+    def validated(self, network, memory, store, cases, history):
         kept[len(kept) + 1] = {k: v.clone() for k, v in network.state_dict().items()}
         return Validation(next(given), "error", {})
 
-    monkeypatch.setattr(SliceFeatures, "validate", validated)
+    monkeypatch.setattr(SliceFeatures, "check", validated)
     arguments = (store, ["v0", "v1"], ["v2", "v3"], tmp_path / "fold" / STAGE)
     for _ in range(2):
         result = trained(*arguments)
@@ -109,9 +112,7 @@ def test_a_stage_gives_its_best_network(tmp_path, monkeypatch, scores, best):
 def test_without_a_finite_score_the_last_network_is_given(tmp_path, monkeypatch):
     """There is no best one."""
     store = write_volumes(tmp_path / "cases")
-    monkeypatch.setattr(
-        SliceFeatures, "validate", lambda *args: Validation(float("nan"), "error", {})
-    )
+    monkeypatch.setattr(SliceFeatures, "check", lambda *_: Validation(float("nan"), "error", {}))
     folder = tmp_path / "fold" / STAGE
     result = trained(store, ["v0"], ["v2"], folder)
     assert not (folder / BEST).exists()
@@ -120,19 +121,20 @@ def test_without_a_finite_score_the_last_network_is_given(tmp_path, monkeypatch)
 
 
 def test_context_builds_on_what_the_ablation_predicts_with(pairs, monkeypatch):
-    """The translator under the residual is that of --no-mapper, also after a kill between them."""
-    decided = validated_often(pairs)
-    assert decided.stages["slice_translation"].num_steps > 1
-    scores = iter(range(100))  # the first is the best
+    """The translator under the residual is that of no_mapper, also after a kill between them."""
+    validated_often(pairs)
 
-    def worse(self, network, store, cases, history):
+    def worse(of, network, store, cases):
         return Validation(float(next(scores)), "mae_hu", {})
 
-    monkeypatch.setattr(SliceTranslation, "validate", worse)
+    monkeypatch.setattr(validation, "score_volumes", worse)
+    scores = iter(range(100))  # the first is the best
     (folder,) = train(workspace=pairs, device="cpu")
+    scores = iter(range(100))
+    train(workspace=pairs, device="cpu", method="no_mapper")
     results = pairs / "results" / NAME / "default"
-    options = {"mapper": False, "checkpoint": "best", "device": "cpu"}
-    (ablation,) = load_model(results, "translation", [0], **options).networks
+    options = {"checkpoint": "best", "device": "cpu"}
+    (ablation,) = load_model(results, load_method("no_mapper"), [0], **options).networks
     path = folder / "residual_context" / LATEST
     last = load_checkpoint(folder / "slice_translation" / LATEST).groups["average"]
     unbroken = load_checkpoint(path).groups["network"]
@@ -145,9 +147,10 @@ def test_context_builds_on_what_the_ablation_predicts_with(pairs, monkeypatch):
         assert torch.equal(unbroken[name], tensor), name
 
 
-def validated_often(space):
-    """The plan of the pairs, validated after every step of its first stage."""
-    decided = load_plan(find_workspace(space), NAME, "default")
-    decided = apply_setting(decided, "lift.slice_translation.validate_every=1")
-    write_json(space / "preprocessed" / NAME / "default" / "plan.json", decided)
-    return decided
+def validated_often(folder: Path) -> None:
+    """Have the first stage of the pairs validated after every step."""
+    space, method = find_workspace(folder), load_method("lift")
+    recipe = load_recipe(space, load_plan(space, NAME, "default"), method)
+    assert recipe.slice_translation.num_steps > 1
+    recipe = apply_setting(recipe, "slice_translation.validate_every=1")
+    write_json(space.recipe_file(NAME, "default", "lift"), recipe)

@@ -92,6 +92,6 @@ def test_dataset(tmp_path):
 def test_a_demo_of_another_plan_is_refused(finished):
     """The error says to remove the folder, not to use an option that the demo does not have."""
     other = Size(3, 4, SMALL.spacing_mm, SMALL.gpu_memory, steps=3)
-    with pytest.raises(LiftnetError, match="plan has changed") as caught:
+    with pytest.raises(LiftnetError, match="plan or its recipe has changed") as caught:
         demo(finished, device="cpu", size=other)
     assert f"Remove {finished}, or name another folder with -o." in str(caught.value)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from two_processes import start_together
 
 from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError
+from liftnet.core.jsonable import write_json
 from liftnet.data.store import Store
 from liftnet.host.failures import explained, file_problem
 from liftnet.imageio import write, write_image
@@ -182,9 +184,9 @@ def test_a_plan_that_changes_during_training(workspace):
     path = workspace / "preprocessed" / DATASET / "default" / "plan.json"
     plan = read_plan(path)
     folders = train(workspace=workspace, device="cpu")
-    path.write_text(path.read_text().replace('"seed": 0', '"seed": 5'))
+    write_json(path, replace(plan, seed=5))
     assert read_plan(path).seed != plan.seed
-    with pytest.raises(CheckpointError, match="The plan has changed since this run began"):
+    with pytest.raises(CheckpointError, match="The plan or its recipe has changed since"):
         train(workspace=workspace, device="cpu")
     assert read_plan(folders[0] / "plan.json").seed == plan.seed
 

@@ -14,7 +14,8 @@ from liftnet.cli.main import function_name
 from liftnet.core.plan import ClipAndScale
 from liftnet.data.store import Store
 from liftnet.imageio import read_image
-from liftnet.pipeline.plan import read_plan
+from liftnet.methods import load_method
+from liftnet.pipeline.plan import read_plan, read_recipe
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "translate-mr-to-ct.md"
 
@@ -42,7 +43,8 @@ def test_the_recipe_plans_and_prepares_the_papers_input(pairs, monkeypatch):
     assert (plan.grid.num_slices, plan.grid.in_plane) == (128, (128, 128))
     assert plan.channel("ct").normalization == ClipAndScale(-1000.0, 2000.0, (-1.0, 1.0))
     assert plan.channel("mr").normalization.region == "grid"
-    assert plan.networks["translator"].widths[0] == 64 and plan.memory.training_gib <= 8
+    made = read_recipe(folder / "recipes" / "lift.json", plan, load_method("lift"))
+    assert made.translator.widths[0] == 64 and made.memory.training_gib <= 8
     store = Store(folder / "cases")
     assert store.identifiers() == ("h1", "h2", "h3", "h4")
     for case in store.identifiers():

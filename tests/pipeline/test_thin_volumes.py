@@ -1,6 +1,6 @@
 """One thin case among whole ones: it has a slab of its own, and costs the others nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +9,11 @@ import pytest
 import torch
 from drawn_cases import drawn
 
+from liftnet.core.plan import Plan
 from liftnet.data.store import Store, write_case
-from liftnet.pipeline.plan import read_plan
+from liftnet.methods import load_method
+from liftnet.methods.base import Stage
+from liftnet.pipeline.plan import read_plan, read_recipe
 from liftnet.pipeline.train.feed import draw_step, slab_limits
 from liftnet.pipeline.train.train import train
 from liftnet.tasks import load_task
@@ -26,6 +29,13 @@ def thin_case(workspace: Path, dataset: str, slices: int) -> tuple[Store, list[s
     inside = np.array(np.load(mask)[:slices]) if mask.is_file() else None
     write_case(store.folder, voxels, replace(case, shape=voxels.shape[1:]), mask=inside)
     return Store(store.folder), names
+
+
+def stages_of(store: Store) -> tuple[Plan, Sequence[Stage]]:
+    """The plan of a store, and the stages of lift under it."""
+    folder, method = store.folder.parent, load_method("lift")
+    plan = read_plan(folder / "plan.json")
+    return plan, method.stages(plan, read_recipe(folder / "recipes" / "lift.json", plan, method))
 
 
 @pytest.mark.parametrize(
@@ -46,9 +56,8 @@ def test_limits(depths, decoded, expected):
 def test_others_keep_their_slabs(workspace):
     """Slabs of whole volumes are as thick as without the thin one."""
     store, names = thin_case(workspace, "Dataset007_Phantom", 1)
-    plan = read_plan(store.folder.parent / "plan.json")
-    task = load_task(plan.task)
-    stage = task.stages(plan, mapper=True)[-1]
+    plan, stages = stages_of(store)
+    task, stage = load_task(plan.task), stages[-1]
     seen = [one for step in range(6) for one in draw_step(task, plan, stage, store, names, step)]
     counts = {example.case: set() for example in seen}
     for example in seen:
@@ -69,9 +78,9 @@ def test_terms_are_the_mean_over_volumes(places, name):
     """A step of two thick and a thin volume: what each gives alone, averaged; every stage."""
     workspace, dataset = places(name)
     store, names = thin_case(workspace, dataset, 1)
-    plan = read_plan(store.folder.parent / "plan.json")
+    plan, stages = stages_of(store)
     compared = []
-    for stage in load_task(plan.task).stages(plan, mapper=True):
+    for stage in stages:
         torch.manual_seed(0)
         network = stage.build().eval()
         batch = [
@@ -83,9 +92,9 @@ def test_terms_are_the_mean_over_volumes(places, name):
         compared.append(stage.name)
         generator = torch.Generator()
         with torch.no_grad():
-            together = stage.loss(network, batch, generator)
-            thin = stage.loss(network, [batch[0], batch[2]], generator)
-            thick = stage.loss(network, batch[1:2], generator)
+            together = stage.loss(network, None, batch, generator)
+            thin = stage.loss(network, None, [batch[0], batch[2]], generator)
+            thick = stage.loss(network, None, batch[1:2], generator)
         assert together.keys() == thin.keys() == thick.keys()
         for term, value in together.items():
             expected = (2 * thin[term] + thick[term]) / 3

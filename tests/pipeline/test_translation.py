@@ -18,12 +18,11 @@ from liftnet.core.jsonable import write_json
 from liftnet.imageio import read_image, write_image
 from liftnet.pipeline.evaluate.evaluate import evaluate
 from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
-from liftnet.pipeline.models.runs import BEST, LATEST
-from liftnet.pipeline.plan import plan, read_plan
+from liftnet.pipeline.models.runs import BEST, LATEST, read_run
+from liftnet.pipeline.plan import plan
 from liftnet.pipeline.predict.predict import predict
 from liftnet.pipeline.preprocess.plan_and_preprocess import plan_and_preprocess
 from liftnet.pipeline.train.train import train
-from liftnet.tasks import load_task
 
 SLICES, RESIDUAL = "slice_translation", "residual_context"
 ORDERS = [
@@ -35,27 +34,22 @@ ORDERS = [
 
 @dataclass(frozen=True)
 class Trained:
-    """A workspace that was trained stage by stage, and what was seen on the way."""
+    """A workspace in which both methods were trained, and what was seen on the way."""
 
     workspace: Path
-    early: str  # the error of predicting before stage 2
-    first: tuple[bytes, bytes]  # stage 1's checkpoint before and after training went on
+    early: str  # the error of predicting with lift before it was trained
 
 
 @pytest.fixture(scope="module")
 def trained(_prepared_pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """First the translator alone, then the rest."""
+    """First the ablation, then lift."""
     space = tmp_path_factory.mktemp("trained") / "workspace"
     shutil.copytree(_prepared_pairs, space)
-    (folder,) = train(workspace=space, device="cpu", method="no_mapper")
-    latest = folder / SLICES / LATEST
-    before = latest.read_bytes()
-    assert not (folder / RESIDUAL).exists()
+    train(workspace=space, device="cpu", method="no_mapper")
     with pytest.raises(CheckpointError) as caught:
         run(space, "early")
-    (again,) = train(workspace=space, device="cpu")
-    assert again == folder
-    return Trained(space, str(caught.value), (before, latest.read_bytes()))
+    train(workspace=space, device="cpu")
+    return Trained(space, str(caught.value))
 
 
 def run(space: Path, name: str, inputs: Path | None = None, **options) -> tuple[Path, list]:
@@ -67,12 +61,14 @@ def run(space: Path, name: str, inputs: Path | None = None, **options) -> tuple[
 
 def add_weights(space: Path, dataset: str, plan_name: str, bias: float) -> None:
     """Store a network with random weights as if it were trained."""
-    source = space / "preprocessed" / dataset / plan_name / "plan.json"
+    source = space / "preprocessed" / dataset / plan_name
     folder = space / "results" / dataset / plan_name / "lift" / "fold_0"
     (folder / RESIDUAL).mkdir(parents=True)
-    shutil.copy(source, folder / "plan.json")
+    shutil.copy(source / "plan.json", folder)
+    shutil.copy(source / "recipes" / "lift.json", folder / "recipe.json")
     torch.manual_seed(0)
-    network = load_task("translation").stages(read_plan(source), mapper=True)[-1].build()
+    decided, method, recipe = read_run(folder)
+    network = method.stages(decided, recipe)[-1].build()
     for parameter in network.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
     for last in (network.translator.head, network.residual.leave):
@@ -81,42 +77,46 @@ def add_weights(space: Path, dataset: str, plan_name: str, bias: float) -> None:
     save_checkpoint(folder / RESIDUAL / BEST, {"network": network.state_dict()}, {"step": 1})
 
 
-def test_training_goes_on_from_the_ablation(trained):
-    """The ablation is the first stage: it is not trained again, and its weights are frozen."""
-    assert trained.first[0] == trained.first[1]
-    folder = trained.workspace / "results" / NAME / "default" / "lift" / "fold_0"
+def test_training_goes_on_from_the_translator(trained):
+    """Its weights are frozen, and those of the ablation, which is trained by itself."""
+    run_folder = trained.workspace / "results" / NAME / "default"
+    folder, alone = run_folder / "lift" / "fold_0", run_folder / "no_mapper" / "fold_0"
+    assert not (alone / RESIDUAL).exists()
     first = load_checkpoint(folder / SLICES / BEST).groups["network"]
+    ablation = load_checkpoint(alone / SLICES / BEST).groups["network"]
     second = load_checkpoint(folder / RESIDUAL / LATEST).groups
+    assert first.keys() == ablation.keys()
     for name, tensor in first.items():
+        assert torch.equal(ablation[name], tensor)
         assert torch.equal(second["network"][name], tensor)
         assert torch.equal(second["average"][name], tensor)
-    start = load_task("translation")
     assert {name.split(".")[0] for name in second["network"]} == {"translator", "mixer", "residual"}
-    assert start.run_name(mapper=True) == "lift"
     assert second["network"]["residual.leave.weight"].abs().sum() > 0  # it was zero
 
 
 def test_prediction_before_the_second_stage(trained):
-    """It says so, and what can be done."""
-    assert "Training has not come far enough to predict" in trained.early
-    assert RESIDUAL in trained.early and "--method", "no_mapper" in trained.early
+    """Neither without a training of the method, nor in the midst of one; what to do is said."""
+    assert "Nothing is trained yet" in trained.early
+    assert f"liftnet_train -d {NAME} --method lift." in trained.early
     run_folder = trained.workspace / "results" / NAME / "default" / "lift" / "fold_0"
     hidden = run_folder / "hidden"
     (run_folder / RESIDUAL).rename(hidden)
     try:
-        with pytest.raises(CheckpointError) as caught:
+        with pytest.raises(CheckpointError, match="not come far enough to predict") as caught:
+            run(trained.workspace, "early")
+        with pytest.raises(CheckpointError) as named:
             run(trained.workspace, "early", fold=[0])
     finally:
         hidden.rename(run_folder / RESIDUAL)
-    assert RESIDUAL in str(caught.value)
+    assert RESIDUAL in str(caught.value) and RESIDUAL in str(named.value)
 
 
-def test_both_variants_predict_and_are_scored(trained, tmp_path):
+def test_both_methods_predict_and_are_scored(trained, tmp_path):
     """HU on the grid of the case, numbered as in targetsTr, with facts that evaluate reads."""
     references = trained.workspace / "raw" / NAME / "targetsTs"
     made = {}
-    for mapper in (True, False):
-        output, failures = run(trained.workspace, f"mapper{mapper}", mapper=mapper)
+    for method in ("lift", "no_mapper"):
+        output, failures = run(trained.workspace, method, method=method)
         assert failures == []
         names = sorted(p.name for p in output.iterdir())
         assert names == ["t1_0000.json", "t1_0000.nii.gz", "t2_0000.json", "t2_0000.nii.gz"]
@@ -131,23 +131,23 @@ def test_both_variants_predict_and_are_scored(trained, tmp_path):
                 "translation", "ct", ["mr"],
             )  # fmt: skip
             assert facts["intensity"] == {"low": -1000.0, "high": 2000.0, "dtype": "int16"}
-            assert facts["variant"] == ("lift" if mapper else "no_mapper")
-            made[case, mapper] = image
+            assert facts["method"] == method
+            made[case, method] = image
         scores = evaluate(output, references, num_processes=1, workspace=trained.workspace)
         assert scores is not None
         table = json.loads((output / "scores.json").read_text())
         error = np.mean([
-            np.abs(made[c, mapper] - read_image(references / f"{c}_0000.nii.gz")[0]).mean()
+            np.abs(made[c, method] - read_image(references / f"{c}_0000.nii.gz")[0]).mean()
             for c in ("t1", "t2")
         ])  # fmt: skip
         assert error > 0 and "mae" in json.dumps(table)
-        named = tmp_path / f"references_{mapper}"  # a folder that can hold no source
+        named = tmp_path / f"references_{method}"  # a folder that can hold no source
         named.mkdir()
         for case in ("t1", "t2"):
             shutil.copy(references / f"{case}_0000.nii.gz", named / f"{case}_CT.nii.gz")
         again = evaluate(output, named, num_processes=1, workspace=trained.workspace)
         assert again is not None and again.summary == scores.summary
-    assert not np.array_equal(made["t1", True], made["t1", False])
+    assert not np.array_equal(made["t1", "lift"], made["t1", "no_mapper"])
 
 
 def test_normalized(trained):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from liftnet.core.jsonable import read_json
-from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe, schedules
 from liftnet.imageio import read_image
 from liftnet.methods.lift.residual import ResidualContext
 from liftnet.pipeline.models.checkpoint import load_checkpoint
@@ -29,18 +29,17 @@ SETTINGS = [
 ]
 
 
-def two_stage_plan(workspace) -> Plan:
-    """A plan of 4 steps for the translator alone and 2 with context."""
-    decided = plan(workspace=workspace, gpu_memory=0.03, steps=6, settings=SETTINGS)
+def two_stage_plan(workspace) -> Recipe:
+    """A recipe of 4 steps for the translator alone and 2 with context."""
+    recipe = plan(workspace=workspace, gpu_memory=0.03, steps=6, settings=SETTINGS).recipe
     preprocess(workspace=workspace, num_processes=1)
-    return decided
+    return recipe
 
 
 def test_the_second_stage_goes_on_from_the_first(workspace):
     """Its first weights are the first stage's best; a finished stage is kept as it is."""
-    decided = two_stage_plan(workspace)
-    assert list(decided.stages) == ["slice_translation", "context_translation"]
-    assert [s.num_steps for s in decided.stages.values()] == [4, 2]
+    steps = {name: s.num_steps for name, s in schedules(two_stage_plan(workspace)).items()}
+    assert steps == {"slice_translation": 4, "context_translation": 2}
     (folder,) = train(workspace=workspace, device="cpu")
     first = folder / "slice_translation" / LATEST
     second = folder / "context_translation" / LATEST
@@ -74,10 +73,11 @@ def test_a_second_stage_that_got_worse_is_not_used(pairs, monkeypatch, capsys):
     """
     loss = ResidualContext.loss
 
-    def backwards(self, network, batch, generator):
-        return {name: -20 * term for name, term in loss(self, network, batch, generator).items()}
+    def backwards(self, *batch):
+        return {name: -20 * term for name, term in loss(self, *batch).items()}
 
     monkeypatch.setattr(ResidualContext, "loss", backwards)
+    train(workspace=pairs, device="cpu", method="no_mapper")
     (folder,) = train(workspace=pairs, device="cpu")
     printed = capsys.readouterr().out
     assert "residual_context did not improve on what it began with" in printed
@@ -91,17 +91,17 @@ def test_a_second_stage_that_got_worse_is_not_used(pairs, monkeypatch, capsys):
     export(pairs / "model.zip", workspace=pairs)
     import_model(pairs / "model.zip", workspace=pairs / "elsewhere")
     made = {}
-    for name, space, mapper in (
-        ("both", pairs, True), ("first", pairs, False), ("zip", pairs / "elsewhere", True)
+    for name, space, method in (
+        ("both", pairs, "lift"), ("first", pairs, "no_mapper"), ("zip", pairs / "elsewhere", None)
     ):  # fmt: skip
-        options = {"device": "cpu", "num_processes": 1, "mapper": mapper}
+        options = {"device": "cpu", "num_processes": 1, "method": method}
         capsys.readouterr()
         inputs = pairs / "raw" / "Dataset009_Heads" / "imagesTs"
         assert predict(inputs, pairs / name, workspace=space, **options) == []
         facts = read_json(pairs / name / "t1_0000.json")
-        assert facts.get("unimproved_folds") == (["fold_0"] if mapper else None)
+        assert facts.get("unimproved_folds") == (None if name == "first" else ["fold_0"])
         said = capsys.readouterr().out
-        assert ("fold_0: residual_context did not improve" in said) == mapper
+        assert ("fold_0: residual_context did not improve" in said) == (name != "first")
         assert "not trained to its end" not in said
         made[name] = read_image(pairs / name / "t1_0000.nii.gz")[0]
     np.testing.assert_array_equal(made["both"], made["first"])

@@ -15,13 +15,13 @@ from scipy import ndimage
 from liftnet.core.geometry import AxisOrder, Geometry, Placement, Volume, turn
 from liftnet.data.store import Store
 from liftnet.imageio import read_image, write_image
+from liftnet.methods import load_method
 from liftnet.ops.mask import body
 from liftnet.pipeline.models.plausibility import _subject, stored_slices
 from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.predict.predict import predict
 from liftnet.pipeline.preprocess.preprocess import prepare
 from liftnet.pipeline.train.train import train
-from liftnet.tasks import load_task
 
 FILE = "plausibility.json"
 FOLD = Path("results") / NAME / "default" / "lift" / "fold_0"
@@ -60,10 +60,10 @@ def replace_network(monkeypatch, trained: Path, change: Change) -> None:
         hu = change(voxels[1] * 1500 + 500)
         made[voxels.shape[1:]] = torch.from_numpy((hu.astype(np.float32) - 500) / 1500)[None]
 
-    def synthesize(self, plan, networks, source, request, background, *, notice=None):
-        return made[tuple(source.shape[1:])].clone()
+    def synthesize(self, plan, recipe, network, example, generator, chunk):
+        return made[tuple(example.source.shape[2:])].clone()
 
-    monkeypatch.setattr(type(load_task(plan.task)), "synthesize", synthesize)
+    monkeypatch.setattr(type(load_method("lift")), "synthesize", synthesize)
 
 
 def run(workspace: Path, inputs: Path | None = None, **options) -> dict[str, dict]:

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_generation import make_plan, write_volumes
+from small_generation import make_plan, make_recipe, write_volumes
+from torch import nn
 
 from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.network_specs import MixerSpec, ResidualSpec, TranslatorSpec
 from liftnet.core.plan import Plan
-from liftnet.methods.lift.joint import ContextTranslation, build_network
+from liftnet.methods import load_method
+from liftnet.methods.lift.joint import ContextTranslation
+from liftnet.methods.lift.recipes import JointRecipe
 from liftnet.methods.lift_u.slice_generation import GeneratorNetwork
 from liftnet.networks.residual_translator import ResidualTranslator
 from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
@@ -26,12 +29,11 @@ from liftnet.pipeline.models.pretrained import (
     read_pretrained,
 )
 from liftnet.pipeline.models.pretrained_match import differences, fit, match_tensors
-from liftnet.pipeline.models.runs import BEST, LATEST
-from liftnet.pipeline.plan import apply_setting, read_plan
+from liftnet.pipeline.models.runs import BEST, LATEST, read_run
+from liftnet.pipeline.plan import apply_setting, read_plan, read_recipe
 from liftnet.pipeline.share.export import export
 from liftnet.pipeline.train.start import prepare_
 from liftnet.pipeline.train.train import train
-from liftnet.tasks import load_task
 
 DATASET = "Dataset007_Phantom"
 STAGE = "context_translation"
@@ -71,20 +73,16 @@ def rows(folder: Path) -> list[dict]:
     return [{k: v for k, v in json.loads(s).items() if not k.endswith("_per_step")} for s in lines]
 
 
-def other_channels(plan: Plan, names: tuple[str, ...], hidden_size: int = 8) -> Plan:
+def other_channels(plan: Plan, names: tuple[str, ...]) -> Plan:
     """The plan with other channels; those that it lacks are like its first."""
     known = {channel.name: channel for channel in plan.channels}
     channels = tuple(known.get(n, replace(plan.channels[0], name=n)) for n in names)
-    translator, mixer = plan.networks["translator"], plan.networks["mixer"]
-    assert isinstance(translator, TranslatorSpec) and isinstance(mixer, MixerSpec)
-    count = len(names)
-    networks = {
-        "translator": replace(
-            translator, source_channels=count, target_channels=count, condition_size=count
-        ),
-        "mixer": replace(mixer, hidden_size=hidden_size),
-    }
-    return replace(plan, channels=channels, sources=names, targets=names, networks=networks)
+    return replace(plan, channels=channels, sources=names, targets=names)
+
+
+def new_network(recipe: JointRecipe) -> nn.Module:
+    """A network of a recipe with random weights."""
+    return ContextTranslation(recipe).build()
 
 
 def test_an_equal_plan_begins_with_the_score_of_the_source(trained, begun, capsys):
@@ -125,11 +123,11 @@ def test_stopped_and_continued(workspace, trained, begun, monkeypatch, stop_at):
     loss = ContextTranslation.loss
     calls = []
 
-    def stopping(self, network, batch, generator):
+    def stopping(self, network, memory, batch, generator):
         calls.append(1)
         if len(calls) == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
-        return loss(self, network, batch, generator)
+        return loss(self, network, memory, batch, generator)
 
     monkeypatch.setattr(ContextTranslation, "loss", stopping)
     with pytest.raises(KeyboardInterrupt):
@@ -149,7 +147,7 @@ def test_stopped_and_continued(workspace, trained, begun, monkeypatch, stop_at):
 
 def test_a_begun_run_takes_no_other_weights(workspace, trained, begun, tmp_path):
     """Neither one that began with others nor one that began with random ones; restart does."""
-    other = tmp_path / "fold_0"
+    other = tmp_path / "lift" / "fold_0"
     shutil.copytree(trained, other)
     path = other / STAGE / BEST
     state = load_checkpoint(path)
@@ -189,22 +187,22 @@ def test_predictions_say_what_their_networks_began_with(trained, begun):
 
 def test_a_stage_that_has_not_begun_needs_them_again(trained, begun, tmp_path):
     """Its first weights would be others than its note says."""
-    plan = read_plan(trained / "plan.json")
-    stages = load_task(plan.task).stages(plan, mapper=True)
+    plan, method, recipe = read_run(trained)
+    stages = method.stages(plan, recipe)
     later = replace(stages[0], name="later")
     with pytest.raises(CheckpointError, match="which its next stage needs"):
-        begin_from(None, plan, (stages[0], later), begun)
-    assert begin_from(None, plan, stages, begun) is None
+        begin_from(None, plan, recipe, (stages[0], later), begun)
+    assert begin_from(None, plan, recipe, stages, begun) is None
 
 
 def test_channels_are_matched_by_name(trained):
     """Entries of b, d, a are those of b and a in the source, and for d the new network's own."""
-    source_plan = read_plan(trained / "plan.json")
+    source_plan, _, recipe = read_run(trained)
     assert source_plan.channel_names == ("a", "b", "c")
     pretrained = read_pretrained(trained / STAGE / BEST, "fold_0")
     old = pretrained.tensors
     plan = other_channels(source_plan, ("b", "d", "a"))
-    own = build_network(plan, mapper=True).state_dict()
+    own = new_network(recipe).state_dict()
     matches = match_tensors(own, plan, old, source_plan)
     new = fit(own, old, matches)
     by_name = {match.name: match for match in matches}
@@ -230,10 +228,10 @@ def test_channels_are_matched_by_name(trained):
 
 def test_other_names_are_new(trained):
     """With no channel in common the first convolution and the head start anew, no more."""
-    source_plan = read_plan(trained / "plan.json")
+    source_plan, _, recipe = read_run(trained)
     old = read_pretrained(trained, "fold_0").tensors
     plan = other_channels(source_plan, ("x", "y", "z"))
-    own = build_network(plan, mapper=True).state_dict()
+    own = new_network(recipe).state_dict()
     matches = match_tensors(own, plan, old, source_plan)
     new = {match.name for match in matches if match.how == "new"}
     first = "translator.encoder.0.convolutions.0.weight"
@@ -260,9 +258,10 @@ def test_the_order_of_a_residual_head(trained):
 
 def test_what_does_not_fit_is_named(workspace, trained):
     """A mixer of another size starts anew, whole; the translator is taken."""
-    path = workspace / "preprocessed" / DATASET / "default" / "plan.json"
-    plan = read_plan(path)
-    write_json(path, other_channels(plan, ("a", "b", "c"), hidden_size=16))
+    folder = workspace / "preprocessed" / DATASET / "default"
+    path, plan = folder / "recipes" / "lift.json", read_plan(folder / "plan.json")
+    recipe = read_recipe(path, plan, load_method("lift"))
+    write_json(path, replace(recipe, mixer=replace(recipe.mixer, hidden_size=16)))
     [folder] = train(workspace=workspace, device="cpu", pretrained=trained)
     note = read_json(folder / "pretrained.json")
     facts = note["stages"][STAGE]
@@ -278,28 +277,31 @@ def test_what_does_not_fit_is_named(workspace, trained):
 
 def test_another_kind_of_network_is_refused(workspace, tmp_path):
     """Weights that generate volumes have nothing for a translator."""
-    plan = make_plan()
-    stage = load_task(plan.task).stages(plan, mapper=True)[-1]
-    folder = tmp_path / "fold_all"
+    plan, recipe = make_plan(), make_recipe()
+    stage = load_method("lift_u").stages(plan, recipe)[-1]
+    folder = tmp_path / "lift_u" / "fold_all"
     write_json(folder / "plan.json", plan)
+    write_json(folder / "recipe.json", recipe)
     network = stage.build()
     save_checkpoint(folder / stage.name / BEST, {"network": network.state_dict()}, {"step": 1})
     with pytest.raises(CheckpointError, match="Nothing of fold_all fits this plan") as caught:
         train(workspace=workspace, device="cpu", pretrained=folder)
     assert "task unconditional" in caught.value.where
+    assert "these are of lift_u" in caught.value.remedy
     run = workspace / "results" / DATASET / "default" / "lift" / "fold_0"
     assert not (run / "pretrained.json").exists() and not (run / STAGE).exists()
 
 
 def test_other_widths_are_named(trained):
     """The way out is the sizes that the weights have, as liftnet_plan takes them."""
-    plan = read_plan(trained / "plan.json")
-    translator = plan.networks["translator"]
+    _, _, recipe = read_run(trained)
+    translator = recipe.translator
     wider = replace(translator, widths=tuple(2 * w for w in translator.widths))
-    text = how_to_fit(replace(plan, networks={**plan.networks, "translator": wider}), plan)
+    wide = replace(recipe, translator=wider)
+    text = how_to_fit(wide, read_pretrained(trained, "fold_0"))
     widths = str(list(translator.widths)).replace(" ", "")
     assert text.endswith(f"liftnet_plan -p NAME --set 'lift.translator.widths={widths}'")
-    assert apply_setting(plan, f"lift.translator.widths={widths}").networks == plan.networks
+    assert apply_setting(wide, f"translator.widths={widths}").translator == translator
 
 
 def test_files_that_are_none(tmp_path, trained):
@@ -323,17 +325,18 @@ def test_files_that_are_none(tmp_path, trained):
 
 def test_a_generator_keeps_its_components(tmp_path):
     """The survey finds no new ones: the refiner was trained with codes of the old ones."""
-    plan = make_plan()
-    stages = load_task(plan.task).stages(plan, mapper=True)
+    plan, recipe = make_plan(), make_recipe()
+    stages = load_method("lift_u").stages(plan, recipe)
     source = stages[-1].build()
     generator = torch.Generator().manual_seed(5)
     for tensor in source.state_dict().values():
         tensor.copy_(torch.rand(tensor.shape, generator=generator) - 0.5)
-    folder = tmp_path / "fold_0"
+    folder = tmp_path / "lift_u" / "fold_0"
     write_json(folder / "plan.json", plan)
+    write_json(folder / "recipe.json", recipe)
     weights = source.state_dict()
     save_checkpoint(folder / stages[-1].name / BEST, {"network": weights}, {"step": 1})
-    begin = begin_from(folder, plan, stages, tmp_path / "run" / "fold_0")
+    begin = begin_from(folder, plan, recipe, stages, tmp_path / "run" / "fold_0")
     store = write_volumes(tmp_path / "cases")
     stage = stages[1]
     network = stage.build(stages[0].build())
@@ -341,14 +344,15 @@ def test_a_generator_keeps_its_components(tmp_path):
     features = network.features.state_dict()
     before = {name: tensor.clone() for name, tensor in features.items()}
     cases = store.identifiers()
-    prepare_(stage, network, stages[0].build(), store, cases, tmp_path / "run" / "x", begin)
+    run = tmp_path / "run" / "x"
+    found = prepare_(stage, network, stages[0].build(), store, cases, run, begin)
     for name, tensor in network.generator.state_dict().items():
         assert torch.equal(tensor, weights[f"generator.{name}"])
     for name, tensor in network.features.state_dict().items():
         assert torch.equal(tensor, before[name])  # stage 0 has trained them
     volume = torch.from_numpy(store.voxels(cases[0])[0].astype("float32"))
     codes = network.generator.encode(volume[:, None])
-    assert torch.equal(stage.codes[0], codes)
+    assert torch.equal(found[0], codes)
 
 
 def test_what_is_done_otherwise_is_said(trained):

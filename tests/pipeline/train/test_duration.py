@@ -4,33 +4,42 @@ import shlex
 
 import pytest
 import torch
-from small_generation import make_plan
+from small_generation import make_plan, make_recipe
 
 from liftnet.core.errors import PlanError
-from liftnet.pipeline.plan import plan, read_plan
+from liftnet.core.recipe import schedules
+from liftnet.methods import load_method
+from liftnet.pipeline.plan import Asked, plan, read_plan, read_recipe
 from liftnet.pipeline.train import trial
 from liftnet.pipeline.train.duration import StageCost, measure_training
-from liftnet.pipeline.train.trial import PlanOptions, say_training_time
-from liftnet.tasks import load_task
+from liftnet.pipeline.train.trial import say_training_time
 
 CPU = torch.device("cpu")
 
 
-def test_every_stage_is_measured(_prepared):
+@pytest.fixture
+def prepared(_prepared):
+    """Method, plan and recipe of the prepared dataset."""
+    (path,) = _prepared.glob("preprocessed/*/default/plan.json")
+    planned, method = read_plan(path), load_method("lift")
+    return method, planned, read_recipe(path.parent / "recipes" / "lift.json", planned, method)
+
+
+def test_every_stage_is_measured(prepared):
     """Its steps, and its validations where they are by case; no case is needed for it."""
-    (path,) = _prepared.glob("preprocessed/*/default/plan.json")
-    for planned in (read_plan(path), make_plan()):
-        costs = measure_training(planned, CPU)
-        assert [cost.schedule for cost in costs] == list(planned.stages.values())
+    for method, planned, recipe in (
+        prepared,
+        (load_method("lift_u"), make_plan(), make_recipe()),
+    ):
+        costs = measure_training(method, planned, recipe, CPU)
+        assert [cost.schedule for cost in costs] == list(schedules(recipe).values())
         assert all(cost.step > 0 for cost in costs)
-        checked = load_task(planned.task).name != "unconditional"
-        assert all((cost.case > 0) == checked for cost in costs)
+        assert all((cost.case > 0) == (method.name != "lift_u") for cost in costs)
 
 
-def test_seconds_of_a_stage(_prepared):
+def test_seconds_of_a_stage(prepared):
     """Steps, and the volumes of every validation, of which the fold may have fewer."""
-    (path,) = _prepared.glob("preprocessed/*/default/plan.json")
-    schedule = next(iter(read_plan(path).stages.values()))
+    schedule = prepared[2].context_translation
     steps, every, most = schedule.num_steps, schedule.validate_every, schedule.validation_cases
     cost = StageCost(schedule, 2.0, 3.0)
     assert cost.seconds(100) == 2 * steps + 3 * most * -(-steps // every)
@@ -45,9 +54,9 @@ def slow(monkeypatch, write_raw, tmp_path):
     write_raw(tmp_path)
     extract_fingerprint(workspace=tmp_path, num_processes=1)
 
-    def measured(planned, device):
-        step = planned.memory.budget_gib * measured.seconds
-        return [StageCost(schedule, step, step) for schedule in planned.stages.values()]
+    def measured(method, planned, recipe, device):
+        step = recipe.memory.budget_gib * measured.seconds
+        return [StageCost(schedule, step, step) for schedule in schedules(recipe).values()]
 
     measured.seconds = 100.0
     monkeypatch.setattr(trial, "measure_training", measured)
@@ -56,11 +65,11 @@ def slow(monkeypatch, write_raw, tmp_path):
 
 def test_a_long_training_is_told_with_the_command_of_a_trial(slow, tmp_path, capsys):
     """With the options, the dataset and the workspace in use; planned so, it is half an hour."""
-    settings = ["losses.delta_z=0.25"]
+    settings = ["lift.losses.delta_z=0.25"]
     plan(workspace=tmp_path, gpu_memory=0.03, plan_name="mine", settings=settings)
     capsys.readouterr()
-    options = PlanOptions(0.03, None, None, "mine", settings)
-    say_training_time("liftnet_plan", "7", options, workspace=tmp_path)
+    asked = Asked("lift", 0.03, plan_name="mine", settings=tuple(settings))
+    say_training_time("liftnet_plan", "7", asked, workspace=tmp_path)
     said, command = capsys.readouterr().out.splitlines()
     assert (
         said.startswith("Training takes about 210 hours (9 days) on ")
@@ -69,13 +78,13 @@ def test_a_long_training_is_told_with_the_command_of_a_trial(slow, tmp_path, cap
     words = shlex.split(command)
     steps = int(words[words.index("--steps") + 1])
     assert words == [
-        *("liftnet_plan", "-d", "7", "-p", "mine", "--gpu-memory", "0.03"),
+        *("liftnet_plan", "-d", "7", "--method", "lift", "-p", "mine", "--gpu-memory", "0.03"),
         *("--steps", str(steps), "--set", *settings, "--workspace", str(tmp_path)),
     ]
     again = plan(
         workspace=tmp_path, gpu_memory=0.03, steps=steps, plan_name="mine", settings=settings
     )
-    seconds = sum(cost.seconds(1) for cost in slow(again, CPU))
+    seconds = sum(cost.seconds(1) for cost in slow(None, *again, CPU))
     assert 1500 < seconds < 2000
 
 
@@ -84,9 +93,7 @@ def test_a_slow_machine_is_offered_smaller_networks(slow, tmp_path, capsys):
     plan(workspace=tmp_path, gpu_memory=8)
     capsys.readouterr()
     slow.seconds = 10.0
-    say_training_time(
-        "liftnet_plan", None, PlanOptions(8, None, None, "default", ()), workspace=tmp_path
-    )
+    say_training_time("liftnet_plan", None, Asked(gpu_memory=8.0), workspace=tmp_path)
     _, command = capsys.readouterr().out.splitlines()
     assert "--gpu-memory 0.4 --steps" in command
 
@@ -94,19 +101,19 @@ def test_a_slow_machine_is_offered_smaller_networks(slow, tmp_path, capsys):
 def test_short_or_unknown(slow, tmp_path, capsys, monkeypatch):
     """A short training needs no trial; where memory runs out, or no trial fits, that is said."""
     plan(workspace=tmp_path, gpu_memory=0.03, steps=40)
-    options = PlanOptions(0.03, 40, None, "default", ())
+    asked = Asked(gpu_memory=0.03, steps=40)
     capsys.readouterr()
-    say_training_time("liftnet_plan", None, options, workspace=tmp_path)
+    say_training_time("liftnet_plan", None, asked, workspace=tmp_path)
     assert capsys.readouterr().out.startswith("Training takes about 3 minutes on ")
 
     slow.seconds = 1e6
     monkeypatch.setattr(trial, "decide", lambda *_: (_ for _ in ()).throw(PlanError("none")))
-    say_training_time("liftnet_plan", None, options, workspace=tmp_path)
+    say_training_time("liftnet_plan", None, asked, workspace=tmp_path)
     assert capsys.readouterr().out.rstrip().endswith("--steps N makes it shorter.")
 
-    def full(planned, device):
+    def full(*_):
         raise MemoryError
 
     monkeypatch.setattr(trial, "measure_training", full)
-    say_training_time("liftnet_plan", None, options, workspace=tmp_path)
+    say_training_time("liftnet_plan", None, asked, workspace=tmp_path)
     assert "too little memory" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from liftnet.ops import precision
 from liftnet.pipeline.convert.convert import convert
 from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
 from liftnet.pipeline.models.runs import LATEST
-from liftnet.pipeline.plan import plan
+from liftnet.pipeline.plan import plan, read_plan
 from liftnet.pipeline.preprocess.plan_and_preprocess import plan_and_preprocess
 from liftnet.pipeline.train import start as training_start
 from liftnet.pipeline.train import together as training_together
@@ -152,7 +153,7 @@ def test_unlike_processes_are_refused(_prepared, tmp_path):
     for space in spaces:
         shutil.copytree(_prepared, space)
     file = spaces[1] / "preprocessed" / "Dataset007_Phantom" / "default" / "plan.json"
-    file.write_text(file.read_text().replace('"seed": 0', '"seed": 7'))
+    write_json(file, replace(read_plan(file), seed=7))
     write_json(file.parent.parent / "splits.json", [{"train": ["p1"], "validation": ["p2"]}])
     for printed in run_together(UNLIKE, *map(str, spaces)):
         for text in ("differ in liftnet's version (0.0, 0.1), the plan (", "the seed (0, 7)"):

@@ -202,7 +202,7 @@ def test_killed_and_continued(workspace, unbroken):
     assert not list(folder.glob(".*"))
 
 
-@pytest.mark.parametrize("setting", ["seed=1", "lift.losses.delta_z=0.5"])
+@pytest.mark.parametrize("setting", ["seed=1", "lift.losses.delta_z=0.25"])
 def test_plan_changes_need_a_restart(workspace, setting):
     """Another plan or recipe is refused and leaves the run alone; --restart begins anew."""
     with pytest.raises(CheckpointError, match="There is no training run to continue"):
