@@ -1,4 +1,4 @@
-"""The training stage: what is drawn, compared and validated."""
+"""The joint form: what is drawn, compared and made."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,66 +7,49 @@ import numpy as np
 import pytest
 import torch
 from drawn_cases import drawn
-from liftnet.tasks.missing_modality.synthesis import synthesize
-from torch import nn
+from torch import Tensor, nn
 
 from liftnet.core.plan import Plan
 from liftnet.core.request import Request
+from liftnet.core.workspace import find_workspace
+from liftnet.data.crops import whole
 from liftnet.data.store import Store
-from liftnet.methods.lift.joint import (
-    SLICE_STAGE,
-    STAGE,
-    ContextTranslation,
-    slab_loss,
-)
+from liftnet.methods import load_method
+from liftnet.methods.lift.joint import SLICE_STAGE, ContextTranslation, slab_loss
+from liftnet.methods.lift.recipes import JointRecipe
+from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.ops.in_plane import fit_in_plane
-from liftnet.pipeline.plan import apply_setting, read_plan
-from liftnet.tasks.missing_modality import TASK
+from liftnet.pipeline.models.volumes import Training, make_volumes
+from liftnet.pipeline.plan import load_plan, load_recipe
+from liftnet.tasks import load_task
 
-AIR = (0.0, 0.0, 0.0)
+NAME = "Dataset007_Phantom"
+LIFT = load_method("lift")
 
 
 @pytest.fixture
 def plan(workspace: Path) -> Plan:
     """The plan of the phantom dataset."""
-    return read_plan(workspace / "preprocessed" / "Dataset007_Phantom" / "default" / "plan.json")
+    return load_plan(find_workspace(workspace), NAME, "default")
+
+
+@pytest.fixture
+def recipe(workspace: Path, plan: Plan) -> JointRecipe:
+    """Its recipe, whose training is with context throughout."""
+    recipe = load_recipe(find_workspace(workspace), plan, LIFT)
+    assert isinstance(recipe, JointRecipe)
+    return recipe
 
 
 @pytest.fixture
 def store(workspace: Path) -> Store:
     """Its preprocessed cases."""
-    return Store(workspace / "preprocessed" / "Dataset007_Phantom" / "default" / "cases")
+    return Store(find_workspace(workspace).store(NAME, "default"))
 
 
-def test_hidden_contrasts(plan):
-    """Always a target is hidden and a source kept; each contrast and number gets its share."""
-    rng = np.random.default_rng(0)
-
-    def hidden(plan: Plan, present: tuple[str, ...]) -> set[str]:
-        request = TASK.draw_request(plan, present, rng)
-        assert request.given and request.made
-        found = set(present) - set(request.given)
-        assert request.made == tuple(name for name in plan.targets if name in found)
-        return found
-
-    draws = [hidden(plan, ("a", "b", "c")) for _ in range(3000)]
-    assert {len(d) for d in draws} == {1, 2}
-    # A quarter of the draws hide more, and with three contrasts that is always one more.
-    share = plan.source_dropout
-    assert share == 0.25
-    assert np.mean([len(d) == 2 for d in draws]) == pytest.approx(share, abs=0.04)
-    for name in "abc":
-        assert np.mean([name in d for d in draws]) == pytest.approx((1 + share) / 3, abs=0.04)
-    assert all(len(hidden(plan, ("a", "c"))) == 1 for _ in range(50))
-    fixed = apply_setting(plan, 'targets=["c"]')
-    assert all("c" in hidden(fixed, ("a", "b", "c")) for _ in range(50))
-    alone = apply_setting(plan, "source_dropout=0")
-    assert all(len(hidden(alone, ("a", "b", "c"))) == 1 for _ in range(50))
-
-
-def test_what_is_drawn(plan, store):
+def test_what_is_drawn(plan, recipe, store):
     """The stored voxels, a slab that lies inside, outer slices too; nothing given is made."""
-    stage = ContextTranslation(plan, True)
+    stage = ContextTranslation(recipe)
     depth = store.describe("p6").shape[0]
     starts, seeds = set(), set()
     for seed in range(60):
@@ -87,23 +70,39 @@ def test_what_is_drawn(plan, store):
     assert float(example.source.sum()) == pytest.approx(float(stored.sum()), rel=1e-3)
 
 
-def test_without_context_the_slab_is_enough(plan, store):
+def test_without_context_the_slab_is_enough(plan, recipe, store):
     """Of the ablation, and of the first part of a short training, nothing else is read."""
-    first = replace(plan, stages={SLICE_STAGE: plan.stages[STAGE]})
-    for stage in (ContextTranslation(plan, False), ContextTranslation(first, True, SLICE_STAGE)):
-        (example,) = drawn(stage.plan, stage, store, ["p1"])
+    short = replace(recipe, slice_translation=recipe.context_translation)
+    for stage in (
+        ContextTranslation(replace(recipe, mixer=None)),
+        ContextTranslation(short, SLICE_STAGE),
+    ):
+        (example,) = drawn(plan, stage, store, ["p1"])
         assert example.source.shape[2] == example.count == 4 and example.windows == (0,)
 
 
-def test_loss_is_over_the_slab_and_the_hidden_contrasts(plan, store):
+def test_a_short_training_begins_with_the_translator(plan, recipe):
+    """In a stage of its own, whose weights the next one takes; the mixer comes with the second."""
+    short = replace(recipe, slice_translation=recipe.context_translation)
+    assert [stage.name for stage in LIFT.stages(plan, recipe)] == ["context_translation"]
+    first, second = LIFT.stages(plan, short)
+    assert (first.name, second.name) == ("slice_translation", "context_translation")
+    before = first.build()
+    after = second.build(before)
+    assert before.mixer is None and after.mixer is not None
+    for name, tensor in before.translator.state_dict().items():
+        assert torch.equal(after.translator.state_dict()[name], tensor), name
+
+
+def test_loss_is_over_the_slab_and_the_hidden_contrasts(plan, recipe, store):
     """The terms are those of Eq. 9 on the mean over volumes; unsupervised outputs do not count."""
-    stage = ContextTranslation(plan, True)
+    stage = ContextTranslation(recipe)
     torch.manual_seed(0)
     network = stage.build()
     batch = [drawn(plan, stage, store, [case], i)[0] for i, case in enumerate(("p1", "p5"))]
-    terms = stage.loss(network, batch, torch.Generator())
+    terms = stage.loss(network, None, batch, torch.Generator())
     assert set(terms) == {"l1", "ms_ssim", "delta_z"}
-    singles = [stage.loss(network, [one], torch.Generator()) for one in batch]
+    singles = [stage.loss(network, None, [one], torch.Generator()) for one in batch]
     for name, term in terms.items():
         mean = (singles[0][name] + singles[1][name]) / 2
         torch.testing.assert_close(term, mean, atol=1e-2, rtol=1e-2)  # bfloat16 on some CPUs
@@ -126,107 +125,60 @@ def test_slab_loss_weights():
     assert single["delta_z"] == 0  # no neighbours; named all the same, as in other processes
 
 
-def test_accepts_cases_with_a_target_and_a_source(plan):
-    """A fixed target rules out the cases that lack it."""
-    fixed = apply_setting(plan, 'targets=["b"]')
-    assert TASK.accepts(fixed, ("a", "b", "c"))
-    assert not TASK.accepts(fixed, ("a", "c"))
-    assert TASK.accepts(plan, ("a", "c"))
-    assert not TASK.accepts(plan, ("a",))
-
-
-def test_validation_is_minus_psnr(plan, store):
-    """The score is minus the mean over contrasts of the PSNR over whole stored volumes."""
-    stage = ContextTranslation(plan, True)
-    torch.manual_seed(0)
-    network = stage.build()
-    with torch.no_grad():
-        network.translator.head.weight.zero_()
-        network.translator.head.bias.zero_()
-    result = stage.validate(network, store, ["p1", "p6"])
-    expected = {}
-    for i, name in enumerate("abc"):
-        values = [
-            -10 * np.log10(np.mean(np.square(np.asarray(store.voxels(case)[i], np.float64))))
-            for case in ("p1", "p6")
-            if name in store.describe(case).present
-        ]
-        expected[name] = np.mean(values)
-    assert result.details == pytest.approx(expected, rel=1e-5)
-    assert result.score == pytest.approx(-np.mean(list(expected.values())), rel=1e-5)
-    assert list(result.images) == ["b", "c", "a predicted", "a reference"]
-
-
-def test_validation_says_how_sharp_images_are(plan, store, monkeypatch):
-    """Half the contrast is a quarter of the energy; of no prediction it is 0; b of p6 is absent."""
-
-    def halved(plan, networks, source, request, background):
-        return 0.5 * source[[plan.channel_names.index(name) for name in request.made]]
-
-    stage = ContextTranslation(plan, True)
-    assert stage.validate(filled(plan, 0.0), store, ["p6"]).sharpness == {"a": 0.0, "c": 0.0}
-    monkeypatch.setattr("liftnet.methods.lift.joint.synthesize", halved)
-    found = stage.validate(filled(plan, 0.0), store, ["p1", "p6"]).sharpness
-    assert found == {name: pytest.approx(0.25, rel=1e-5) for name in "abc"}
-
-
-def filled(plan: Plan, value: float):
+def filled(recipe: JointRecipe, value: float) -> VolumeTranslator:
     """A network that predicts one value everywhere."""
     torch.manual_seed(3)
-    network = ContextTranslation(plan, True).build()
+    network = ContextTranslation(recipe).build()
+    assert isinstance(network, VolumeTranslator)
     with torch.no_grad():
         network.translator.head.weight.zero_()
         network.translator.head.bias.fill_(value)
     return network
 
 
-def test_synthesis_masks_clips_and_averages(plan):
+def made(
+    plan: Plan, recipe: JointRecipe, networks: list[nn.Module], voxels: Tensor, given: str
+) -> Tensor:
+    """The one target that is not given, of a case (3, D, H, W), as the pipeline makes it."""
+    wanted = tuple(name for name in plan.targets if name not in given)
+    request = Request(tuple(given), wanted[:1])
+    example = whole(plan, request, voxels, dict.fromkeys("abc", (0.0, 1.0)), "x", seed=0)
+    volumes = make_volumes(Training(load_task(plan.task), LIFT, plan, recipe), networks, example)
+    return volumes[plan.targets.index(wanted[0])]
+
+
+def test_synthesis_masks_clips_and_averages(plan, recipe):
     """Zero where all sources are zero, clipped to [0, 1], the mean over networks."""
     source = torch.rand(3, 5, 13, 17)
     source[:, 1, 2:4] = 0
     source[0, 2, 3, 4], source[1:, 2, 3, 4] = 1.0, 0.0
-    request = Request(("b", "c"), ("a",))
-    got = synthesize(plan, [filled(plan, 0.25), filled(plan, 7.0)], source, request, AIR)
-    assert got.shape == (1, 5, 13, 17)
+    got = made(plan, recipe, [filled(recipe, 0.25), filled(recipe, 7.0)], source, "bc")
+    assert got.shape == (5, 13, 17)
     inside = (source[1:] > 0).any(0)  # a is not given, so it may not help
-    torch.testing.assert_close(got[0], torch.where(inside, 0.625, 0.0))
+    torch.testing.assert_close(got, torch.where(inside, 0.625, 0.0))
 
 
-def test_absent_sources_are_not_seen(plan):
+def test_absent_sources_are_not_seen(plan, recipe):
     """What lies in the channels that are not sources does not matter."""
     torch.manual_seed(1)
-    network = ContextTranslation(plan, True).build()
+    network = ContextTranslation(recipe).build()
     source = torch.rand(3, 5, 13, 17)
     other = source.clone()
     other[0] = torch.rand(5, 13, 17)
-    request = Request(("b", "c"), ("a",))
-    first, second = (synthesize(plan, [network], s, request, AIR) for s in (source, other))
+    first, second = (made(plan, recipe, [network], s, "bc") for s in (source, other))
     torch.testing.assert_close(first, second)
+    assert first.std() > 0
 
 
 @torch.no_grad()
-def test_synthesis_sees_slices_as_training_does(plan):
+def test_synthesis_sees_slices_as_training_does(plan, recipe):
     """A cropped case gives what it gives on the canvas of training slices, cropped."""
     torch.manual_seed(1)
-    network = ContextTranslation(plan, True).build()
+    network = ContextTranslation(recipe).build()
     for layer in network.mixer.inject:
         nn.init.normal_(layer.weight, std=0.1)
     source = torch.rand(3, 5, 13, 17)
     canvas = fit_in_plane(source, plan.grid.in_plane, [0] * 3)
-    request = Request(("a", "b"), ("c",))
-    inner, whole = (synthesize(plan, [network], s, request, AIR) for s in (source, canvas))
-    expected = fit_in_plane(inner, plan.grid.in_plane, [0]).numpy()
-    np.testing.assert_allclose(whole, expected, atol=1e-5)
-
-
-def test_requests(plan):
-    """Absent targets by default, wanted ones otherwise; what cannot be done is refused."""
-    assert TASK.request(plan, ["c", "a"], None) == Request(("a", "c"), ("b",))
-    assert TASK.request(plan, ["a", "b", "c"], ["c"]) == Request(("a", "b"), ("c",))
-    assert TASK.request(plan, ["b"], None) == Request(("b",), ("a", "c"))
-    with pytest.raises(Exception, match="No contrast is missing: a, b, c"):
-        TASK.request(plan, ["a", "b", "c"], None)
-    with pytest.raises(Exception, match="No source contrast is left"):
-        TASK.request(plan, ["a"], ["a"])
-    with pytest.raises(Exception, match="No channel 'd'"):
-        TASK.request(plan, ["a"], ["d"])
+    inner, outer = (made(plan, recipe, [network], s, "ab") for s in (source, canvas))
+    expected = fit_in_plane(inner[None], plan.grid.in_plane, [0])[0].numpy()
+    np.testing.assert_allclose(outer, expected, atol=1e-5)
