@@ -1,6 +1,6 @@
 """The methods there are, what each serves, and how large it is under a plan."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -65,15 +65,11 @@ def _described(name: str) -> tuple[str, str, str, str]:
 
 
 def _size(space: Workspace, plan: Plan, name: str) -> str:
-    """The parameters that prediction has, where there is a recipe."""
+    """The numbers that prediction has learned, where there is a recipe."""
     path = space.recipe_file(plan.dataset, plan.name, name)
     if not path.is_file():
         return "no recipe yet"
     method = load_method(name)
     with torch.device("meta"):
         network = method.stages(plan, read_recipe(path, plan, method))[-1].build()
-    return f"{sum(_numbers(network)):,}"
-
-
-def _numbers(network: torch.nn.Module) -> Iterator[int]:
-    return (parameter.numel() for parameter in network.parameters())
+    return f"{sum(tensor.numel() for tensor in network.state_dict().values()):,}"

@@ -48,7 +48,7 @@ class Lift(SliceSynthesis, Method[JointRecipe | ResidualRecipe]):
     ) -> JointRecipe | ResidualRecipe:
         """The recipe with its outputs and its memory estimate brought up to date."""
         if isinstance(recipe, JointRecipe):
-            refuse({"mixer is null: that is the method no_mapper": recipe.mixer is None}, "recipe")
+            refuse({"mixer is null, which is method no_mapper": recipe.mixer is None}, "recipe")
             return joint_rules.refresh(plan, recipe, estimate=estimate)
         return residual_rules.refresh(plan, recipe, estimate=estimate)
 

@@ -60,7 +60,7 @@ class NoMapper(SliceSynthesis, Method[JointRecipe | SliceRecipe]):
     ) -> JointRecipe | SliceRecipe:
         """The recipe with its outputs and its memory estimate brought up to date."""
         if isinstance(recipe, JointRecipe):
-            refuse({"mixer must be null: this method has none": recipe.mixer is not None}, "recipe")
+            refuse({"there is a mixer, which is method lift": recipe.mixer is not None}, "recipe")
             return joint_rules.refresh(plan, recipe, estimate=estimate)
         return residual_rules.refresh_slices(plan, recipe)
 

@@ -69,7 +69,7 @@ def test_each_keeps_to_its_own(workspace):
     plan = load_plan(space, space.dataset_name(), "default")
     recipe = load_recipe(space, plan, WHOLE)
     assert isinstance(recipe.mixer, MixerSpec)
-    with pytest.raises(PlanError, match="mixer must be null"):
+    with pytest.raises(PlanError, match="there is a mixer, which is method lift"):
         ALONE.refresh(plan, recipe)
-    with pytest.raises(PlanError, match="mixer is null: that is the method no_mapper"):
+    with pytest.raises(PlanError, match="mixer is null, which is method no_mapper"):
         WHOLE.refresh(plan, ALONE.without(recipe))
