@@ -11,14 +11,14 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from liftnet.core.checksum import as_text, crc32
 from liftnet.core.errors import PlanError
 from liftnet.core.files import write_text
-from liftnet.core.migration import NOTHING, Upgrade, brought_up_to_date
+from liftnet.core.migration import refuse_other
 from liftnet.core.strict_json import parse_json, readable_json
 
 __all__ = [
@@ -71,22 +71,15 @@ def to_json(value: Any) -> Any:
     raise TypeError(f"expected a dataclass or a JSON type, got {type(value).__name__}")
 
 
-def read_versioned(
-    path: Path,
-    version: int,
-    *,
-    what: str,
-    remedy: str,
-    upgrades: Mapping[int, Upgrade] = NOTHING,
-) -> Any:
-    """The parsed JSON of a file that says which version of its format it has, up to date.
+def read_versioned(path: Path, version: int, *, what: str, remedy: str) -> Any:
+    """The parsed JSON of a file that says which version of its format it has.
 
     Raises:
-        PlanError: If it is missing, damaged, newer or too old; `what` begins the message.
+        PlanError: If it is missing, damaged, or of another version; `what` begins the message.
     """
-    return brought_up_to_date(
-        read_json(path), version, upgrades, what=what, where=path, remedy=remedy
-    )
+    data = read_json(path)
+    refuse_other(data, version, what=what, where=path, remedy=remedy)
+    return data
 
 
 def from_json(kind: type[T], data: Any, *, where: Path | str) -> T:

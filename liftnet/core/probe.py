@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from liftnet.core.jsonable import from_json, read_versioned
 
@@ -17,6 +18,7 @@ __all__ = [
     "ProbeDistances",
     "ProbeGroup",
     "ProbeMeasure",
+    "ProbedBy",
     "read_probe",
 ]
 
@@ -24,6 +26,7 @@ PROBE_VERSION = 2  # 1: one channel only, and no distances among training volume
 COPIES = "copies found"
 NO_COPY = "no copy found"
 TOO_FEW = "too few to conclude"
+ProbedBy = Literal["voxels", "blocks", "hu"]  # hu: voxels of CT in HU, of MR as "voxels"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from liftnet.core.errors import CheckpointError, DatasetError, PlanError
 from liftnet.core.files import written_whole
 from liftnet.core.geometry import Placement
 from liftnet.core.jsonable import from_json, read_json, write_sealed
-from liftnet.core.migration import brought_up_to_date
+from liftnet.core.migration import refuse_other
 from liftnet.data.array_file import Layout, layout_of, read_rows
 
 __all__ = [
@@ -240,7 +240,7 @@ def _described(path: Path, changed: int) -> StoredCase:
     data = read_json(path)
     found = {"version": 1, **data} if isinstance(data, dict) else data  # the first had none
     what = "The preprocessed case has"
-    found = brought_up_to_date(found, STORE_VERSION, what=what, where=path, remedy=AGAIN)
+    refuse_other(found, STORE_VERSION, what=what, where=path, remedy=AGAIN)
     return from_json(StoredCase, found, where=path)
 
 

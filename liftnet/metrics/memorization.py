@@ -5,8 +5,6 @@ These are diagnostics of exact copying. They rule out no other leak, such as mem
 Source: LiFT App. D.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +13,7 @@ import torch.nn.functional as F
 from scipy import stats
 from scipy.spatial.distance import cdist
 
-from liftnet.core.probe import CopyRule, ProbeMeasure
+from liftnet.core.probe import CopyRule, ProbedBy, ProbeMeasure
 
 __all__ = [
     "ENOUGH",
@@ -29,7 +27,6 @@ __all__ = [
     "nearest_two",
     "pooled_distances",
     "probe_measure",
-    "probed_tasks",
     "root_ratios",
 ]
 
@@ -41,14 +38,6 @@ COPY_SHARE = 0.5  # ours: of the least held-out error; real ones spread by a six
 FALSE_ALARM = 0.01  # ours: chance that the ratio of any predicted volume is a false alarm
 
 IN_UNIT = "in [-1, 1]"
-# LiFT App. D; task -> whether descriptors are compared, and whether CT is compared in HU.
-PROBED: Mapping[str, tuple[bool, bool]] = MappingProxyType(
-    {
-        "unconditional": (False, False),
-        "missing_modality": (True, False),
-        "translation": (False, True),
-    }
-)
 
 
 class Neighbours(NamedTuple):
@@ -60,27 +49,16 @@ class Neighbours(NamedTuple):
     second_distance: np.ndarray
 
 
-def probed_tasks() -> tuple[str, ...]:
-    """The tasks for which the paper has a distance."""
-    return tuple(PROBED)
-
-
-def probe_measure(task: str, modality: str) -> ProbeMeasure:
+def probe_measure(by: ProbedBy, modality: str) -> ProbeMeasure:
     """The distance of a task's probe.
 
     Source: LiFT App. D: voxel L1 in [-1, 1], MSE of pooled descriptors, L1 in HU.
-    Differs: a target of translation that is no CT has no HU, and is compared in [-1, 1].
-
-    Raises:
-        ValueError: If the task has none.
+    Differs: what is no CT has no HU, and is compared in [-1, 1].
     """
-    if task not in PROBED:
-        raise ValueError(f"expected one of the tasks {', '.join(PROBED)}, got {task!r}")
-    pooled, physical = PROBED[task]
-    if pooled:
+    if by == "blocks":
         text = "mean squared error of 16x16x8 block means, in [-1, 1]"
         return ProbeMeasure("pooled_mse", text, f"{IN_UNIT}, squared", UNIT_WIDTH, 2, pooled=True)
-    if physical and modality.upper() == "CT":
+    if by == "hu" and modality.upper() == "CT":
         width = HU_LIMITS[1] - HU_LIMITS[0]
         text = "mean absolute error of the whole volume, in HU"
         return ProbeMeasure("hu_l1", text, "HU", width, 1, pooled=False)

@@ -9,6 +9,7 @@ from torch import Tensor
 from liftnet.core.dataset import Dataset
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Budget, Plan
+from liftnet.core.probe import ProbedBy
 from liftnet.core.request import Request
 from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.data.example import Example
@@ -25,6 +26,7 @@ class Task(ABC):
     default_method: str
     least_images: int  # that a training case must have to be of use, in a dataset without targets
     protocols: Mapping[str, Protocol]  # conventions of scoring by name; "liftnet" is the default
+    probed_by: ProbedBy | None = None  # what distances to training volumes compare; None: nothing
 
     @abstractmethod
     def plans(

@@ -35,6 +35,7 @@ class MissingModality(SynthesisTask):
     default_method = "lift"
     least_images = 2  # a source and a target
     protocols = mr_protocols.PROTOCOLS
+    probed_by = "blocks"  # LiFT App. D
 
     def plans(
         self,

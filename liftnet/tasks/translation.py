@@ -53,6 +53,7 @@ class Translation(SynthesisTask):
     default_method = "lift"
     least_images = 2  # a source and a target
     protocols = PROTOCOLS
+    probed_by = "hu"  # LiFT App. D
 
     def plans(
         self,

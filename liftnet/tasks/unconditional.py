@@ -33,6 +33,7 @@ class UnconditionalGeneration(GenerationTask):
     default_method = "lift_u"
     least_images = 1
     protocols = cohort_protocols.PROTOCOLS
+    probed_by = "voxels"  # LiFT App. D
 
     def plans(
         self,

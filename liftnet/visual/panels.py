@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from liftnet.core.validation_words import score_words
+from liftnet.visual.validation_words import score_words
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 

@@ -18,6 +18,7 @@ from liftnet.metrics.memorization import (
     probe_measure,
     root_ratios,
 )
+from liftnet.tasks import load_task
 
 
 def neighbours(first: list[float], second: list[float]) -> Neighbours:
@@ -135,10 +136,10 @@ def test_held_out_outlier_is_named():
 
 
 def test_measures_are_those_of_the_paper():
-    """HU for CT only; unknown tasks are refused with the known ones."""
-    assert probe_measure("unconditional", "MR").name == "voxel_l1"
-    assert probe_measure("missing_modality", "MR").pooled
-    assert probe_measure("translation", "CT").unit == "HU"
-    assert probe_measure("translation", "MR").unit == "in [-1, 1]"
-    with pytest.raises(ValueError, match="missing_modality, translation, got 'denoising'"):
-        probe_measure("denoising", "MR")
+    """Of every task; HU for CT only."""
+    paper = {"unconditional": "voxels", "missing_modality": "blocks", "translation": "hu"}
+    assert {name: load_task(name).probed_by for name in paper} == paper
+    assert probe_measure("voxels", "MR").name == "voxel_l1"
+    assert probe_measure("blocks", "MR").pooled
+    assert probe_measure("hu", "CT").unit == "HU"
+    assert probe_measure("hu", "MR").unit == "in [-1, 1]"

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.network_specs import TranslatorSpec
-from liftnet.core.recipe import Inference
-from liftnet.networks.synthesis import slices_at_a_time, synthesize_each
+from liftnet.networks.synthesis import slices_at_a_time, synthesize_volume
 from liftnet.networks.volume_translator import VolumeTranslator
+from liftnet.ops.chunks import Chunk
 
 SIZE = (8, 12)
 ERRORS = {
@@ -38,46 +38,53 @@ class Limited(VolumeTranslator):
         )
 
 
-def volumes(networks, inference: Inference, notice=None, size=SIZE) -> list[Tensor]:
-    """The targets of each network."""
+def volume(network: Limited, chunk: Chunk, size: tuple[int, int] = SIZE) -> Tensor:
+    """The targets that it makes."""
     source = torch.rand(2, 5, *size, generator=torch.Generator().manual_seed(3))
-    options = {"in_plane": SIZE, "inference": inference, "notice": notice}
-    return list(synthesize_each(networks, source, [True, True], [0.0, 0.0], **options))
+    given, air = torch.ones(2), torch.zeros(2)
+    return synthesize_volume(network, source, given, air, in_plane=SIZE, chunk=chunk)
+
+
+def telling(size: int, passes: str) -> tuple[Chunk, list[tuple[int, str]]]:
+    """A chunk, and all that it becomes."""
+    told: list[tuple[int, str]] = []
+    return Chunk(size, passes, lambda chunk: told.append((chunk.size, chunk.passes))), told
 
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_fewer_slices_at_a_time(error):
     """The batch is halved until it fits; the volume is the same, and the caller is told."""
-    network, told = Limited(9, error=ERRORS[error]), []
-    (got,) = volumes([network], Inference(64, "one"), told.append)
+    network, (chunk, told) = Limited(9, error=ERRORS[error]), telling(64, "one")
+    got = volume(network, chunk)
     assert network.tried == [(64, True), (32, True), (16, True), (8, True)]
-    assert told == [Inference(n, "one") for n in (32, 16, 8)]
-    (expected,) = volumes([network], told[-1])
+    assert told == [(n, "one") for n in (32, 16, 8)]
+    expected = volume(network, Chunk(8))
     torch.testing.assert_close(got, expected, atol=0, rtol=0)
 
 
 def test_then_two_passes():
     """Once few slices are too many, features are no longer kept; then fewer again."""
-    network, told = Limited(2, one_pass=False), []
-    volumes([network], Inference(16, "one"), told.append)
+    network, (chunk, told) = Limited(2, one_pass=False), telling(16, "one")
+    volume(network, chunk)
     assert network.tried == [(16, True), (8, True), (8, False), (4, False), (2, False)]
-    assert told[-1] == Inference(2, "two")
+    assert told[-1] == (2, "two")
 
 
 def test_what_worked_is_kept_for_the_next_network():
     """The second network starts where the first ended."""
-    networks = [Limited(4), Limited(4)]
-    volumes(networks, Inference(16, "two"))
-    assert networks[1].tried == [(4, False)]
+    first, second, chunk = Limited(4), Limited(4), Chunk(16, "two")
+    for network in (first, second):
+        volume(network, chunk)
+    assert second.tried == [(4, False)]
 
 
 def test_larger_slices_than_planned():
     """They are taken fewer at a time from the start, and halved from there."""
-    network, told = Limited(2), []
-    volumes([network], Inference(24, "one"), told.append, size=(16, 18))  # 3 times as large
+    network, chunk = Limited(2), Chunk(24)
+    volume(network, chunk, size=(16, 18))  # 3 times as large
     assert network.tried == [(8, False), (4, False), (2, False)]
     again = Limited(2)
-    volumes([again], told[-1], size=(16, 18))
+    volume(again, chunk, size=(16, 18))
     assert again.tried == [(2, False)]
 
 
@@ -85,7 +92,7 @@ def test_not_even_one_slice():
     """With nothing left to try, the error says what was too large and what to do."""
     network = Limited(0)
     with pytest.raises(LiftnetError) as caught:
-        volumes([network], Inference(2, "one"))
+        volume(network, Chunk(2))
     assert network.tried == [(2, True), (2, False), (1, False)]
     assert "too small for a single slice of 8x12" in caught.value.problem
     assert caught.value.where == "device cpu" and "coarser spacing" in caught.value.remedy
@@ -95,7 +102,7 @@ def test_other_errors_are_not_hidden():
     """An error with another cause comes through at once."""
     network = Limited(0, error=RuntimeError("expected 4 channels"))
     with pytest.raises(RuntimeError, match="expected 4 channels"):
-        volumes([network], Inference(8, "one"))
+        volume(network, Chunk(8))
     assert len(network.tried) == 1
 
 
@@ -114,7 +121,7 @@ def test_nothing_of_a_failed_try_is_kept():
 
     made: list[weakref.ref] = []
     network = Holding(2)
-    volumes([network], Inference(8, "two"))
+    volume(network, Chunk(8, "two"))
     assert alive == [0, 0, 0]
 
 

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from liftnet.core.network_specs import MixerSpec, ResidualSpec, TranslatorSpec
-from liftnet.core.recipe import Inference
 from liftnet.networks.residual_translator import ResidualTranslator
-from liftnet.networks.synthesis import synthesize_each, trajectory_of
+from liftnet.networks.synthesis import synthesize_volume, trajectory_of
 from liftnet.networks.volume_translator import VolumeTranslator
+from liftnet.ops.chunks import Chunk
 
 TRANSLATOR = TranslatorSpec(2, 1, 2, (8, 16), 1, "none")
 MIXER = MixerSpec("mean", "bottleneck", 5, 1, 3, "decoder", 0)
@@ -31,10 +31,11 @@ def test_is_the_context_of_synthesis(kind, given, passes):
     network, seen = network_of(kind), list[Tensor]()
     network.mixer.register_forward_hook(lambda module, inputs, context: seen.append(context[0]))
     source = torch.rand(2, 6, *SIZE, generator=torch.Generator().manual_seed(3))
-    options = {"in_plane": IN_PLANE, "inference": Inference(4, passes)}
-    list(synthesize_each([network], source, given, [0.2, 0.3], **options))
+    arguments = (network, source, torch.tensor(given).float(), torch.tensor([0.2, 0.3]))
+    options = {"in_plane": IN_PLANE, "chunk": Chunk(4, passes)}
+    synthesize_volume(*arguments, **options)
     (used,) = seen
-    got = trajectory_of(network, source, given, [0.2, 0.3], **options)
+    got = trajectory_of(*arguments, **options)
     assert got.shape == (6, 10) and got.dtype == torch.float32 and not got.requires_grad
     assert got.std(dim=0).min() > 0
     torch.testing.assert_close(got, used.float(), atol=1e-6, rtol=1e-6)

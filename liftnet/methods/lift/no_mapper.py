@@ -12,8 +12,11 @@ from liftnet.methods.lift.lift import METHOD as WHOLE
 from liftnet.methods.lift.recipes import JointRecipe, ResidualRecipe, SliceRecipe
 from liftnet.methods.lift.slices import SliceTranslation
 from liftnet.methods.lift.synthesis import SliceSynthesis
+from liftnet.planning.consistency import refuse
 
 __all__ = ["METHOD"]
+
+MIXER = "mixer"
 
 
 class NoMapper(SliceSynthesis, Method[JointRecipe | SliceRecipe]):
@@ -38,18 +41,17 @@ class NoMapper(SliceSynthesis, Method[JointRecipe | SliceRecipe]):
 
     def without(self, recipe: JointRecipe | ResidualRecipe) -> JointRecipe | SliceRecipe:
         """A recipe of LiFT-C without mixer and residual."""
-        gone = ("mixer", "residual")
-        reasons = {k: v for k, v in recipe.reasons.items() if k.partition(".")[0] not in gone}
         if isinstance(recipe, JointRecipe):
             schedule = recipe.context_translation
-            rates = {k: v for k, v in schedule.learning_rates.items() if k not in gone}
+            rates = {k: v for k, v in schedule.learning_rates.items() if k != MIXER}
             return replace(
                 recipe,
                 mixer=None,
                 context_translation=replace(schedule, learning_rates=rates),
-                reasons=reasons,
+                reasons={k: v for k, v in recipe.reasons.items() if k.partition(".")[0] != MIXER},
             )
         kept = {field.name: getattr(recipe, field.name) for field in fields(SliceRecipe)}
+        reasons = {k: v for k, v in recipe.reasons.items() if k.partition(".")[0] in kept}
         return SliceRecipe(**kept | {"reasons": reasons})
 
     def refresh(
@@ -57,6 +59,7 @@ class NoMapper(SliceSynthesis, Method[JointRecipe | SliceRecipe]):
     ) -> JointRecipe | SliceRecipe:
         """The recipe with its outputs and its memory estimate brought up to date."""
         if isinstance(recipe, JointRecipe):
+            refuse({"there is a mixer, which is method lift": recipe.mixer is not None}, "recipe")
             return joint_rules.refresh(plan, recipe, estimate=estimate)
         return residual_rules.refresh_slices(plan, recipe)
 

@@ -54,7 +54,9 @@ def check_translator(
                 translator.condition_size,
             }
             != {len(plan.sources)},
-            f"losses are {', '.join(losses)}; expected {', '.join(known_losses)}": set(losses)
+            f"losses are {', '.join(losses) or 'none'}; expected {', '.join(known_losses)}": set(
+                losses
+            )
             != set(known_losses),
         },
         "recipe",

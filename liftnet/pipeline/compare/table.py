@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from liftnet.core import spreadsheet
 from liftnet.core.comparison import (
     Direction,
     LeftOut,
@@ -14,6 +13,7 @@ from liftnet.core.comparison import (
     better_words,
 )
 from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary
+from liftnet.host import spreadsheet
 from liftnet.host.progress import mention, say
 from liftnet.host.text_table import aligned, say_wrapped
 from liftnet.metrics.paired import LEVEL_OF_SIGNIFICANCE, better_sign, differ, direction, is_shown

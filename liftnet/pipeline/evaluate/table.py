@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from liftnet.core import spreadsheet
 from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary, ScoreFailure, Scores
+from liftnet.host import spreadsheet
 from liftnet.host.progress import mention, say
 from liftnet.host.text_table import aligned
 from liftnet.metrics import regions, statistics

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.plan import Plan
-from liftnet.core.probe import ProbeMeasure
+from liftnet.core.probe import ProbedBy, ProbeMeasure
 from liftnet.host.text_table import first_names
-from liftnet.metrics.memorization import probe_measure, probed_tasks
+from liftnet.metrics.memorization import probe_measure
 from liftnet.pipeline.evaluate.cohort_setting import CohortFiles
 from liftnet.pipeline.evaluate.files import find_images
 from liftnet.pipeline.evaluate.setting import (
@@ -19,6 +19,7 @@ from liftnet.pipeline.evaluate.setting import (
     read_facts,
     refuse_network_units,
 )
+from liftnet.tasks import load_task, task_names
 
 __all__ = ["ChannelSetting", "Groups", "ProbeSetting", "find_groups", "find_probe", "measurable"]
 
@@ -132,15 +133,22 @@ def measurable(groups: Groups) -> bool:
     return all(len(groups[what].files) >= fewest for what, fewest in FEWEST.items())
 
 
+def probed_tasks() -> dict[str, ProbedBy]:
+    """The tasks for which there is a distance -> what it compares."""
+    found = {name: load_task(name).probed_by for name in task_names()}
+    return {name: by for name, by in found.items() if by is not None}
+
+
 def _channel(number: str, task: str, known: Known) -> ChannelSetting:
     """Modality, distance and grid of a channel."""
+    by = probed_tasks()[task]
     modality = known.modalities.get(number)
     warnings = []
     if modality is None:
-        in_hu = probe_measure(task, "CT").unit == "HU"
+        in_hu = probe_measure(by, "CT").unit == "HU"
         modality = "CT" if in_hu else "MR"
         warnings.append(f"the channel's modality is not known; taken for {modality}, as in LiFT")
-    measure = probe_measure(task, modality)
+    measure = probe_measure(by, modality)
     own_grid = measure.pooled or task != known.task or _makes_from_sources(known.plan)
     return ChannelSetting(
         name=known.names.get(number, number),

@@ -20,7 +20,7 @@ from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.jsonable import read_json
 from liftnet.core.names import without_folders
 from liftnet.core.scores import AVERAGE, Origin, Protocol, Scores, read_scores
-from liftnet.core.spreadsheet import read_csv
+from liftnet.host.spreadsheet import read_csv
 from liftnet.methods import load_method, method_names
 from liftnet.metrics.paired import better_sign, direction
 from liftnet.pipeline.compare.results import MAIN_METRICS

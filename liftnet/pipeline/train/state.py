@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from liftnet.core.errors import PlanError
 from liftnet.core.files import open_own, write_text
 from liftnet.core.recipe import Schedule
-from liftnet.core.validation_words import score_words
 from liftnet.ops.processes import is_first, wait_for_all
 from liftnet.pipeline.models.checkpoint import (
     has_checkpoint,
@@ -23,6 +22,7 @@ from liftnet.pipeline.models.checkpoint import (
     save_checkpoint,
 )
 from liftnet.pipeline.models.runs import BEST, LATEST, LOG, read_log
+from liftnet.visual.validation_words import score_words
 
 __all__ = [
     "Run",

@@ -199,7 +199,7 @@ def test_leak_into_held_out_is_warned_of(space):
 
 def test_what_cannot_be_compared_is_explained(space):
     """No task, an unknown task, one training volume, an unreadable file."""
-    with pytest.raises(DatasetError, match=r"not known which task(.|\n)*--task: unconditional"):
+    with pytest.raises(DatasetError, match=r"not known which task(.|\n)*--task: missing_modality"):
         run(space, task=None)
     with pytest.raises(PlanError, match="There is no distance for task 'denoising'"):
         run(space, task="denoising")

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from liftnet.core.spreadsheet import as_csv, read_csv
+from liftnet.host.spreadsheet import as_csv, read_csv
 
 NAMES = ["=1+1", "+a", "-a", "@SUM(A1)", "\ta", "\ra", "'=a", "''-", "'a", "a=b", "a,b", '"a"', ""]
 

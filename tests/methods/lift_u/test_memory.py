@@ -11,11 +11,11 @@ import torch
 from drawn_cases import drawn
 from peak_bytes import PeakBytes
 from small_generation import make_plan as tiny_plan
+from small_generation import make_recipe as tiny_recipe
 
 from liftnet.core.geometry import AxisOrder, Geometry, Placement
 from liftnet.core.network_specs import (
     CriticSpec,
-    DriftSpec,
     FeatureSpec,
     GeneratorSpec,
     MapperSpec,
@@ -24,59 +24,52 @@ from liftnet.core.network_specs import (
 from liftnet.core.plan import Grid, Plan
 from liftnet.core.recipe import Inference
 from liftnet.data.store import Store, StoredCase, write_case
-from liftnet.methods.base import Stage
+from liftnet.methods.base import Stage, Surveys
+from liftnet.methods.lift_u import memory
 from liftnet.methods.lift_u.depth_mapping import CODE_STAGE, DepthMapping
 from liftnet.methods.lift_u.depth_mapping import STAGE as DEPTH_STAGE
 from liftnet.methods.lift_u.generation import generate_volume, latent_of
+from liftnet.methods.lift_u.recipe import LiftURecipe
 from liftnet.methods.lift_u.rules import MAPPER
-from liftnet.methods.lift_u.slice_features import STAGE as FEATURE_STAGE
 from liftnet.methods.lift_u.slice_features import SliceFeatures
-from liftnet.methods.lift_u.slice_generation import STAGE as SLICE_STAGE
 from liftnet.methods.lift_u.slice_generation import SliceGeneration
 from liftnet.networks.features import ResNet18
 from liftnet.pipeline.train.state import Run, make_optimizer
 from liftnet.pipeline.train.step import take_step
 from liftnet.planning.memory import GIB
-from liftnet.tasks.unconditional import memory
 
 SHAPE = (20, 32, 48)
 CASES = tuple(f"v{i}" for i in range(8))
 
 
-def make_plan(*, volumes: int = 4, slice_batch: int = 5, base: int = 16, slices: int = 4) -> Plan:
-    """Networks whose maps outweigh their weights, or the other way round."""
-    plan = tiny_plan()
-    stages = {
-        name: replace(
-            schedule,
-            volumes_per_step=volumes,
-            windows_per_volume=6 if name in (FEATURE_STAGE, SLICE_STAGE) else 1,
-        )
-        for name, schedule in plan.stages.items()
-    }
+def make_plan(shape: tuple[int, int, int] = SHAPE) -> Plan:
+    """Volumes of one size."""
     grid = Grid(
-        "axial", (2.0, 2.0, 2.0), SHAPE[1:], SHAPE[0], "nonzero", False, True, True, "none",
-        SHAPE, True,
+        "axial", (2.0, 2.0, 2.0), shape[1:], shape[0], "nonzero", False, True, True, "none",
+        shape, True,
     )  # fmt: skip
+    return tiny_plan(grid=grid)
+
+
+def make_recipe(
+    *, volumes: int = 4, slice_batch: int = 5, base: int = 16, slices: int = 4
+) -> LiftURecipe:
+    """Networks whose maps outweigh their weights, or the other way round."""
+    recipe = tiny_recipe()
+    fewer = {"volumes_per_step": volumes}
     return replace(
-        plan,
-        grid=grid,
-        networks={
-            "features": FeatureSpec((16, 32), 8, 0.5),
-            "generator": GeneratorSpec(SHAPE[1:], 32, (base, 2 * base, 4 * base)),
-            "critic": CriticSpec((16, 32)),
-            "mapper": MapperSpec(32, 32, 64, 2, 4, 3),
-        },
-        stages=stages,
+        recipe,
+        features=FeatureSpec((16, 32), 8, 0.5),
+        generator=GeneratorSpec(SHAPE[1:], 32, (base, 2 * base, 4 * base)),
+        critic=CriticSpec((16, 32)),
+        mapper=MapperSpec(32, 32, 64, 2, 4, 3),
+        slice_features=replace(recipe.slice_features, **fewer, windows_per_volume=6),
+        slice_generation=replace(recipe.slice_generation, **fewer, windows_per_volume=6),
+        code_trajectories=replace(recipe.code_trajectories, **fewer),
+        depth_mapping=replace(recipe.depth_mapping, **fewer),
         inference=Inference(slice_batch, "one"),
-        drift=replace_drift(plan.drift, slices),
+        drift=replace(recipe.drift, positives=6, slices_per_plane=slices),
     )
-
-
-def replace_drift(drift: DriftSpec | None, slices: int) -> DriftSpec:
-    """The drift with so many slices in each plane."""
-    assert drift is not None
-    return replace(drift, positives=6, slices_per_plane=slices)
 
 
 @pytest.fixture(scope="module")
@@ -94,49 +87,54 @@ def store(tmp_path_factory) -> Store:
 
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch):
-    """Float32, as the plan of these tests says, also on processors with bfloat16."""
-    stages = ("tasks.unconditional.slice_features", "tasks.unconditional.slice_generation")
+    """Float32, as the recipe of these tests says, also on processors with bfloat16."""
+    stages = ("methods.lift_u.slice_features", "methods.lift_u.slice_generation")
     for module in (*stages, "networks.volume_generator"):
         monkeypatch.setattr(f"liftnet.{module}.autocast", lambda _: nullcontext())
 
 
-def measured_gib(plan: Plan, stage: Stage, store: Store, folder: Path) -> float:
+def measured_gib(recipe: LiftURecipe, stage: Stage, store: Store, folder: Path) -> float:
     """The peak of two steps, with optimizer and moving average, in float32."""
-    if isinstance(stage, DepthMapping | SliceGeneration):  # the bank is on the disk
+    plan, found = make_plan(), None
+    if isinstance(stage, Surveys):  # the bank is on the disk
         first = stage.build()
         first.generator.fit(torch.randn(40, 1, *plan.grid.in_plane))
-        stage.survey(first, store, CASES, folder / stage.name)
+        found = stage.survey(first, store, CASES, folder / stage.name)
     with PeakBytes() as measured:
         network = stage.build()
         run = Run(network, deepcopy(network), make_optimizer(network, stage.schedule), recent=[])
         cases = CASES[: stage.schedule.volumes_per_step]
         for seed in range(2):
             batch = drawn(plan, stage, store, cases, seed)
-            take_step(run, plan, stage, batch, torch.Generator().manual_seed(0))
+            take_step(run, plan, recipe, stage, found, batch, torch.Generator().manual_seed(0))
     return measured.peak / GIB
+
+
+PLAN = make_plan()
 
 
 @pytest.mark.parametrize(("volumes", "base"), [(2, 32), (6, 16)])
 def test_feature_stage_is_within_a_quarter(volumes, base, store, tmp_path):
     """Stage 0: an encoder, its moments, and maps of slices in three planes."""
-    plan = make_plan(volumes=volumes, base=base)
-    expected = measured_gib(plan, SliceFeatures(plan), store, tmp_path)
-    assert memory._feature_bytes(plan) / GIB == pytest.approx(expected, rel=0.25)
+    recipe = make_recipe(volumes=volumes, base=base)
+    expected = measured_gib(recipe, SliceFeatures(PLAN, recipe), store, tmp_path)
+    estimate = memory._feature_bytes(PLAN, recipe, recipe.slice_features) / GIB
+    assert estimate == pytest.approx(expected, rel=0.25)
 
 
 @pytest.mark.parametrize(("volumes", "base"), [(1, 32), (4, 16), (4, 8)])
 def test_slice_stage_is_within_a_quarter(volumes, base, store, tmp_path):
     """Stage 1: generator, features and critic in one graph."""
-    plan = make_plan(volumes=volumes, base=base)
-    expected = measured_gib(plan, SliceGeneration(plan), store, tmp_path)
-    assert memory._slice_bytes(plan) / GIB == pytest.approx(expected, rel=0.25)
+    recipe = make_recipe(volumes=volumes, base=base)
+    expected = measured_gib(recipe, SliceGeneration(PLAN, recipe), store, tmp_path)
+    assert memory._slice_bytes(PLAN, recipe) / GIB == pytest.approx(expected, rel=0.25)
 
 
 def test_code_stage_is_within_a_quarter(store, tmp_path):
     """Stage 2: weights, and trajectories of codes."""
-    plan = make_plan()
-    expected = measured_gib(plan, DepthMapping(plan, CODE_STAGE), store, tmp_path)
-    assert memory._code_bytes(plan) / GIB == pytest.approx(expected, rel=0.25)
+    recipe = make_recipe()
+    expected = measured_gib(recipe, DepthMapping(PLAN, recipe, CODE_STAGE), store, tmp_path)
+    assert memory._code_bytes(PLAN, recipe) / GIB == pytest.approx(expected, rel=0.25)
 
 
 @pytest.mark.parametrize(
@@ -144,56 +142,59 @@ def test_code_stage_is_within_a_quarter(store, tmp_path):
 )
 def test_depth_stage_is_within_a_quarter(volumes, slices, slice_batch, store, tmp_path):
     """Stage 3: volumes, features of some slices, or a chunk of the generator's maps."""
-    plan = make_plan(volumes=volumes, slices=slices, slice_batch=slice_batch)
-    expected = measured_gib(plan, DepthMapping(plan, DEPTH_STAGE), store, tmp_path)
-    assert memory._depth_bytes(plan) / GIB == pytest.approx(expected, rel=0.25)
+    recipe = make_recipe(volumes=volumes, slices=slices, slice_batch=slice_batch)
+    expected = measured_gib(recipe, DepthMapping(PLAN, recipe, DEPTH_STAGE), store, tmp_path)
+    assert memory._depth_bytes(PLAN, recipe) / GIB == pytest.approx(expected, rel=0.25)
 
 
 def test_given_features_are_counted(store, tmp_path, monkeypatch):
     """ResNet-18 in place of the autoencoder: more weights, no stage of its own."""
     name = "liftnet.methods.lift_u.slice_generation.load_resnet18"
     monkeypatch.setattr(name, lambda path, sha256: ResNet18())
-    plan = make_plan(volumes=2)
-    networks = plan.networks | {"features": ResNetSpec("weights.pth", "0" * 64)}
-    stages = {k: v for k, v in plan.stages.items() if k != FEATURE_STAGE}
-    plan = replace(plan, networks=networks, stages=stages)
-    expected = measured_gib(plan, SliceGeneration(plan), store, tmp_path)
-    assert memory._slice_bytes(plan) / GIB == pytest.approx(expected, rel=0.25)
+    features = ResNetSpec("weights.pth", "0" * 64)
+    recipe = replace(make_recipe(volumes=2), features=features, slice_features=None)
+    expected = measured_gib(recipe, SliceGeneration(PLAN, recipe), store, tmp_path)
+    assert memory._slice_bytes(PLAN, recipe) / GIB == pytest.approx(expected, rel=0.25)
 
 
 def test_training_is_the_hungriest_stage():
-    """The estimate of the plan is the largest; half the bytes per number save much."""
-    plan = make_plan()
-    each = (memory._feature_bytes, memory._slice_bytes, memory._code_bytes, memory._depth_bytes)
-    assert memory.training_gib(plan) == max(stage(plan) for stage in each) / GIB
-    half = replace(plan, memory=replace(plan.memory, bytes_per_number=2))
-    assert memory.training_gib(half) < 0.8 * memory.training_gib(plan)
+    """The estimate is the largest; half the bytes per number save much."""
+    recipe = make_recipe()
+    each = [
+        memory._feature_bytes(PLAN, recipe, recipe.slice_features),
+        *(
+            stage(PLAN, recipe)
+            for stage in (memory._slice_bytes, memory._code_bytes, memory._depth_bytes)
+        ),
+    ]
+    assert memory.training_gib(PLAN, recipe) == max(each) / GIB
+    half = replace(recipe, memory=replace(recipe.memory, bytes_per_number=2))
+    assert memory.training_gib(PLAN, half) < 0.8 * memory.training_gib(PLAN, recipe)
 
 
 @pytest.mark.parametrize("slice_batch", [1, 8, 40])
 def test_prediction_is_within_a_quarter(slice_batch):
     """Weights, a volume, and the maps of a few slices."""
-    plan = make_plan(slice_batch=slice_batch)
+    recipe = make_recipe(slice_batch=slice_batch)
     with PeakBytes() as measured:
-        network = DepthMapping(plan).build()
-        generate_volume(plan, network, latent_of(plan, 0, 0), temperature=1.0)
-    assert memory.prediction_gib(plan) == pytest.approx(measured.peak / GIB, rel=0.25)
+        network = DepthMapping(PLAN, recipe).build()
+        latent = latent_of(recipe.mapper, 0, 0)
+        generate_volume(PLAN, slice_batch, network, latent, temperature=1.0)
+    assert memory.prediction_gib(PLAN, recipe) == pytest.approx(measured.peak / GIB, rel=0.25)
 
 
 def test_the_papers_generation_fits_the_papers_memory():
     """A 128^3 volume by the widest generator: below 0.41 GB (LiFT Tab. 1)."""
-    plan = make_plan(slice_batch=8)
-    size = (128, 128)
-    wide = {
-        "features": FeatureSpec((48, 96, 192), 8, 0.5),
-        "generator": GeneratorSpec(size, 256, (64, 128, 256, 512, 512)),
-        "mapper": MAPPER,
-    }
-    grid = replace(plan.grid, in_plane=size, num_slices=128, box=(128, *size))
-    plan = replace(plan, grid=grid, networks=plan.networks | wide)
+    plan = make_plan((128, 128, 128))
+    recipe = replace(
+        make_recipe(slice_batch=8),
+        features=FeatureSpec((48, 96, 192), 8, 0.5),
+        generator=GeneratorSpec((128, 128), 256, (64, 128, 256, 512, 512)),
+        mapper=MAPPER,
+    )
     with PeakBytes() as measured, torch.device("meta"):  # shapes alone
-        network = DepthMapping(plan).build()
+        network = DepthMapping(plan, recipe).build()
         latent = torch.empty(128)
-        generate_volume(plan, network, latent, temperature=1.0)
+        generate_volume(plan, 8, network, latent, temperature=1.0)
     assert measured.peak < 0.41e9
-    assert memory.prediction_gib(plan) == pytest.approx(measured.peak / GIB, rel=0.25)
+    assert memory.prediction_gib(plan, recipe) == pytest.approx(measured.peak / GIB, rel=0.25)

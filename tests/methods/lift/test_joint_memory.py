@@ -3,42 +3,36 @@
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
-from liftnet.tasks.missing_modality.synthesis import synthesize
 from peak_bytes import PeakBytes
 
 from liftnet.core.network_specs import MixerSpec, TranslatorSpec
-from liftnet.core.plan import ChannelPlan, ClipAndScale, Grid, Plan
+from liftnet.core.plan import PLAN_VERSION, Budget, ChannelPlan, ClipAndScale, Grid, Plan
 from liftnet.core.recipe import Inference, MemoryEstimate, Schedule
 from liftnet.core.request import Request
-from liftnet.methods.lift.joint import (
-    SLICE_STAGE,
-    STAGE,
-    build_network,
-    slab_loss,
-)
-from liftnet.methods.lift.joint_memory import (
-    synthesis_gib,
-    training_gib,
-)
+from liftnet.data.crops import whole
+from liftnet.methods import load_method
+from liftnet.methods.lift.joint import ContextTranslation, slab_loss
+from liftnet.methods.lift.joint_memory import synthesis_gib, training_gib
+from liftnet.methods.lift.recipes import JointRecipe
 from liftnet.networks.blocks import set_recompute
+from liftnet.networks.volume_translator import VolumeTranslator
+from liftnet.pipeline.models.volumes import Training, make_volumes
 from liftnet.planning.augmentation import plan_augmentation
 from liftnet.planning.memory import GIB
 from liftnet.planning.sizing import plan_inference, plan_mixer, plan_translator
+from liftnet.tasks import load_task
+
+WIDTHS = (16, 32, 64, 128)
 
 
-def make_plan(*, volumes: int = 1, kernel: int = 0, bytes_per_number: int = 4) -> Plan:
-    """A middling network on 12 slices."""
-    widths = (16, 32, 64, 128)
-    slices = 12 // volumes
-    schedule = Schedule(
-        9, volumes, 1, slices, {"translator": 1e-3}, 0.0, (0.9, 0.99), 1, 1.0, 1.0, 1, 1, 1, 1.0, 0
-    )
-    inference = Inference(4, "one")
+def make_plan() -> Plan:
+    """Three contrasts of 12 slices."""
     return Plan(
-        version=1,
+        version=PLAN_VERSION,
         task="missing_modality",
         dataset="d",
         name="n",
@@ -49,18 +43,36 @@ def make_plan(*, volumes: int = 1, kernel: int = 0, bytes_per_number: int = 4) -
         grid=Grid(
             "axial", (1.0, 1.0, 1.0), (48, 64), 12, "nonzero", True, True, False, "none", None
         ),
-        networks={
-            "translator": TranslatorSpec(3, 3, 3, widths, 2, "group"),
-            "mixer": MixerSpec("mean", "bottleneck", 32, 1, 4, "bottleneck", kernel),
-        },
-        losses={"l1": 1.0, "ms_ssim": 0.2, "delta_z": 0.5},
-        augmentation=plan_augmentation("axial"),
-        stages={STAGE: schedule},
-        inference=inference,
-        memory=MemoryEstimate(1.0, bytes_per_number, 0.0, 0.0),
         seed=0,
         reasons={},
+        budget=Budget(1.0, 4, None),
     )
+
+
+def make_recipe(*, volumes: int = 1, kernel: int = 0, bytes_per_number: int = 4) -> JointRecipe:
+    """A middling network."""
+    slices = 12 // volumes
+    return JointRecipe(
+        augmentation=plan_augmentation("axial"),
+        inference=Inference(4, "one"),
+        memory=MemoryEstimate(1.0, bytes_per_number, 0.0, 0.0),
+        reasons={},
+        translator=TranslatorSpec(3, 3, 3, WIDTHS, 2, "group"),
+        mixer=MixerSpec("mean", "bottleneck", 32, 1, 4, "bottleneck", kernel),
+        losses={"l1": 1.0, "ms_ssim": 0.2, "delta_z": 0.5},
+        slice_translation=None,
+        context_translation=Schedule(
+            9, volumes, 1, slices, {"translator": 1e-3}, 0.0, (0.9, 0.99), 1, 1.0, 1.0, 1, 1, 1,
+            1.0, 0,
+        ),
+    )  # fmt: skip
+
+
+def network_of(recipe: JointRecipe) -> VolumeTranslator:
+    """The network of the last stage, with random weights."""
+    network = ContextTranslation(recipe).build()
+    assert isinstance(network, VolumeTranslator)
+    return network
 
 
 def volume_of(plan: Plan) -> torch.Tensor:
@@ -68,12 +80,10 @@ def volume_of(plan: Plan) -> torch.Tensor:
     return torch.rand(1, len(plan.channels), plan.grid.num_slices, *plan.grid.in_plane)
 
 
-def peak_of_two_steps(
-    plan: Plan, sources: list[torch.Tensor], *, count: int, mapper: bool = True
-) -> float:
+def peak_of_two_steps(recipe: JointRecipe, sources: list[torch.Tensor], *, count: int) -> float:
     """GiB of the tensors of a training that has begun; volumes and targets are part of it."""
     with PeakBytes() as measured:
-        network = build_network(plan, mapper=mapper)
+        network = network_of(recipe)
         average = deepcopy(network)
         optimizer = torch.optim.AdamW(network.parameters())
         sources = [source.clone() for source in sources]
@@ -87,7 +97,7 @@ def peak_of_two_steps(
                 slice_batch=4,
             )
             predicted = decoded[:, :1]
-            terms = slab_loss(predicted, torch.rand_like(predicted), plan.losses)
+            terms = slab_loss(predicted, torch.rand_like(predicted), recipe.losses)
             optimizer.zero_grad()
             sum(terms.values()).backward()
             optimizer.step()
@@ -99,10 +109,10 @@ def peak_of_two_steps(
 @pytest.mark.parametrize(("volumes", "kernel"), [(1, 0), (3, 0), (1, 3)])
 def test_training_estimate_is_within_a_quarter(volumes, kernel):
     """Weights, moments, average, inputs and all kept maps: estimated as they are in two steps."""
-    plan = make_plan(volumes=volumes, kernel=kernel)
+    plan, recipe = make_plan(), make_recipe(volumes=volumes, kernel=kernel)
     sources = [volume_of(plan) for _ in range(volumes)]
-    peak = peak_of_two_steps(plan, sources, count=12 // volumes)
-    assert training_gib(plan) == pytest.approx(peak, rel=0.25)
+    peak = peak_of_two_steps(recipe, sources, count=12 // volumes)
+    assert training_gib(plan, recipe) == pytest.approx(peak, rel=0.25)
 
 
 @pytest.mark.parametrize("passes", ["one", "two"])
@@ -111,16 +121,15 @@ def test_training_estimate_is_within_a_quarter(volumes, kernel):
 def test_synthesis_estimate_is_within_a_quarter(passes, slice_batch, mixer, monkeypatch):
     """The features that one pass keeps, the maps of a batch, slices that wait, the volumes."""
     monkeypatch.setattr("liftnet.networks.synthesis.autocast", lambda _: nullcontext())
-    plan = replace(make_plan(), inference=Inference(slice_batch, passes))
-    if mixer == "decoder":
-        widths = plan.networks["translator"].widths
-        plan = replace(plan, networks=plan.networks | {"mixer": plan_mixer(widths, "decoder")})
+    plan, recipe = make_plan(), replace(make_recipe(), inference=Inference(slice_batch, passes))
+    if mixer != "paper":
+        recipe = replace(recipe, mixer=None if mixer is None else plan_mixer(WIDTHS, mixer))
+    of = Training(load_task(plan.task), load_method("lift"), plan, recipe)
     with PeakBytes() as measured:
-        network = build_network(plan, mapper=mixer is not None)
-        source = volume_of(plan)[0]
-        synthesize(plan, [network], source, Request(("a", "b"), ("c",)), [0.0] * 3)
-    expected = measured.peak / GIB
-    assert synthesis_gib(plan, mapper=mixer is not None) == pytest.approx(expected, rel=0.25)
+        network, request = network_of(recipe), Request(("a", "b"), ("c",))
+        ranges = dict.fromkeys("abc", (0.0, 1.0))
+        make_volumes(of, [network], whole(plan, request, volume_of(plan)[0], ranges, "x", seed=0))
+    assert synthesis_gib(plan, recipe) == pytest.approx(measured.peak / GIB, rel=0.25)
 
 
 def test_two_passes_do_not_grow_with_the_depth():
@@ -128,7 +137,7 @@ def test_two_passes_do_not_grow_with_the_depth():
     peaks = {}
     for passes in ("one", "two"):
         for depth in (12, 24):
-            network = build_network(make_plan(kernel=3), mapper=True)
+            network = network_of(make_recipe(kernel=3))
             source = torch.rand(1, 3, depth, 48, 64)
             with PeakBytes() as measured:
                 network.synthesize(
@@ -143,57 +152,62 @@ def test_two_passes_do_not_grow_with_the_depth():
 def test_paper_size_in_a_gibibyte_and_a_half():
     """The largest network takes two passes there, several slices at a time."""
     widths = (64, 128, 256, 512, 512, 512)
-    networks = {
-        "translator": plan_translator(4, 4, widths),
-        "mixer": plan_mixer(widths, "decoder"),
-    }
     plan = make_plan()
     plan = replace(
         plan,
-        networks=networks,
         channels=(*plan.channels, replace(plan.channels[0], name="d")),
         sources=tuple("abcd"),
         targets=tuple("abcd"),
         grid=replace(plan.grid, in_plane=(192, 160), num_slices=145),
-        memory=MemoryEstimate(1.5, 2, 0.0, 0.0),
     )
-    chosen = plan_inference(plan, {}, synthesis_gib=synthesis_gib)
-    assert chosen.inference == Inference(32, "two")
-    assert synthesis_gib(chosen) < 1.35
-    roomy = replace(plan, memory=MemoryEstimate(24.0, 2, 0.0, 0.0))
-    assert plan_inference(roomy, {}, synthesis_gib=synthesis_gib).inference == Inference(32, "one")
+    recipe = replace(
+        make_recipe(),
+        translator=plan_translator(4, 4, widths),
+        mixer=plan_mixer(widths, "decoder"),
+    )
+
+    def chosen(gib: float) -> JointRecipe:
+        budgeted = replace(plan, budget=Budget(gib, 2, None))
+        given = replace(recipe, memory=MemoryEstimate(gib, 2, 0.0, 0.0))
+        return plan_inference(budgeted, given, synthesis_gib=partial(synthesis_gib, budgeted))
+
+    small = chosen(1.5)
+    assert small.inference == Inference(32, "two")
+    assert synthesis_gib(plan, small) < 1.35
+    assert chosen(24.0).inference == Inference(32, "one")
 
 
 def test_what_the_estimate_depends_on():
     """Half the bytes per number save nearly half, the ablation needs less, more slices more."""
-    plan = make_plan()
-    assert training_gib(make_plan(bytes_per_number=2)) < 0.75 * training_gib(plan)
-    alone = replace(plan, stages={SLICE_STAGE: plan.stages[STAGE]})  # without context
-    assert training_gib(alone) < training_gib(plan)
-    deeper = replace(plan, stages={STAGE: replace(plan.stages[STAGE], decoded_slices=6)})
-    assert training_gib(deeper) < 0.75 * training_gib(plan)
+    plan, recipe = make_plan(), make_recipe()
+    whole_gib = training_gib(plan, recipe)
+    assert training_gib(plan, make_recipe(bytes_per_number=2)) < 0.75 * whole_gib
+    assert training_gib(plan, replace(recipe, mixer=None)) < whole_gib
+    fewer = replace(recipe.context_translation, decoded_slices=6)
+    assert training_gib(plan, replace(recipe, context_translation=fewer)) < 0.75 * whole_gib
 
 
 def test_the_larger_stage_counts():
     """The first stage takes more slices than a thin volume has; it is measured like the others."""
-    plan = make_plan()
-    wide = replace(plan.stages[STAGE], volumes_per_step=8, decoded_slices=6)
-    both = replace(plan, stages={SLICE_STAGE: wide, STAGE: plan.stages[STAGE]})
-    assert training_gib(both) == training_gib(replace(plan, stages={SLICE_STAGE: wide}))
-    assert training_gib(both) > 2 * training_gib(plan)
+    plan, recipe = make_plan(), make_recipe()
+    wide = replace(recipe.context_translation, volumes_per_step=8, decoded_slices=6)
+    both = replace(recipe, slice_translation=wide)
+    alone = replace(recipe, mixer=None, context_translation=wide)
+    assert training_gib(plan, both) == training_gib(plan, alone)
+    assert training_gib(plan, both) > 2 * training_gib(plan, recipe)
     sources = [volume_of(plan)[:, :, :6] for _ in range(8)]
-    peak = peak_of_two_steps(plan, sources, count=6, method="no_mapper")
-    assert training_gib(both) == pytest.approx(peak, rel=0.25)
+    peak = peak_of_two_steps(alone, sources, count=6)
+    assert training_gib(plan, both) == pytest.approx(peak, rel=0.25)
 
 
 def test_recomputing_is_estimated_too():
     """Without kept maps of blocks a step takes as much less as the estimate says."""
-    plan = make_plan()
-    assert training_gib(replace(plan, recompute=True)) < 0.75 * training_gib(plan)
+    plan, recipe = make_plan(), make_recipe()
     peaks = []
     for recompute in (False, True):
+        changed = replace(recipe, recompute=recompute)
         with PeakBytes() as measured:
-            network = build_network(plan, mapper=True)
+            network = network_of(changed)
             set_recompute(network, recompute)
             average = deepcopy(network)
             optimizer = torch.optim.AdamW(network.parameters())
@@ -201,13 +215,13 @@ def test_recomputing_is_estimated_too():
             target = source.clone()
             for _ in range(2):
                 decoded = network([source], torch.ones(1, 3), starts=[0], count=12, slice_batch=4)
-                terms = slab_loss(decoded[:, :1], target[:, :1], plan.losses)
+                terms = slab_loss(decoded[:, :1], target[:, :1], recipe.losses)
                 optimizer.zero_grad()
                 sum(terms.values()).backward()
                 optimizer.step()
                 del decoded, terms
         assert average is not network
         peaks.append(measured.peak / GIB)
-        estimate = training_gib(replace(plan, recompute=recompute))
-        assert estimate == pytest.approx(peaks[-1], rel=0.25)
+        assert training_gib(plan, changed) == pytest.approx(peaks[-1], rel=0.25)
     assert peaks[1] < 0.75 * peaks[0]
+    assert training_gib(plan, changed) < 0.75 * training_gib(plan, recipe)

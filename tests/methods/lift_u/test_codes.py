@@ -1,51 +1,51 @@
 """The codes of a volume's slices are those that it is decoded from."""
 
 import torch
-from small_generation import SHAPE, make_plan
+from small_generation import SHAPE, make_plan, make_recipe
 
-from liftnet.core.plan import Plan
+from liftnet.methods import load_method
+from liftnet.methods.lift_u.recipe import LiftURecipe
 from liftnet.networks.volume_generator import VolumeGenerator
-from liftnet.tasks.unconditional import TASK
-from liftnet.tasks.unconditional.specs import networks_of
+
+LIFT_U = load_method("lift_u")
+PLAN, RECIPE = make_plan(), make_recipe()
 
 
-def make_network(plan: Plan) -> VolumeGenerator:
+def make_network(recipe: LiftURecipe) -> VolumeGenerator:
     """A network whose mapper has random weights."""
     torch.manual_seed(0)
-    features, generator, _, mapper = networks_of(plan)
-    network = VolumeGenerator(features, generator, mapper).eval()
+    network = VolumeGenerator(recipe.features, recipe.generator, recipe.mapper).eval()
     for parameter in network.mapper.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return network
 
 
-def test_trajectory_is_what_is_decoded(monkeypatch):
+def test_codes_are_what_is_decoded(monkeypatch):
     """One code per slice; the same latent and temperature, the same codes as in `generate`."""
-    plan = make_plan()
-    network, seen = make_network(plan), []
+    network, seen = make_network(RECIPE), []
 
     def decode(codes, *, slice_batch):
         seen.append(codes)
         yield torch.zeros(SHAPE)
 
     monkeypatch.setattr(network, "decode", decode)
-    latent = TASK.latent(plan, 0, 1)
-    TASK.generate(plan, network, latent, temperature=0.7, sigma_z=1.5)
-    got = TASK.trajectory(plan, network, latent, temperature=0.7, sigma_z=1.5)
-    assert got.shape == (SHAPE[0], plan.networks["mapper"].code_size) and not got.requires_grad
+    arguments = (PLAN, RECIPE, network, LIFT_U.latent(PLAN, RECIPE, 0, 1))
+    LIFT_U.generate(*arguments, temperature=0.7, sigma_z=1.5)
+    got = LIFT_U.codes(*arguments, temperature=0.7, sigma_z=1.5)
+    assert got.shape == (SHAPE[0], RECIPE.mapper.code_size) and not got.requires_grad
     assert torch.equal(got, seen[0])
     assert got.std(dim=0).max() > 0
-    assert not torch.equal(got, TASK.trajectory(plan, network, latent, temperature=1.0))
+    assert not torch.equal(got, LIFT_U.codes(*arguments, temperature=1.0))
 
 
 def test_sigma_z_is_no_temperature():
     """Codes of neighbours come closer, while their mean over depth and volumes' spread stay."""
-    plan = make_plan()
-    network = make_network(plan)
+    network = make_network(RECIPE)
+    latents = [LIFT_U.latent(PLAN, RECIPE, 0, k) for k in range(6)]
     plain, smooth = (
         torch.stack([
-            TASK.trajectory(plan, network, TASK.latent(plan, 0, k), temperature=1.0, sigma_z=sigma)
-            for k in range(6)
+            LIFT_U.codes(PLAN, RECIPE, network, latent, temperature=1.0, sigma_z=sigma)
+            for latent in latents
         ])
         for sigma in (0.0, 1.5)
     )  # fmt: skip
