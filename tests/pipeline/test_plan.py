@@ -114,7 +114,8 @@ def test_settings(workspace):
         ("lift.recompute", "'lift.recompute' is not key=value", None, None),
         ("lift=2", "The plan has no setting 'lift'", "--set lift=2",
          "Name a key of its recipe: lift.KEY=value."),
-        ("lift.version=2", "'lift.version' says what the plan is for", "--set lift.version=2", None),
+        ("lift.version=2", "'lift.version' says what the plan is for", "--set lift.version=2",
+         None),
     ],
 )  # fmt: skip
 def test_settings_that_are_not_there(workspace, setting, problem, where, remedy):
