@@ -56,8 +56,6 @@ LONG = {  # functions that are longer; none may be added
     ("pipeline/demo.py", "demo"),
     ("pipeline/evaluate/cohort_setting.py", "find_setting"),
     ("pipeline/evaluate/cohorts.py", "evaluate_cohort"),
-    ("pipeline/predict/case.py", "prepare_case"),
-    ("pipeline/predict/predict.py", "predict"),
     ("pipeline/train/train.py", "train_stage"),
     ("planning/grid.py", "plan_grid"),
     ("planning/volume_grid.py", "plan_volume_grids"),

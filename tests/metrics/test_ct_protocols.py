@@ -12,7 +12,7 @@ from simple_heads import HU, scan, tissues
 from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.core.scores import Comparison
 from liftnet.metrics.ct_protocols import PROTOCOLS, score_case
-from liftnet.tasks.translation import scoring
+from liftnet.tasks.translation import TASK
 
 REFERENCE = runpy.run_path(str(Path(__file__).with_name("ct_reference.py")))
 SHAPE = (17, 23, 29)  # (z, y, x)
@@ -267,26 +267,26 @@ def test_the_task_dispatches_by_modality():
     unknown = compare(worse(ct()), ct(), mask=lopsided(SHAPE), modality=None)
     for protocol in PROTOCOLS:
         wanted = score_case(pair, protocol)
-        assert scoring.score_case(pair, protocol) == wanted
-        assert scoring.score_case(unknown, protocol).metrics == wanted.metrics
-        assert scoring.score_case(unknown, protocol).notes["modality"].endswith("taken for CT")
+        assert TASK.score_case(pair, protocol) == wanted
+        assert TASK.score_case(unknown, protocol).metrics == wanted.metrics
+        assert TASK.score_case(unknown, protocol).notes["modality"].endswith("taken for CT")
     image = np.clip(ct() + 1000, 0, None) / 2000
     for modality in ("MR", None):
         mr = compare(image, image, modality=modality)
         for protocol in ("liftnet", "lift"):  # without a mask
-            assert "mae_brain" in scoring.score_case(mr, protocol).metrics
+            assert "mae_brain" in TASK.score_case(mr, protocol).metrics
     with pytest.raises(DatasetError, match="ct is MR, protocol synthrad2023 is for CT"):
-        scoring.score_case(compare(image, image, modality="MR"), "synthrad2023")
+        TASK.score_case(compare(image, image, modality="MR"), "synthrad2023")
 
 
 def test_the_task_has_every_protocol_with_a_sentence():
     """Names, what they need, and descriptions for both kinds of target."""
     names = ["liftnet", "lift", "cwdm", "brasyn", "synthrad2023", "synthrad2025"]
-    assert list(scoring.PROTOCOLS) == names
-    for name, protocol in scoring.PROTOCOLS.items():
+    assert list(TASK.protocols) == names
+    for name, protocol in TASK.protocols.items():
         assert protocol.name == name
         assert protocol.description.endswith(".")
         assert protocol.needs_source == (name == "cwdm")
         assert protocol.needs_mask == (name == "lift" or name.startswith("synthrad"))
-    assert "CT: HU clipped" in scoring.PROTOCOLS["lift"].description
-    assert "MR: [0, 1] between" in scoring.PROTOCOLS["lift"].description
+    assert "CT: HU clipped" in TASK.protocols["lift"].description
+    assert "MR: [0, 1] between" in TASK.protocols["lift"].description

@@ -1,12 +1,15 @@
 """A case on its way to the network: read, checked, prepared; or found to be done already."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from liftnet.core.dataset import Case, split_ending
 from liftnet.core.errors import DatasetError, GeometryError, LiftnetError
+from liftnet.core.geometry import Volume
+from liftnet.core.request import Request
 from liftnet.host.progress import say
 from liftnet.host.text_table import counted, first_names
 from liftnet.pipeline.models.model import Model
@@ -31,7 +34,7 @@ from liftnet.pipeline.preprocess.preprocess import prepare, read_with_mask
 from liftnet.pipeline.preprocess.subject import refuse_wrong_intensities
 from liftnet.tasks import load_synthesis
 
-__all__ = ["prepare_case", "with_something_to_make"]
+__all__ = ["Asked", "prepare_case", "with_something_to_make"]
 
 SHOWN = 4  # ours: names of cases, enough to see which they are
 
@@ -66,69 +69,45 @@ def with_something_to_make(
     return lacking
 
 
-def prepare_case(
-    case: Case,
-    model: Model,
-    wanted: Sequence[str] | None,
-    folder: Path,
-    output: Path,
-    normalized: bool,
-    keep_finished: bool,
-    save_trajectory: bool,
-    alone: bool,
-) -> Prepared | None:
-    """Read and prepare a case, or None if its outputs are there already.
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of every case of a call."""
 
-    Where it is `alone` in its `folder`, its images may be those of several patients.
-    """
+    targets: Sequence[str] | None  # named by the user; None: what a case lacks
+    root: Path  # of the input
+    output: Path
+    normalized: bool
+    keep_finished: bool
+    save_trajectory: bool
+    alone: bool  # one case, whose images may be those of several patients
+
+
+def prepare_case(case: Case, model: Model, asked: Asked) -> Prepared | None:
+    """Read and prepare a case, or None if its outputs are there already."""
     plan = model.plan
     where = f"case {case.identifier}"
     present = [name for name in plan.channel_names if name in case.images]
     try:
-        request = load_synthesis(plan.task).request(plan, present, wanted)
-        request = servable(model.facts, request, asked=wanted is not None)
+        request = load_synthesis(plan.task).request(plan, present, asked.targets)
+        request = servable(model.facts, request, asked=asked.targets is not None)
     except LiftnetError as error:
         error.where = where
         raise
     _, ending = split_ending(case.images[request.given[0]])
     inputs = input_facts(case, request)
-    facts = {"inputs": inputs}
-    traced = not save_trajectory or has_trajectory(
-        output, case.identifier, model, case_facts(inputs, request)
-    )
-    if (keep_finished and traced) and all(
-        is_finished(
-            output_path(output, plan, case.identifier, target, ending),
-            {
-                "model": model.digest,
-                **facts,
-                "range": list(output_range(plan, target, normalized)),
-            },
-        )
-        for target in request.made
-    ):
+    if asked.keep_finished and _is_done(case, model, asked, request, inputs, ending):
         return None
-    if alone:
+    if asked.alone:
         _refuse_several_patients(case, present, model)
     volume, mask, dtypes = read_with_mask(case, request.given, plan, where=where)
-    made_from = note_sources(case, request.given, folder, output)
+    made_from = note_sources(case, request.given, asked.root, asked.output)
     if input_facts(case, request) != inputs:
         raise DatasetError(
             "A file of this case was replaced while it was read",
             where=where,
             remedy="Run the same command again when the files no longer change.",
         )
-    if not (volume.voxels > 0).any():
-        raise DatasetError(
-            "All source images are empty", where=where, remedy="Check the files of this case."
-        )
-    for name, image in zip(request.given, volume.voxels, strict=True):
-        if image.min() == image.max():
-            raise DatasetError(
-                f"{name} is constant: all voxels are {image.min():g}",
-                where=where,
-                remedy="Check this file, or take it out of the folder.",
-            )
+    _refuse_empty(volume, request.given, where)
     doubts = refuse_wrong_intensities(volume.voxels, request.given, plan)
     if mask is not None:
         doubts += check_mask(mask, volume.voxels, request.given, plan, where)
@@ -152,6 +131,51 @@ def prepare_case(
         made_from=made_from,
         warnings=tuple(doubts + done.warnings),
     )
+
+
+def _is_done(
+    case: Case,
+    model: Model,
+    asked: Asked,
+    request: Request,
+    inputs: dict[str, list[int]],
+    ending: str,
+) -> bool:
+    """Whether everything asked of a case is there, made by these weights from these files."""
+    if asked.save_trajectory and not has_trajectory(
+        asked.output, case.identifier, model, case_facts(inputs, request)
+    ):
+        return False
+    return all(
+        is_finished(
+            output_path(asked.output, model.plan, case.identifier, target, ending),
+            {
+                "model": model.digest,
+                "inputs": inputs,
+                "range": list(output_range(model.plan, target, asked.normalized)),
+            },
+        )
+        for target in request.made
+    )
+
+
+def _refuse_empty(volume: Volume, names: Sequence[str], where: str) -> None:
+    """Refuse images that show nothing.
+
+    Raises:
+        DatasetError: If all are empty, or one is constant.
+    """
+    if not (volume.voxels > 0).any():
+        raise DatasetError(
+            "All source images are empty", where=where, remedy="Check the files of this case."
+        )
+    for name, image in zip(names, volume.voxels, strict=True):
+        if image.min() == image.max():
+            raise DatasetError(
+                f"{name} is constant: all voxels are {image.min():g}",
+                where=where,
+                remedy="Check this file, or take it out of the folder.",
+            )
 
 
 def _refuse_several_patients(case: Case, present: Sequence[str], model: Model) -> None:

@@ -29,7 +29,7 @@ from liftnet.pipeline.models.runs import Folds
 from liftnet.pipeline.models.training_facts import say_unlearned, shares
 from liftnet.pipeline.models.volumes import Training, chunk_of, make_volumes
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, method_of
-from liftnet.pipeline.predict.case import prepare_case, with_something_to_make
+from liftnet.pipeline.predict.case import Asked, prepare_case, with_something_to_make
 from liftnet.pipeline.predict.case_check import report_warnings
 from liftnet.pipeline.predict.inputs import check_targets, find_inputs, refuse_one_folder
 from liftnet.pipeline.predict.outputs import Prepared, remove_half_written, write_case
@@ -130,42 +130,45 @@ def predict(
     wanted = check_targets(target, model.plan)
     lacking = with_something_to_make(found, model, wanted)
     cases = [case for case in found[part] if case in lacking]
+    asked = Asked(
+        targets=wanted,
+        root=root,
+        output=output,
+        normalized=normalized,
+        keep_finished=continue_prediction,
+        save_trajectory=save_trajectory,
+        alone=len(found) == 1,
+    )
     identifiers = {case.identifier for case in cases}
+    with hold(output, "liftnet_predict", part=part_name(num_parts, part_id)):
+        remove_half_written(output, identifiers)
+        remove_half_saved(output, identifiers)
+        failures, made = _make_all(cases, model, asked, worker_count(num_processes))
+    what = "Predicted" if num_parts == 1 else f"Predicted part {part_id} of {num_parts}:"
+    _report(what, failures, made, len(cases), output, model)
+    draw_trajectories(save_trajectory, output, model)
+    report_flags(output, identifiers, model.digest)
+    report_warnings(output, identifiers, model.digest)
+    return failures
+
+
+def _make_all(
+    cases: Sequence[Case], model: Model, asked: Asked, workers: int
+) -> tuple[list[Failure], dict[str, float]]:
+    """The cases that failed, and the seconds that each of the others took.
+
+    Cases are read ahead and written behind while one is synthesized; at most `workers` of each are
+    held in memory.
+    """
     failures: list[Failure] = []
-    made: dict[str, float] = {}  # case -> seconds
-
-    def prepared_case(case: Case) -> Prepared | None:
-        return prepare_case(
-            case,
-            model,
-            wanted,
-            root,
-            output,
-            normalized,
-            continue_prediction,
-            save_trajectory,
-            len(found) == 1,
-        )
-
-    def say_less(less: Chunk) -> None:
-        say(
-            f"warning: memory ran out; from here on {less.size} slices at a time in "
-            f"{less.passes} pass{'es' if less.passes == 'two' else ''}"
-        )
-
+    made: dict[str, float] = {}
     chunk = chunk_of(model.recipe)
-    chunk.notice = say_less
-    workers = worker_count(num_processes)
-    # Cases are read ahead and written behind while one is synthesized; at most `workers` of
-    # each are held in memory.
+    chunk.notice = _say_less
     with (
-        hold(output, "liftnet_predict", part=part_name(num_parts, part_id)),
         progress("Predict", len(cases)) as advance,
         ThreadPoolExecutor(workers) as readers,
         ThreadPoolExecutor(workers) as writers,
     ):
-        remove_half_written(output, identifiers)
-        remove_half_saved(output, identifiers)
         ahead: list[tuple[Case, Future[Prepared | None]]] = []
         behind: list[tuple[Case, Future[None]]] = []
         waiting = iter(cases)
@@ -178,35 +181,32 @@ def predict(
 
         while True:
             while len(ahead) < workers + 1 and (case := next(waiting, None)) is not None:
-                ahead.append((case, readers.submit(prepared_case, case)))
+                ahead.append((case, readers.submit(prepare_case, case, model, asked)))
             if not ahead:
                 break
             case, ready = ahead.pop(0)
             prepared = _result(failures, case, ready.result)
-            meter = Meter(model.device)
-            if prepared is None:
-                advance()
-                continue
-            result = _result(
-                failures,
-                case,
-                partial(_synthesize, model, prepared, chunk, save_trajectory),
-            )
-            if result is None:
+            meter, result = Meter(model.device), None
+            if prepared is not None:
+                work = partial(_synthesize, model, prepared, chunk, asked.save_trajectory)
+                result = _result(failures, case, work)
+            if prepared is None or result is None:
                 advance()
                 continue
             cost = meter.read()
             made[case.identifier] = cost.seconds
-            job = writers.submit(_write, prepared, *result, model, output, normalized, cost)
+            job = writers.submit(_write, prepared, *result, model, asked, cost)
             behind.append((case, job))
             collect(workers)
         collect(0)
-    what = "Predicted" if num_parts == 1 else f"Predicted part {part_id} of {num_parts}:"
-    _report(what, failures, made, len(cases), output, model)
-    draw_trajectories(save_trajectory, output, model)
-    report_flags(output, identifiers, model.digest)
-    report_warnings(output, identifiers, model.digest)
-    return failures
+    return failures, made
+
+
+def _say_less(less: Chunk) -> None:
+    say(
+        f"warning: memory ran out; from here on {less.size} slices at a time in "
+        f"{less.passes} pass{'es' if less.passes == 'two' else ''}"
+    )
 
 
 def _result(failures: list[Failure], case: Case, work: Callable[[], Result]) -> Result | None:
@@ -245,14 +245,13 @@ def _write(
     volumes: np.ndarray,
     trajectory: Trajectory | None,
     model: Model,
-    output: Path,
-    normalized: bool,
+    asked: Asked,
     cost: Cost,
 ) -> None:
     """Write a case's files; those that mark it as done come last."""
     if trajectory is not None:
-        write_trajectory(trajectory, model, output)
-    write_case(prepared, volumes, model, output, normalized, cost)
+        write_trajectory(trajectory, model, asked.output)
+    write_case(prepared, volumes, model, asked.output, asked.normalized, cost)
 
 
 def _report(
