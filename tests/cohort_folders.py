@@ -8,7 +8,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from tiny_generation import DATASET, NAME, SHAPE, SPACING, TinyGeneration, add_fold, installed
+from tiny_generation import DATASET, NAME, SHAPE, SPACING, TinyMethod, add_fold, installed
 from tiny_generation import tiny_plan as boxed_plan
 from torch import nn
 
@@ -72,7 +72,7 @@ def folders(root: Path) -> Iterator[Path]:
         save(root / "made", f"sample_{i:04d}", voxels, **facts)
 
     def describe(
-        task: object, plan: Plan, network: nn.Module, volume: torch.Tensor
+        method: object, plan: Plan, recipe: object, network: nn.Module, volume: torch.Tensor
     ) -> torch.Tensor:
         assert volume.min() == -1  # network units
         assert volume.max() == 1
@@ -80,8 +80,8 @@ def folders(root: Path) -> Iterator[Path]:
 
     with (
         installed(),
-        mock.patch.object(TinyGeneration, "describe", describe),
-        mock.patch.object(TinyGeneration, "feature_name", lambda task, plan: OWN),
+        mock.patch.object(TinyMethod, "describe", describe),
+        mock.patch.object(TinyMethod, "feature_name", lambda method, plan, recipe: OWN),
     ):
         add_fold(root / "w", "0", 1, plan=tiny_plan())
         yield root

@@ -16,6 +16,7 @@ from liftnet.methods.lift.slices import SliceTranslation
 from liftnet.methods.lift.synthesis import SliceSynthesis
 from liftnet.networks.synthesis import trajectory_of
 from liftnet.ops.chunks import Chunk
+from liftnet.planning.consistency import refuse
 
 __all__ = ["METHOD"]
 
@@ -47,6 +48,7 @@ class Lift(SliceSynthesis, Method[JointRecipe | ResidualRecipe]):
     ) -> JointRecipe | ResidualRecipe:
         """The recipe with its outputs and its memory estimate brought up to date."""
         if isinstance(recipe, JointRecipe):
+            refuse({"mixer is null, which is method no_mapper": recipe.mixer is None}, "recipe")
             return joint_rules.refresh(plan, recipe, estimate=estimate)
         return residual_rules.refresh(plan, recipe, estimate=estimate)
 

@@ -12,6 +12,7 @@ from liftnet.methods.lift.lift import METHOD as WHOLE
 from liftnet.methods.lift.recipes import JointRecipe, ResidualRecipe, SliceRecipe
 from liftnet.methods.lift.slices import SliceTranslation
 from liftnet.methods.lift.synthesis import SliceSynthesis
+from liftnet.planning.consistency import refuse
 
 __all__ = ["METHOD"]
 
@@ -58,6 +59,7 @@ class NoMapper(SliceSynthesis, Method[JointRecipe | SliceRecipe]):
     ) -> JointRecipe | SliceRecipe:
         """The recipe with its outputs and its memory estimate brought up to date."""
         if isinstance(recipe, JointRecipe):
+            refuse({"there is a mixer, which is method lift": recipe.mixer is not None}, "recipe")
             return joint_rules.refresh(plan, recipe, estimate=estimate)
         return residual_rules.refresh_slices(plan, recipe)
 
