@@ -19,7 +19,7 @@ _FUNCTIONS = {  # where each is, in liftnet.pipeline
     "extract_fingerprint": "fingerprint.extract_fingerprint",
     "generate": "predict.generate",
     "import_model": "share.import_model",
-    "methods": "methods",
+    "list_methods": "methods",
     "plan": "plan",
     "plan_and_preprocess": "preprocess.plan_and_preprocess",
     "predict": "predict.predict",

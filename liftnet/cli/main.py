@@ -31,6 +31,11 @@ COMMANDS = {
     "liftnet_probe": "look for copies of training volumes among predicted ones",
 }
 
+OTHER_NAMES = {  # a keyword of Python, and a folder of this package
+    "import": "import_model",
+    "methods": "list_methods",
+}
+
 
 def function_name(command: str) -> str:
     """The function of a command, and the module that it lies in: its name without `liftnet_`.
@@ -39,7 +44,7 @@ def function_name(command: str) -> str:
     ('train', 'import_model')
     """
     name = command.removeprefix("liftnet_")
-    return {"import": "import_model"}.get(name, name)  # a keyword of Python
+    return OTHER_NAMES.get(name, name)
 
 
 def liftnet() -> None:

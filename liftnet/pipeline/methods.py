@@ -14,13 +14,13 @@ from liftnet.methods import load_method, method_names
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, read_recipe
 from liftnet.tasks import load_task
 
-__all__ = ["methods"]
+__all__ = ["list_methods"]
 
 COLUMNS = ("method", "serves", "what it is", "paper")
 
 
 @checked
-def methods(
+def list_methods(
     dataset: int | str | None = None,
     *,
     plan_name: str = DEFAULT_PLAN,
@@ -37,7 +37,8 @@ def methods(
         Their names.
 
     Raises:
-        PlanError: If there is no such plan.
+        DatasetError: If there is no such dataset.
+        PlanError: If it has no such plan.
     """
     if dataset is None:
         names = method_names()

@@ -23,7 +23,7 @@ def contradiction(problem: str, what: str = "plan") -> PlanError:
     """The error for a plan, or a recipe, that contradicts itself."""
     return PlanError(
         f"The {what} contradicts itself: {problem}",
-        remedy=f"Correct it, or make it again with liftnet_plan{' --method' * (what != 'plan')}.",
+        remedy="Correct it, or make it again with liftnet_plan.",
     )
 
 

@@ -200,7 +200,7 @@ def _predict_case(
             "dataset": plan.dataset,
             "plan": plan.name,
             "modality": channel.modality,
-            "method": f"per-voxel regression of degree {degree}",
+            "variant": f"per-voxel regression of degree {degree}",
             "liftnet": __version__,
         }
         path = output_path(output, plan, case.identifier, target, ending)
