@@ -1,10 +1,17 @@
 """`liftnet_methods`."""
 
-from liftnet.cli.shell import DatasetOption, PlanOption, WorkspaceOption, run
+from typing import Annotated
+
+import typer
+
+from liftnet.cli.shell import PlanOption, WorkspaceOption, run
 
 
 def list_methods(
-    dataset: DatasetOption = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("-d", metavar="ID", help="Those that serve its plan, and their sizes."),
+    ] = None,
     plan_name: PlanOption = "default",
     workspace: WorkspaceOption = None,
 ) -> None:
