@@ -185,16 +185,42 @@ def other_weights(weights: bytes) -> bytes:
     return save(tensors, {"liftnet": json.dumps({"format": 1, "step": 1})})
 
 
-def plan_with(**changes: Any) -> Callable[[bytes], bytes]:
-    """A plan with other values."""
-    return lambda content: json.dumps(json.loads(content) | changes).encode()
+def more_weights(weights: bytes) -> bytes:
+    """Weights with one tensor more."""
+    tensors = load(weights) | {"network/stranger": torch.zeros(1)}
+    return save(tensors, {"liftnet": json.dumps({"format": 1, "step": 1})})
 
 
-def huge_network(content: bytes) -> bytes:
-    """A plan whose network would fill every memory."""
-    plan = json.loads(content)
-    plan["networks"]["mapper"]["hidden_size"] = 10**9
-    return json.dumps(plan).encode()
+def less_weights(weights: bytes) -> bytes:
+    """Weights that lack one tensor."""
+    tensors = load(weights)
+    del tensors[min(tensors)]
+    return save(tensors, {"liftnet": json.dumps({"format": 1, "step": 1})})
+
+
+def json_with(*keys: str, **changes: Any) -> Callable[[bytes], bytes]:
+    """A JSON file with other values below these keys."""
+
+    def change(content: bytes) -> bytes:
+        data = json.loads(content)
+        node = data
+        for key in keys:
+            node = node[key]
+        node.update(changes)
+        return json.dumps(data).encode()
+
+    return change
+
+
+def unlisted(name: str) -> Callable[[bytes], bytes]:
+    """A zip that neither has nor lists a file."""
+
+    def make(good: bytes) -> bytes:
+        files = unpacked(good)
+        del files[name]
+        return packed(listed(files))
+
+    return make
 
 
 ZIP64 = b"PK\x06\x07" + bytes(16)
@@ -244,7 +270,8 @@ KINDS: dict[str, tuple[Callable[[bytes], bytes], str]] = {  # what -> (how, mess
     "changed byte of weights": (one_byte_more, "its SHA-256 differs"),
     "longer weights": (longer, "it was changed"),
     "weights of another training": (changed(WEIGHTS, other_weights), "The weights have digest"),
-    "newer format": (with_manifest(version=2), "has format 2, this liftnet reads 1"),
+    "newer format": (with_manifest(version=3), "has format 3, this liftnet reads 2"),
+    "older format": (with_manifest(version=1), "has format 1, this liftnet reads 2"),
     "no format": (with_manifest(version=None), "has format None"),
     "dataset name that is a path": (
         with_manifest(dataset="Dataset001_/../../x"),
@@ -277,7 +304,9 @@ KINDS: dict[str, tuple[Callable[[bytes], bytes], str]] = {  # what -> (how, mess
         changed(WEIGHTS, lambda weights: b"\xff" * 8 + weights[8:]),
         "is no file of tensors",
     ),
-    "weights of another shape": (changed(WEIGHTS, reshaped), "the plan's is"),
+    "weights of another shape": (changed(WEIGHTS, reshaped), "the recipe's is"),
+    "weights with a tensor more": (changed(WEIGHTS, more_weights), "has what the recipe has not"),
+    "weights that lack a tensor": (changed(WEIGHTS, less_weights), "it does not fit recipe.json"),
     "weights of another type": (changed(WEIGHTS, retyped), "is of type torch.float16"),
     "weights of NaN": (changed(WEIGHTS, not_finite), "values that are not finite"),
     "plan that is no JSON": (changed("plan.json", lambda _: b"{"), "plan.json is not JSON"),
@@ -285,8 +314,59 @@ KINDS: dict[str, tuple[Callable[[bytes], bytes], str]] = {  # what -> (how, mess
         changed("plan.json", lambda _: b"[" * 10**5 + b"]" * 10**5),
         "plan.json is not JSON",
     ),
-    "plan of no known task": (changed("plan.json", plan_with(task="os")), "No task 'os'"),
-    "plan with an unknown key": (changed("plan.json", plan_with(run="rm")), "Unknown key 'run'"),
-    "plan with a huge network": (changed("plan.json", huge_network), "hidden_size"),
-    "plan of a newer version": (changed("plan.json", plan_with(version=99)), "version 99"),
+    "plan of no known task": (changed("plan.json", json_with(task="os")), "No task 'os'"),
+    "plan with an unknown key": (changed("plan.json", json_with(run="rm")), "Unknown key 'run'"),
+    "plan of huge volumes": (
+        changed("plan.json", json_with("grid", in_plane=[2**16, 2**16])),
+        "plan.json: a volume has more than",
+    ),
+    "plan that names a path": (
+        changed("plan.json", json_with("budget", feature_weights="/home/somebody/resnet.pth")),
+        "plan.json names a path on another machine",
+    ),
+    "plan of a newer version": (changed("plan.json", json_with(version=99)), "version 99"),
+    "no recipe": (unlisted("recipe.json"), "does not list recipe.json"),
+    "recipe that is no JSON": (changed("recipe.json", lambda _: b"{"), "recipe.json is not JSON"),
+    "recipe nested 100 000 deep": (
+        changed("recipe.json", lambda _: b"[" * 10**5 + b"]" * 10**5),
+        "recipe.json is not JSON",
+    ),
+    "recipe that is a list": (changed("recipe.json", lambda _: b"[1]"), "recipe.json"),
+    "recipe with an escape sequence": (
+        changed("recipe.json", json_with("reasons", mapper="\x1b[2J")),
+        "recipe.json holds control characters",
+    ),
+    "recipe with an unknown key": (
+        changed("recipe.json", json_with(run="rm")),
+        "Unknown key 'run'",
+    ),
+    "recipe of a newer version": (changed("recipe.json", json_with(version=99)), "version 99"),
+    "recipe with a huge network": (
+        changed("recipe.json", json_with("mapper", hidden_size=10**9)),
+        "mapper.hidden_size is 1000000000; at most 65536",
+    ),
+    "huge network that calls itself a schedule": (
+        changed("recipe.json", json_with("mapper", kind="Schedule", hidden_size=10**9)),
+        r"recipe.json \(mapper.kind\)",
+    ),
+    "recipe with a thousand stages": (
+        changed("recipe.json", json_with("features", widths=[1] * 1000)),
+        "features.widths has 1000 values; at most 64",
+    ),
+    "recipe that names a path": (
+        changed(
+            "recipe.json",
+            json_with(features={"kind": "ResNetSpec", "weights": "../resnet.pth", "sha256": "0"}),
+        ),
+        "recipe.json names a path on another machine",
+    ),
+    "recipe of another method": (
+        with_manifest(method="lift_u"),
+        "recipe.json .kind.: Expected LiftURecipe",
+    ),
+    "method that needs sources": (
+        with_manifest(method="lift"),
+        "method lift cannot serve the plan: it needs one source",
+    ),
+    "method that is a path": (with_manifest(method="../lift_u"), "No method '../lift_u'"),
 }

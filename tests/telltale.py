@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from liftnet.core.jsonable import write_json
+from liftnet.core.recipe import with_schedules
 from liftnet.pipeline.fingerprint.extract_fingerprint import extract_fingerprint
 from liftnet.pipeline.plan import plan
 from liftnet.pipeline.preprocess.preprocess import preprocess
@@ -63,9 +64,12 @@ def train_telltale(root: Path, write_raw: Callable[[Path], Path]) -> tuple[Path,
         name = f"{PERSON}-p1_{channel:04d}.nii.gz"
         shutil.copy(raw / "imagesTr" / name, new / name)
     extract_fingerprint(workspace=space, num_processes=1)
-    decided = plan(workspace=space, gpu_memory=0.03, steps=6, settings=SETTINGS)
-    short = replace(decided, stages={STAGE: replace(decided.stages[STAGE], num_steps=2)})
-    write_json(space / "preprocessed" / NAME / "default" / "plan.json", short)
+    recipe = plan(workspace=space, gpu_memory=0.03, steps=6, settings=SETTINGS).recipe
+    short = with_schedules(
+        replace(recipe, slice_translation=None),
+        {STAGE: replace(getattr(recipe, STAGE), num_steps=2)},
+    )
+    write_json(space / "preprocessed" / NAME / "default" / "recipes" / "lift.json", short)
     preprocess(workspace=space, num_processes=1)
     train(workspace=space, device="cpu")
     return space, new

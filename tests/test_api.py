@@ -20,7 +20,6 @@ from liftnet.core import errors
 NAMES = sorted(map(function_name, COMMANDS))
 COMMAND_OF = {function_name(command): command for command in COMMANDS}
 INVERTED = {
-    "no_mapper": "mapper",
     "no_test": "test",
     "no_check": "check",
     "no_viewer": "viewer",

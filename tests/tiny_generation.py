@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from liftnet import methods, tasks
 from liftnet.core.jsonable import write_json
+from liftnet.core.network_specs import FeatureSpec, MapperSpec, ResNetSpec
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe
 from liftnet.core.request import Request
@@ -34,7 +35,12 @@ LATENT = 5
 
 @dataclass(frozen=True, kw_only=True)
 class TinyRecipe(Recipe):
-    """What every recipe has."""
+    """What every recipe has, a network and a file of features, and how volumes are drawn."""
+
+    features: FeatureSpec | ResNetSpec
+    mapper: MapperSpec
+    temperature: float = 1.0
+    sigma_z: float = 0.0
 
 
 class TinyGeneration(GenerationTask):
@@ -184,15 +190,24 @@ def tiny_recipe() -> TinyRecipe:
         inference=known.inference,
         memory=known.memory,
         reasons={},
+        features=known.features,
+        mapper=known.mapper,
     )
 
 
-def add_fold(workspace: Path, fold: str, seed: int, *, plan: Plan | None = None) -> Path:
+def add_fold(
+    workspace: Path,
+    fold: str,
+    seed: int,
+    *,
+    plan: Plan | None = None,
+    recipe: TinyRecipe | None = None,
+) -> Path:
     """Store a network of the method with random weights as if it were trained."""
-    plan = plan or tiny_plan()
+    plan, recipe = plan or tiny_plan(), recipe or tiny_recipe()
     torch.manual_seed(seed)
-    network = METHOD.stages(plan, tiny_recipe())[-1].build()
-    return store_fold(workspace, fold, plan, tiny_recipe(), network)
+    network = METHOD.stages(plan, recipe)[-1].build()
+    return store_fold(workspace, fold, plan, recipe, network)
 
 
 def store_fold(workspace: Path, fold: str, plan: Plan, recipe: Recipe, network: nn.Module) -> Path:

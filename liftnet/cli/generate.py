@@ -43,7 +43,7 @@ TemperatureOption = Annotated[
     typer.Option(
         "--temperature",
         metavar="T",
-        help="How much volumes differ: below 1 less. Default: the plan's, 1.",
+        help="How much volumes differ: below 1 less. Default: the recipe's, 1.",
     ),
 ]
 SigmaOption = Annotated[
@@ -51,7 +51,7 @@ SigmaOption = Annotated[
     typer.Option(
         "--sigma-z",
         metavar="S",
-        help="Slices to smooth over, along the slice axis. Default: the plan's, 0.",
+        help="Slices to smooth over, along the slice axis. Default: the recipe's, 0.",
     ),
 ]
 InterpolateOption = Annotated[

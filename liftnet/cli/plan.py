@@ -20,7 +20,7 @@ StepsOption = Annotated[
     typer.Option(
         "--steps",
         metavar="N",
-        help="Training steps in all; fewer take less time. Default: the task's own.",
+        help="Training steps in all; fewer take less time. Default: the method's own.",
     ),
 ]
 FeaturesOption = Annotated[

@@ -210,13 +210,7 @@ def _first_that_fits(
     Raises:
         PlanError: If none does, or the method cannot serve them.
     """
-    why = method.unfit(plans[0])
-    if why is not None:
-        raise PlanError(
-            f"Method {method.name} cannot serve this plan: {why}",
-            where="--method",
-            remedy=f"Those that can: {', '.join(fitting_methods(plans[0]))}.",
-        )
+    _refuse_unfit(method, plans[0])
     tried = [(one, False) for one in plans] + [(plans[-1], True)]
     problem = ""
     for one, squeeze in tried:
@@ -237,8 +231,24 @@ def fitting_methods(plan: Plan) -> Iterator[str]:
 
 
 def method_of(plan: Plan, name: str | None) -> Method[Any]:
-    """The method of this name, by default that of the plan's task."""
-    return load_method(name or load_task(plan.task).default_method)
+    """The method of this name, by default that of the plan's task.
+
+    Raises:
+        PlanError: If there is none, or it cannot serve the plan.
+    """
+    method = load_method(name or load_task(plan.task).default_method)
+    _refuse_unfit(method, plan)
+    return method
+
+
+def _refuse_unfit(method: Method[Any], plan: Plan) -> None:
+    why = method.unfit(plan)
+    if why is not None:
+        raise PlanError(
+            f"Method {method.name} cannot serve this plan: {why}",
+            where="--method",
+            remedy=f"Those that can: {', '.join(fitting_methods(plan))}.",
+        )
 
 
 def find_budget(asked: Asked) -> Budget:

@@ -85,8 +85,8 @@ def test_options_reach_the_volumes(trained, monkeypatch):
         (("-i", "x", "-n", 3), "-i cannot be used with -n", "Leave out -i, or -n"),
         (
             ("-n", 3, "--method", "no_mapper"),
-            "--no-mapper cannot be used with -n",
-            "made from others",
+            "Method no_mapper cannot serve this plan: it needs one source",
+            "lift_u, tiny",
         ),
         (("-n", 3, "--target", "a", "b", "-m", "y"), "--target, -m cannot be used with -n", "-m"),
         (("-i", "x", "--seed", 3), "--seed cannot be used with -i", "generating volumes with -n"),

@@ -33,11 +33,14 @@ def call(monkeypatch, command, *arguments: object) -> int:
     [
         (train, ("--workspace", "none"), "The workspace holds no dataset"),
         (train, ("-d", "3"), "No dataset '3'"),
-        (plan, ("--set", "losses.l2=1"), "No setting 'losses.l2'"),
+        (plan, ("--set", "grid.colour=1"), "No setting 'grid.colour'"),
+        (plan, ("--set", "losses.l1=1"), "The plan has no setting 'losses"),
+        (plan, ("--method", "lift_c"), "No method 'lift_c'"),
+        (plan, ("--method", "lift_u"), "Method lift_u cannot serve this plan"),
         (plan, ("--set", "seed"), "'seed' is not key=value"),
-        (plan, ("--set", "seed=1", "grid.in_plane=[3,4]"), "The plan contradicts itself"),
+        (plan, ("--set", "seed=1", "grid.in_plane=[3,4]"), "The recipe contradicts itself"),
         (plan, ("--set", "seed=x"), 'Expected a whole number, got "x"'),
-        (plan, ("--set", "losses.l1=NaN"), 'Expected a number, got "NaN"'),
+        (plan, ("--set", "lift.losses.l1=NaN"), 'Expected a number, got "NaN"'),
         (plan, ("--gpu-memory", "0"), "--gpu-memory is 0"),
         (plan, ("--steps", "0"), "--steps is 0"),
         (preprocess, ("-p", "other"), "No plan 'other' for Dataset007_Phantom"),
@@ -73,11 +76,11 @@ def test_steps_in_the_wrong_order(workspace, monkeypatch, capsys):
     assert call(monkeypatch, preprocess, "--workspace", workspace) == 1
     wanted = f"do:    Run liftnet_plan_and_preprocess -d 7 --workspace {workspace}\n"
     assert capsys.readouterr().err.endswith(wanted)
-    options = ("--steps", 5, "--gpu-memory", 0.03, "--set", "seed=2", "inference.passes=two")
+    options = ("--steps", 5, "--gpu-memory", 0.03, "--set", "seed=2", "lift.inference.passes=two")
     assert call(monkeypatch, plan, "--workspace", workspace, *options, "--explain") == 0
     printed = capsys.readouterr().out
     assert "seed = 2\n    set by hand" in printed
-    assert 'inference.passes = "two"\n    set by hand' in printed
+    assert 'lift.inference.passes = "two"\n    set by hand' in printed
     assert call(monkeypatch, train, "--workspace", workspace) == 1
     assert "error: There is no preprocessed case" in capsys.readouterr().err
     both = ("--workspace", workspace, "-np", 2, "--steps", 5, "--gpu-memory", 0.03)

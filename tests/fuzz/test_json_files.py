@@ -18,9 +18,10 @@ from liftnet.core.jsonable import from_json, read_json, replace_path, to_json
 from liftnet.core.scores import read_scores
 from liftnet.core.strict_json import parse_json
 from liftnet.data.store import Store
+from liftnet.methods import load_method
 from liftnet.pipeline.evaluate.setting import read_facts
 from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
-from liftnet.pipeline.plan import read_plan
+from liftnet.pipeline.plan import read_plan, read_recipe
 from liftnet.pipeline.train.splits import load_splits, pick_fold
 
 FEW = settings(
@@ -133,12 +134,14 @@ def test_small_files(tmp_path, seed):
 @settings(FEW, max_examples=40)
 @given(SEEDS)
 def test_files_of_a_workspace(_prepared, tmp_path, seed):
-    """Fingerprint, plan and stored case of a real workspace, damaged: as above."""
+    """Fingerprint, plan, recipe and stored case of a real workspace, damaged: as above."""
     rng = Random(seed)
     folder = _prepared / "preprocessed" / "Dataset007_Phantom"
+    plan, lift = read_plan(folder / "default" / "plan.json"), load_method("lift")
     readers = [
         (folder / "fingerprint.json", read_fingerprint),
         (folder / "default" / "plan.json", read_plan),
+        (folder / "default" / "recipes" / "lift.json", lambda p: read_recipe(p, plan, lift)),
         (folder / "default" / "cases" / "p1.json", lambda p: Store(p.parent).describe(p.stem)),
     ]
     for source, read in readers:

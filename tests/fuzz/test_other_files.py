@@ -15,9 +15,10 @@ from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError
 from liftnet.core.jsonable import read_json
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store
+from liftnet.methods import load_method
 from liftnet.networks.features import FrozenNorm, read_weights
 from liftnet.pipeline.models.checkpoint import finished_steps, load_checkpoint, load_weights
-from liftnet.pipeline.plan import apply_setting, explain, read_plan
+from liftnet.pipeline.plan import apply_setting, explain, read_plan, read_recipe
 from liftnet.pipeline.predict import trajectories
 from liftnet.pipeline.train.splits import pick_fold
 
@@ -29,11 +30,12 @@ FEW = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 SEEDS = st.integers(0, 2**32)
+PLANNED = "preprocessed/Dataset007_Phantom/default"
 
 
 def stored(_prepared, folder) -> bytes:
     """A stored case in a folder, without checksums; its array."""
-    source = _prepared / "preprocessed" / "Dataset007_Phantom" / "default" / "cases"
+    source = _prepared / PLANNED / "cases"
     known = read_json(source / "p1.json")
     (folder / "p1.json").write_text(json.dumps({**known, "checksums": {}}))
     return (source / "p1.npy").read_bytes()
@@ -130,26 +132,40 @@ def test_numbers_of_folds_and_datasets(tmp_path, text):
     [
         "seed=1e999",
         "seed=" + "9" * 5000,
-        "losses.l1=NaN",
-        "losses.l1=" + "[" * 9999,
-        "lift.mixer.kind=5",
         "channels.²=1",
         "grid.in_plane=[1000000, 32]",
-        "lift.mixer.num_layers=1000000000",
-        "lift.context_translation.betas=[0.9, 1.0]",
-        'networks={"a": {"kind": {}}}',
+        'channels=[{"kind": {}}]',
     ],
 )
 def test_settings_of_no_use(_prepared, setting):
-    """A value beyond any use is refused before a network of it is built."""
-    plan = read_plan(_prepared / "preprocessed" / "Dataset007_Phantom" / "default" / "plan.json")
+    """A value beyond any use is refused before anything is made of it."""
+    plan = read_plan(_prepared / PLANNED / "plan.json")
     with pytest.raises(LiftnetError):
         apply_setting(plan, setting)
 
 
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("losses.l1=NaN", "Expected a number"),
+        ("losses.l1=" + "[" * 9999, "Expected a number"),
+        ("mixer.kind=5", "No setting"),
+        ("mixer.num_layers=1000000000", "Expected a number from"),
+        ("context_translation.betas=[0.9, 1.0]", "Expected a number from"),
+        ('mixer={"kind": {}}', "Expected MixerSpec"),
+    ],
+)
+def test_settings_of_a_method_of_no_use(_prepared, setting, problem):
+    """A value beyond any use is refused before a network of it is built."""
+    plan = read_plan(_prepared / PLANNED / "plan.json")
+    recipe = read_recipe(_prepared / PLANNED / "recipes" / "lift.json", plan, load_method("lift"))
+    with pytest.raises(LiftnetError, match=problem):
+        apply_setting(recipe, setting)
+
+
 def test_reasons_of_settings_that_are_not_there(_prepared):
     """They are shown without a value."""
-    plan = read_plan(_prepared / "preprocessed" / "Dataset007_Phantom" / "default" / "plan.json")
+    plan = read_plan(_prepared / PLANNED / "plan.json")
     changed = apply_setting(plan, 'reasons={"a.b": "why", "channels.9.x": "so", "seed.x": "no"}')
     assert "a.b = null" in explain(changed)
 

@@ -1,4 +1,4 @@
-"""Whether what a model file holds is a model: its JSON files, and weights that fit its plan."""
+"""Whether what a model file holds is a model: its JSON files, and weights that fit its recipe."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -128,6 +128,9 @@ def _read_plan(path: Path) -> Plan:
 def _read_recipe(path: Path, plan: Plan, name: str) -> Recipe:
     """The recipe of a method, refused before its numbers can cost anything."""
     method = load_method(name)
+    why = method.unfit(plan)
+    if why is not None:
+        raise LiftnetError(f"method {name} cannot serve the plan: {why}")
     data = parse_file(path.read_bytes(), path.name, path)
     parts = data.items() if isinstance(data, dict) else ()
     for part, content in parts:
@@ -161,6 +164,9 @@ def _check_plan(plan: Plan, manifest: Manifest, path: Path) -> None:
     if plan.name != manifest.plan:
         raise refused(f"{PLAN} has another name than the manifest says", path)
     grid = plan.grid
+    weights = plan.budget.feature_weights
+    if weights is not None and Path(weights).name != weights:
+        raise refused(f"{PLAN} names a path on another machine", path)
     if grid.num_slices * math.prod(grid.in_plane) > MAX_VOXELS or (
         grid.box is not None and math.prod(grid.box) > MAX_VOXELS
     ):
@@ -210,7 +216,7 @@ def _check_fold(unpacked: Unpacked, fold: str, path: Path) -> None:
         raise refused(f"{name} is no file of tensors: {shown(str(error))}", path) from None
     for key in sorted(wanted.keys() | found.keys()):
         if key not in found or key not in wanted or strangers:
-            what = "lacks" if key not in found else "has what the plan has not:"
+            what = "lacks" if key not in found else "has what the recipe has not:"
             raise refused(f"{name} {what} {shown(key)}: it does not fit {RECIPE}", path)
         if found[key] != tuple(wanted[key].shape):
             raise refused(
@@ -234,7 +240,7 @@ def _check_fold(unpacked: Unpacked, fold: str, path: Path) -> None:
 
 
 def _expected(unpacked: Unpacked, path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of the plan's network, without memory for them."""
+    """The tensors of the model's network, without memory for them."""
 
     def build() -> dict[str, torch.Tensor]:
         stage = unpacked.method.stages(unpacked.plan, unpacked.recipe)[-1]

@@ -44,7 +44,7 @@ NOT_FOR = (
     "Finding out who was in the training data.",
 )
 FEW_CASES = 10  # ours: below, one case moves a mean by more than a tenth of its distance
-SIZES = ("widths", "hidden_size", "latent_size", "code_size")  # of a network, as the plan says
+SIZES = ("widths", "hidden_size", "latent_size", "code_size")  # of a network, as the recipe says
 GENERATED_NOT_FOR = (
     "Diagnosis, or any statement about a patient.",
     "Statistics of a population: a generator varies less than people do, and its errors are not "
@@ -101,7 +101,7 @@ def _stated(text: str) -> str:
 
 def _purpose(manifest: Manifest, plan: Plan) -> Iterator[str]:
     task = load_task(plan.task)
-    summary = task.summary.partition(" (")[0]  # the stages are those of the plan: see Training
+    summary = task.summary.partition(" (")[0]  # the stages are those of the recipe: see Training
     yield f"Task `{plan.task}`: {summary}."
     yield ""
     if plan.sources:
@@ -125,12 +125,12 @@ def _use(manifest: Manifest, plan: Plan, recipe: Recipe) -> Iterator[str]:
     number = int(manifest.dataset[7:10])
     task = load_task(plan.task)
     own = manifest.method == task.default_method
-    variant = "" if own else f" --method {manifest.method}"
+    option = "" if own else f" --method {manifest.method}"
     synthesis = isinstance(task, SynthesisTask)
     source = "-i new_cases" if synthesis else "-n 10"
     yield "```"
     yield "liftnet_import -i model.zip"
-    yield f"liftnet_predict -d {number} -p {manifest.plan}{variant} {source} -o predicted"
+    yield f"liftnet_predict -d {number} -p {manifest.plan}{option} {source} -o predicted"
     yield "```"
     yield ""
     yield (

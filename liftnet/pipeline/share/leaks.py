@@ -48,8 +48,8 @@ def refuse_leaks(contents: Mapping[str, bytes], names: set[str], folders: Sequen
             raise LiftnetError(
                 f"{file} would hold '{found[0].decode()}', the name of a case or a folder",
                 where=file,
-                remedy="Nothing was exported. If you have put it into plan.json, take it out; "
-                "else report this as an error of liftnet.",
+                remedy="Nothing was exported. If you have put it into plan.json or recipe.json, "
+                "take it out; else report this as an error of liftnet.",
             )
 
 

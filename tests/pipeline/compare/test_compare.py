@@ -84,12 +84,12 @@ def test_a_planted_shift_is_found(tmp_path, capsys):
     assert psnr.means == {"base": summarize(values[0]), "lift": summarize(values[1])}
     assert (psnr.better, psnr.unit) == ("higher", "dB")
     sentence = (
-        f"lift_c is better than base in psnr by {difference.mean:.2f} dB "
+        f"lift is better than base in psnr by {difference.mean:.2f} dB "
         f"[{difference.low:.2f}, {difference.high:.2f}] on {difference.wins} of 30 cases (p = "
     )
     assert found.conclusions[0].startswith(sentence)
     assert only(found, "mae").mean < 0 < only(found, "mae").wins - 15  # lower is better
-    assert found.conclusions[1].startswith("lift_c is better than base in mae by 0.00")
+    assert found.conclusions[1].startswith("lift is better than base in mae by 0.00")
     printed = capsys.readouterr().out
     assert "Protocol liftnet: The whole grid, in the range of the reference." in printed
     assert sentence.split(" by ")[0] in printed

@@ -273,23 +273,27 @@ def test_the_state_of_a_workspace(workspace, monkeypatch):
     found = by_area(doctor_workspace.check_workspace(workspace))
     assert found[DATASET].level == "ok"
     assert found[DATASET].text == (
-        "6 raw cases; fingerprint; plan default: 6 cases stored, trained lift_c/fold_0"
+        "6 raw cases; fingerprint; plan default: 6 cases stored, trained lift/fold_0"
     )
     assert found["workspace"].text.endswith("as --workspace says")
     (folder.parents[1] / "model_card").mkdir()
     imported = folder.with_name("fold_1")  # it has the best weights, and no state of training
     shutil.copytree(folder, imported)
     (imported / "context_translation" / LATEST).unlink()
-    damaged = folder.with_name("fold_2")
-    shutil.copytree(folder, damaged)
-    (damaged / "plan.json").write_text("{}")
+    for fold, file in (("fold_2", "plan.json"), ("fold_3", "recipe.json")):
+        damaged = folder.with_name(fold)
+        shutil.copytree(folder, damaged)
+        (damaged / file).write_text("{}")
     monkeypatch.setenv("LIFTNET_WORKSPACE", str(workspace))
     findings = list(doctor_workspace.check_workspace(None))
     assert findings[0].text.endswith("as LIFTNET_WORKSPACE says")
-    assert findings[1].text.endswith("trained lift_c/fold_0, lift_c/fold_1")
-    [warning] = [f for f in findings if f.level == "warning"]
-    assert warning.area == DATASET and "version None" in warning.text
-    assert warning.remedy
+    assert findings[1].text.endswith("trained lift/fold_0, lift/fold_1")
+    warnings = [f for f in findings if f.level == "warning"]
+    assert [f.text.partition(" has version None")[0] for f in warnings] == [
+        "The plan",
+        "The recipe",
+    ]
+    assert all(f.area == DATASET and f.remedy for f in warnings)
 
 
 def test_a_folder_that_may_not_be_looked_into(tmp_path, monkeypatch, capsys):
@@ -315,7 +319,7 @@ def test_a_run_that_is_begun(workspace, monkeypatch):
     [_, first, second] = doctor_workspace.check_workspace(workspace)
     assert "nothing trained" in first.text
     assert "context_translation, 4 of 6 steps" in second.text
-    assert second.remedy == f"liftnet_train -d {DATASET} -p default -f 0 goes on."
+    assert second.remedy == f"liftnet_train -d {DATASET} -p default -f 0 --method lift goes on."
     assert folder.is_dir()
 
 

@@ -19,14 +19,14 @@ SLICES, BOTH = "slice_translation", "context_translation"
 
 @pytest.fixture
 def fold(workspace) -> Path:
-    """A fold with a plan of two stages, 6 and 9 steps, and no checkpoint yet."""
-    run = workspace / "results" / "Dataset007_Phantom" / "default"
-    (run / "lift" / "fold_0").mkdir(parents=True)
-    plan = read_json(workspace / "preprocessed" / "Dataset007_Phantom/default/plan.json")
-    stage = plan["stages"][BOTH]
-    plan["stages"] = {SLICES: stage | {"num_steps": 6}, BOTH: stage | {"num_steps": 9}}
-    write_json(run / "lift" / "fold_0" / "plan.json", plan)
-    return run / "lift" / "fold_0"
+    """A fold with a recipe of two stages, 6 and 9 steps, and no checkpoint yet."""
+    planned = workspace / "preprocessed" / "Dataset007_Phantom" / "default"
+    folder = workspace / "results" / "Dataset007_Phantom" / "default" / "lift" / "fold_0"
+    write_json(folder / "plan.json", read_json(planned / "plan.json"))
+    recipe = read_json(planned / "recipes" / "lift.json")
+    stages = {SLICES: recipe[BOTH] | {"num_steps": 6}, BOTH: recipe[BOTH] | {"num_steps": 9}}
+    write_json(folder / "recipe.json", recipe | stages)
+    return folder
 
 
 def put(path: Path, step: int) -> None:
@@ -54,7 +54,7 @@ def test_a_fold_is_trained_when_its_last_stage_is(workspace, fold):
     assert said(workspace) == ("nothing trained", f"{BOTH}, 8 of 9 steps")
     put(fold / BOTH / LATEST, 9)
     shutil.rmtree(fold / SLICES)
-    assert said(workspace) == ("trained lift_c/fold_0", "")
+    assert said(workspace) == ("trained lift/fold_0", "")
 
 
 def test_an_imported_fold_is_trained(workspace, fold):
@@ -62,7 +62,7 @@ def test_an_imported_fold_is_trained(workspace, fold):
     put(fold / BOTH / BEST, 3)
     assert said(workspace)[0] == "nothing trained"
     (fold.parents[1] / "model_card").mkdir()
-    assert said(workspace) == ("trained lift_c/fold_0", "")
+    assert said(workspace) == ("trained lift/fold_0", "")
     (fold / BOTH / BEST).rename(fold / BEST)
     assert said(workspace)[0] == "nothing trained"
 

@@ -14,31 +14,33 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from small_generation import make_plan
+from small_generation import make_plan, make_recipe
 from tiny_generation import (
     DATASET,
+    METHOD,
+    NAME,
     SHAPE,
     SPACING,
     STAGE,
-    TASK,
-    TinyGeneration,
+    TinyMethod,
     add_fold,
     installed,
     store_fold,
     tiny_plan,
+    tiny_recipe,
 )
 
 from liftnet.core.errors import CheckpointError, LiftnetError, PlanError
 from liftnet.core.geometry import SLICE_AXES, Volume, axis_order, turn
 from liftnet.core.plan import PercentileScale, Plan
 from liftnet.imageio import read_image
+from liftnet.methods import load_method
 from liftnet.pipeline.models.checkpoint import load_checkpoint
 from liftnet.pipeline.models.model import load_model
 from liftnet.pipeline.models.runs import BEST
 from liftnet.pipeline.predict import outputs
 from liftnet.pipeline.predict.generate import generate
 from liftnet.pipeline.predict.predict import predict
-from liftnet.tasks import load_task
 from liftnet.visual.figures import sample_sheet
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -79,12 +81,13 @@ def facts(folder: Path, number: int) -> dict:
 
 
 def network_volume(workspace: Path, latent: torch.Tensor, plan: Plan) -> np.ndarray:
-    """The volume (D, H, W) in network units of a latent, straight from the task."""
-    path = workspace / "results" / DATASET / "default" / "lift_u" / "fold_0" / STAGE / BEST
-    network = TASK.stages(plan, mapper=True)[-1].build()
+    """The volume (D, H, W) in network units of a latent, straight from the method."""
+    path = workspace / "results" / DATASET / "default" / NAME / "fold_0" / STAGE / BEST
+    recipe = tiny_recipe()
+    network = METHOD.stages(plan, recipe)[-1].build()
     network.load_state_dict(load_checkpoint(path).groups["network"])
     with torch.no_grad():
-        return TASK.generate(plan, network, latent, temperature=1.0).numpy()
+        return METHOD.generate(plan, recipe, network, latent, temperature=1.0).numpy()
 
 
 def test_files_and_facts(trained, capsys):
@@ -134,7 +137,7 @@ def test_voxels_units_and_orientation(trained, slice_axis):
     plan = tiny_plan(slice_axis)
     add_fold(trained, "0", 0, plan=plan)
     output = run(trained, 2)
-    expected = network_volume(trained, TASK.latent(plan, 0, 1), plan)
+    expected = network_volume(trained, METHOD.latent(plan, tiny_recipe(), 0, 1), plan)
     assert expected.shape == SHAPE and (expected > -1).mean() > 0.1
     voxels, info = read_image(output / "sample_0001_0000.nii.gz")
     seen = turn(Volume(voxels[None], info.geometry), axis_order(info.geometry, slice_axis))
@@ -195,10 +198,8 @@ def test_parts_of_one_folder_end_in_a_picture(trained):
 
 
 def test_temperature(trained):
-    """By default the plan's; at 0 all volumes are one."""
-    plan = tiny_plan()
-    plan = replace(plan, inference=replace(plan.inference, temperature=0.5))
-    add_fold(trained, "0", 0, plan=plan)
+    """By default the recipe's; at 0 all volumes are one."""
+    add_fold(trained, "0", 0, recipe=replace(tiny_recipe(), temperature=0.5))
     default = run(trained, 2)
     assert facts(default, 0)["temperature"] == 0.5
     assert contents(default) == contents(run(trained, 2, "half", temperature=0.5))
@@ -208,10 +209,8 @@ def test_temperature(trained):
 
 
 def test_sigma_z(trained):
-    """By default the plan's; another value, other volumes, and those of before are made again."""
-    plan = tiny_plan()
-    plan = replace(plan, inference=replace(plan.inference, sigma_z=1.5))
-    add_fold(trained, "0", 0, plan=plan)
+    """By default the recipe's; another value, other volumes; those of before are made again."""
+    add_fold(trained, "0", 0, recipe=replace(tiny_recipe(), sigma_z=1.5))
     default = run(trained, 2)
     assert facts(default, 0)["sigma_z"] == 1.5
     assert contents(default) == contents(run(trained, 2, "same", sigma_z=1.5))
@@ -250,7 +249,7 @@ def test_folds(trained, capsys):
     assert "Generating with" not in capsys.readouterr().out
     assert facts(one, 0)["folds"] == ["fold_1"]
     assert not set(contents(one).values()) & set(zero.values())
-    begun = trained / "results" / DATASET / "default" / "lift_u" / "fold_0" / STAGE / BEST
+    begun = trained / "results" / DATASET / "default" / NAME / "fold_0" / STAGE / BEST
     begun.unlink()
     assert contents(run(trained, 2, "then")) == contents(one)
     assert "Generating with fold_1" in capsys.readouterr().out
@@ -343,12 +342,12 @@ def test_a_volume_that_cannot_be_made(trained, monkeypatch):
     def too_large(*args, **options):
         raise torch.OutOfMemoryError("too large")
 
-    monkeypatch.setattr(TinyGeneration, "generate", too_large)
+    monkeypatch.setattr(TinyMethod, "generate", too_large)
     with pytest.raises(LiftnetError, match="memory is too small for this volume") as caught:
         run(trained, 1)
     assert caught.value.where == "volume sample_0000"
     monkeypatch.setattr(
-        TinyGeneration, "generate", lambda *args, **options: torch.full(SHAPE, torch.nan)
+        TinyMethod, "generate", lambda *args, **options: torch.full(SHAPE, torch.nan)
     )
     with pytest.raises(LiftnetError, match="made values that are not finite") as caught:
         run(trained, 1)
@@ -404,14 +403,14 @@ def test_the_picture_is_drawn(trained, monkeypatch):
     assert (run(trained, 2) / "montage.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_task_of_liftnet(tmp_path):
-    """The volumes of the task `unconditional` do not depend on what else is made, either."""
-    plan = make_plan()
-    network = load_task(plan.task).stages(plan, mapper=True)[-1].build()
+def test_the_method_of_liftnet(tmp_path):
+    """The volumes of `lift_u` do not depend on what else is made, either."""
+    plan, recipe = make_plan(), make_recipe()
+    network = load_method("lift_u").stages(plan, recipe)[-1].build()
     for parameter in network.mapper.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     network.generator.fit(torch.rand(20, 1, *plan.grid.in_plane))
-    store_fold(tmp_path, "0", plan, network)
+    store_fold(tmp_path, "0", plan, recipe, network)
     whole = contents(run(tmp_path, 3))
     assert len(set(whole.values())) == 3
     assert contents(run(tmp_path, 1, "alone", first=1)).items() <= whole.items()
@@ -420,9 +419,8 @@ def test_the_task_of_liftnet(tmp_path):
 def test_nothing_is_judged(trained, capsys):
     """A generation task needs no plausibility.json, and nothing is said of it."""
     folder = trained / "results" / DATASET / "default"
-    options = {"mapper": True, "checkpoint": "best", "device": "cpu"}
-    model = load_model(folder, "tiny", None, **options)
-    assert model.known == {} and model.variant == "lift_u"
+    model = load_model(folder, METHOD, None, checkpoint="best", device="cpu")
+    assert model.known == {} and model.method is METHOD
     assert capsys.readouterr().out == ""
 
 

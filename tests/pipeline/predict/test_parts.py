@@ -6,32 +6,17 @@ import threading
 from pathlib import Path
 
 import pytest
-import torch
+from trained_folds import DATASET, add_fold
 
-from liftnet.pipeline.models.checkpoint import save_checkpoint
-from liftnet.pipeline.models.runs import BEST
-from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.predict.predict import predict
-from liftnet.tasks import load_task
 
-DATASET = "Dataset007_Phantom"
 CASES = ("p1", "p2", "p3", "q1")
 
 
 @pytest.fixture
 def trained(workspace: Path) -> Path:
     """A workspace with one fold of random weights, and four new cases in "new"."""
-    source = workspace / "preprocessed" / DATASET / "default" / "plan.json"
-    folder = workspace / "results" / DATASET / "default" / "lift" / "fold_0"
-    decided = read_plan(source)
-    stage = load_task(decided.task).stages(decided, mapper=True)[-1]
-    torch.manual_seed(0)
-    network = stage.build()
-    for parameter in network.parameters():
-        parameter.data += 0.05 * torch.randn_like(parameter)
-    (folder / stage.name).mkdir(parents=True)
-    shutil.copy(source, folder / "plan.json")
-    save_checkpoint(folder / stage.name / BEST, {"network": network.state_dict()}, {"step": 1})
+    add_fold(workspace, "0", 0)
     raw = workspace / "raw" / DATASET / "imagesTr"
     (workspace / "new").mkdir()
     for case in CASES:

@@ -18,12 +18,12 @@ from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError
 from liftnet.core.geometry import AxisOrder, Geometry, Volume, axis_order, turn
 from liftnet.imageio import read_image, write_image
+from liftnet.methods import load_method
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
 from liftnet.pipeline.models.runs import LATEST
 from liftnet.pipeline.plan import plan, read_plan
 from liftnet.pipeline.predict.predict import predict
-from liftnet.tasks import load_task
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_files_grids_types_and_facts(trained, inputs):
         assert (facts["case"], facts["target"], facts["sources"]) == (name[:2], target, sources)
         assert facts["intensity"] == {"low": 0.0, "high": high, "dtype": "int16"}
         assert made.max() <= np.rint(high)
-        assert (facts["folds"], facts["variant"], facts["device"]) == (["fold_0"], "lift", "cpu")
+        assert (facts["folds"], facts["method"], facts["device"]) == (["fold_0"], "lift", "cpu")
         assert facts["source_ranges"].keys() == set(sources)
         assert facts["dataset"] == DATASET and facts["plan"] == "default"
         assert facts["made_from"]["folder"] == "../new" and str(trained) not in str(facts)
@@ -180,7 +180,7 @@ def test_folds_are_averaged(trained, inputs):
         run(trained, inputs, method="no_mapper")
     add_fold(trained, "0", 5, method="no_mapper")
     facts = run(trained, inputs, "ablation", method="no_mapper")[0] / "p1_0002.json"
-    assert json.loads(facts.read_text())["variant"] == "no_mapper"
+    assert json.loads(facts.read_text())["method"] == "no_mapper"
 
 
 def test_folds_of_different_plans_are_not_averaged(trained, inputs):
@@ -256,15 +256,15 @@ def test_a_broken_case_does_not_stop_the_folder(trained, inputs, capsys, monkeyp
     shutil.copy(inputs / "p4_0001.nii.gz", inputs / "p1x_0000.nii.gz")
     shutil.copy(inputs / "p1_0001.nii.gz", inputs / "p1x_0001.nii.gz")
     shutil.copy(inputs / "p1_0000.nii.gz", inputs / "stranger.nii.gz")
-    task = type(load_task("missing_modality"))
-    synthesize = task.synthesize
+    lift = type(load_method("lift"))
+    synthesize = lift.synthesize
 
-    def small_device(self, decided, networks, source, request, background, *, notice):
-        if source.shape[2] == 31 or (len(request.made) == 2 and request.given == ("b",)):
+    def small_device(self, plan, recipe, network, example, generator, chunk):
+        if example.source.shape[3] == 31 or example.given[0].tolist() == [0, 1, 0]:
             raise torch.OutOfMemoryError("too large")
-        return synthesize(self, decided, networks, source, request, background, notice=notice)
+        return synthesize(self, plan, recipe, network, example, generator, chunk)
 
-    monkeypatch.setattr(task, "synthesize", small_device)
+    monkeypatch.setattr(lift, "synthesize", small_device)
     output, failures = run(trained, inputs, num_processes=2)
     reasons = {f.case: f.error.problem for f in failures}
     assert reasons.keys() == {"p0", "p9", "p5", "p1x", "p4"}

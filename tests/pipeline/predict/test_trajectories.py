@@ -12,25 +12,28 @@ from tiny_generation import SPACING, installed
 from tiny_generation import add_fold as add_tiny
 
 from liftnet.core.errors import LiftnetError
+from liftnet.core.jsonable import write_json
+from liftnet.core.workspace import find_workspace
+from liftnet.methods import load_method
 from liftnet.pipeline.models.checkpoint import save_checkpoint
 from liftnet.pipeline.models.runs import BEST
-from liftnet.pipeline.plan import read_plan
+from liftnet.pipeline.plan import load_plan, load_recipe
 from liftnet.pipeline.predict import trajectories
 from liftnet.pipeline.predict.generate import generate
 from liftnet.pipeline.predict.predict import predict
-from liftnet.tasks import load_task
 
 DATASET = "Dataset007_Phantom"
 
 
 def add_fold(space: Path, fold: str, seed: int, *, dataset: str = DATASET) -> None:
     """Store a network with random weights as if it were trained."""
-    source = space / "preprocessed" / dataset / "default" / "plan.json"
-    decided = read_plan(source)
-    stage = load_task(decided.task).stages(decided, mapper=True)[-1]
-    folder = space / "results" / dataset / "default" / "lift" / f"fold_{fold}"
-    (folder / stage.name).mkdir(parents=True, exist_ok=True)
-    shutil.copy(source, folder / "plan.json")
+    known = find_workspace(space)
+    plan, method = load_plan(known, dataset, "default"), load_method("lift")
+    recipe = load_recipe(known, plan, method)
+    folder = known.run_folder(dataset, "default") / "lift" / f"fold_{fold}"
+    write_json(folder / "plan.json", plan)
+    write_json(folder / "recipe.json", recipe)
+    stage = method.stages(plan, recipe)[-1]
     torch.manual_seed(seed)
     save_checkpoint(folder / stage.name / BEST, {"network": stage.build().state_dict()}, {})
 
@@ -77,21 +80,19 @@ def test_missing_modality(workspace, inputs, monkeypatch):
     """The first fold's context of every slice, in mm; images as without; the figure is there."""
     add_fold(workspace, "1", 1)
     seen: list[np.ndarray] = []
-    original = trajectories.load_synthesis
+    lift = type(load_method("lift"))
+    original = lift.trajectory
 
-    class Watched:
-        """The task, and which network it was asked about."""
+    def watched(self, plan, recipe, network, *arguments):
+        def note(module, ins, context):
+            seen.append(context[0].detach().numpy())
 
-        def trajectory(self, plan, network, *arguments):
-            def note(module, ins, context):
-                seen.append(context[0].detach().numpy())
+        handle = network.mixer.register_forward_hook(note)
+        made = original(self, plan, recipe, network, *arguments)
+        handle.remove()
+        return made
 
-            handle = network.mixer.register_forward_hook(note)
-            made = original(plan.task).trajectory(plan, network, *arguments)
-            handle.remove()
-            return made
-
-    monkeypatch.setattr(trajectories, "load_synthesis", lambda task: Watched())
+    monkeypatch.setattr(lift, "trajectory", watched)
     output = run(workspace, inputs)
     for case, depth, vectors in zip(("p1", "p4"), (10, 10), seen, strict=True):
         stored = load(output, case)
@@ -186,7 +187,7 @@ def test_unconditional(tmp_path, drawn):
 
 
 def test_no_mapper(workspace, inputs):
-    """The ablation has none: said before anything is loaded or written."""
-    with pytest.raises(LiftnetError, match="Without the mapper there is no trajectory") as caught:
+    """A method that has none: said before anything is loaded or written."""
+    with pytest.raises(LiftnetError, match="Method no_mapper has no trajectory") as caught:
         run(workspace, inputs, method="no_mapper")
     assert "--method" in str(caught.value) and not (workspace / "out").exists()

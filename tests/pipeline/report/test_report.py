@@ -556,7 +556,7 @@ def test_contrasts_stand_in_the_datasets_order(folders):
         save(folders / "ref" / f"{name}_0001.nii.gz", image(number + 20))
         save(folders / "plain" / f"{name}_0001.nii.gz", image(number + 20))
         for digits, target in (("0001", "t9"), ("0003", "t2f")):
-            told = facts(name, target=target, variant="lift")
+            told = facts(name, target=target, method="lift")
             write_json(folders / "plain" / f"{name}_{digits}.json", told)
     evaluate(folders / "plain", folders / "ref", workspace=folders / "w", num_processes=1)
     text = report(folders / "plain", workspace=folders / "w").read_text()

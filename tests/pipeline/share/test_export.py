@@ -12,6 +12,7 @@ from zipfile import ZIP_STORED, ZipFile
 import numpy as np
 import pytest
 import telltale
+from small_generation import make_plan, make_recipe
 
 import liftnet
 from liftnet.core.errors import LiftnetError
@@ -20,9 +21,8 @@ from liftnet.core.network_specs import ResNetSpec
 from liftnet.core.scores import read_scores
 from liftnet.host.lock import hold
 from liftnet.imageio import read_image
-from liftnet.pipeline.plan import read_plan
 from liftnet.pipeline.share import export as step
-from liftnet.pipeline.share.contents import model_files, portable_plan
+from liftnet.pipeline.share.contents import model_files, portable_plan, portable_recipe
 
 CHANGING = ("seconds", "peak_memory_gib", "hardware", "command")  # of the JSON beside an image
 
@@ -100,6 +100,7 @@ def test_what_is_inside(trained):
         "manifest.json",
         "README.md",
         "plan.json",
+        "recipe.json",
         "dataset.json",
         "fingerprint.json",
         "scores.json",
@@ -223,9 +224,9 @@ def test_the_model_card_says_what_was_learned(trained, tmp_path, capsys):
     assert "Few cases: see the intervals (b n = 1)." in card and "| b, n = 1 |" in card
     assert "of memory, beside the program itself." in card and "one stage" not in card
     assert "`-d` and `-p` are those of the export; if you gave `liftnet_import` others" in card
-    plan = read_plan(space / "preprocessed" / telltale.NAME / "default" / "plan.json")
-    widths = ",".join(map(str, plan.networks["translator"].widths))
-    assert f"`networks.translator.widths=[{widths}] networks.mixer.hidden_size=8`" in card
+    recipe = read_json(space / "preprocessed" / telltale.NAME / "default/recipes/lift.json")
+    widths = ",".join(map(str, recipe["translator"]["widths"]))
+    assert f"`lift.translator.widths=[{widths}] lift.mixer.hidden_size=8`" in card
     seen = "1 of the 1 scored cases was a training case of this fold: what is measured on them"
     none = "None of the 1 scored cases was used for training these folds."
     assert (seen in card, none in card) == (case in first["train"], case not in first["train"])
@@ -273,15 +274,16 @@ def test_scores_of_other_weights(trained, tmp_path, capsys):
         liftnet.export(tmp_path / "n.zip", scores=tmp_path, workspace=space)
 
 
-def test_a_name_in_the_plan_is_refused(trained, tmp_path):
-    """What somebody has written into plan.json by hand is looked at too."""
+@pytest.mark.parametrize("name", ["plan.json", "recipe.json"])
+def test_a_name_in_a_decision_is_refused(name, trained, tmp_path):
+    """What somebody has written into these files by hand is looked at too."""
     _, space, *_ = trained
     shutil.copytree(space, tmp_path / "space")
-    plan = tmp_path / "space" / "results" / telltale.NAME / "default/lift/fold_0/plan.json"
+    file = tmp_path / "space" / "results" / telltale.NAME / "default/lift/fold_0" / name
     reasons = {"seed": f"as for {telltale.PERSON}-p2", "grid": f"see {tmp_path}/space/notes"}
     for key, text in reasons.items():
-        write_json(plan, read_json(plan) | {"reasons": {key: text}})
-        with pytest.raises(LiftnetError, match="json would hold"):
+        write_json(file, read_json(file) | {"reasons": {key: text}})
+        with pytest.raises(LiftnetError, match=f"{name} would hold"):
             liftnet.export(tmp_path / "m.zip", workspace=tmp_path / "space")
     assert not (tmp_path / "m.zip").exists()
 
@@ -295,7 +297,7 @@ def test_refusals(trained, tmp_path):
         liftnet.export(path, workspace=space)
     assert path.read_bytes() == b"mine"
     liftnet.export(path, overwrite=True, workspace=space)
-    assert len(contents(path)) == 8
+    assert len(contents(path)) == 9
     with pytest.raises(LiftnetError, match="The output is a folder"):
         liftnet.export(tmp_path, workspace=space)
     with pytest.raises(LiftnetError, match="fold_3 is not trained"):
@@ -323,11 +325,12 @@ def test_of_two_exports_at_once_one_is_refused(faster, trained, tmp_path, monkey
     assert path.exists() == faster and (not faster or path.read_bytes() == b"theirs")
 
 
-def test_the_path_of_a_feature_file_stays(trained):
-    """A plan that names a file of weights keeps its name and loses its folders."""
-    _, space, *_ = trained
-    plan = read_plan(space / "preprocessed" / telltale.NAME / "default" / "plan.json")
-    given = ResNetSpec("/home/somebody/weights/resnet.pth", "00")
-    left = portable_plan(replace(plan, networks={**plan.networks, "features": given}))
-    assert left.networks["features"] == ResNetSpec("resnet.pth", "00")
-    assert portable_plan(plan) == plan
+def test_the_path_of_a_feature_file_stays():
+    """Plan and recipe that name a file of weights keep its name and lose its folders."""
+    weights = "/home/somebody/weights/resnet.pth"
+    plan, recipe = make_plan(), make_recipe()
+    named = make_plan(budget=replace(plan.budget, feature_weights=weights))
+    assert portable_plan(named).budget.feature_weights == "resnet.pth"
+    given = portable_recipe(make_recipe(features=ResNetSpec(weights, "00")))
+    assert given.features == ResNetSpec("resnet.pth", "00")
+    assert portable_plan(plan) == plan and portable_recipe(recipe) == recipe

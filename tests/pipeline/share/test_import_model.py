@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import tiny_generation
 import torch
+from head_pairs import NAME as PAIRS
 from local_server import serving
 from model_zips import KINDS, WEIGHTS, listed, packed, unpacked
-from small_generation import make_plan
+from small_generation import make_plan, make_recipe
 from tiny_generation import DATASET, add_fold, installed, store_fold
 
 import liftnet
@@ -32,14 +33,15 @@ from liftnet.core.scores import (
     Protocol,
     read_cohort_scores,
 )
+from liftnet.core.workspace import find_workspace
 from liftnet.host.lock import hold
+from liftnet.methods import load_method
 from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
 from liftnet.pipeline.models.model_check import read_model_file
 from liftnet.pipeline.models.runs import BEST
-from liftnet.pipeline.plan import read_plan
+from liftnet.pipeline.plan import load_plan, load_recipe, read_recipe
 from liftnet.pipeline.share import fetch as import_fetch
 from liftnet.pipeline.share import place as import_place
-from liftnet.tasks import load_task
 
 PACKAGE = Path(__file__).parents[3] / "liftnet"
 MAX_BYTES = 30 * 2**20  # while a file is refused; the bombs are of 64 MiB and 4 GiB
@@ -133,7 +135,7 @@ def test_folds_in_any_order(good, tmp_path):
     assert named.read_bytes() == good.read_bytes()
     one = liftnet.export(tmp_path / "one.zip", fold=[1], workspace=good.parent / "w")
     run = liftnet.import_model(one, workspace=tmp_path / "w")
-    assert [folder.name for folder in (run / "lift_u").iterdir()] == ["fold_1"]
+    assert [folder.name for folder in (run / tiny_generation.NAME).iterdir()] == ["fold_1"]
 
 
 def test_scores_of_a_cohort(good, tmp_path):
@@ -174,18 +176,23 @@ def test_scores_of_a_cohort(good, tmp_path):
     assert "It is not known which weights made the images" in card
 
 
-@pytest.mark.parametrize("mapper", [True, False])
-def test_with_context_and_without(mapper, pairs, tmp_path):
-    """Of the translation task, the ablation is the first stage of the same run."""
-    plan = read_plan(next(pairs.glob("preprocessed/*/default/plan.json")))
-    stage = load_task(plan.task).stages(plan, mapper=mapper)[-1]
-    folder = pairs / "results" / plan.dataset / "default" / "lift" / "fold_all"
+@pytest.mark.parametrize("name", ["lift", "no_mapper"])
+def test_with_context_and_without(name, pairs, tmp_path, capsys):
+    """Each method has its own folder; the command that predicts names what is not the default."""
+    space, method = find_workspace(pairs), load_method(name)
+    plan = load_plan(space, PAIRS, "default")
+    recipe = load_recipe(space, plan, method)
+    stage = method.stages(plan, recipe)[-1]
+    folder = pairs / "results" / PAIRS / "default" / name / "fold_all"
     write_json(folder / "plan.json", plan)
+    write_json(folder / "recipe.json", recipe)
     state = {"network": stage.build(None).state_dict()}
     save_checkpoint(folder / stage.name / BEST, state, {"step": 1})
-    path = liftnet.export(tmp_path / "m.zip", mapper=mapper, workspace=pairs)
+    path = liftnet.export(tmp_path / "m.zip", method=name, workspace=pairs)
     run = liftnet.import_model(path, workspace=tmp_path / "w")
-    (imported,) = run.glob("lift_c/fold_all/*/*.safetensors")
+    assert ("--method no_mapper" in capsys.readouterr().out) == (name == "no_mapper")
+    (imported,) = run.glob(f"{name}/fold_all/*/*.safetensors")
+    assert read_recipe(imported.parents[1] / "recipe.json", plan, method) == recipe
     assert imported.parent.name == stage.name
     weights = load_checkpoint(imported).groups["network"]
     assert all(torch.equal(weights[name], tensor) for name, tensor in state["network"].items())
@@ -206,23 +213,17 @@ def test_generates_the_same_elsewhere(good, tmp_path):
 
 @pytest.mark.parametrize("features", ["own", "given"])
 def test_the_real_generator(features, tmp_path):
-    """Its network, which has parts that are not used, fits its plan; no path of features leaves."""
-    plan = make_plan()
-    network = load_task(plan.task).stages(plan, mapper=True)[-1].build()
-    if features == "own":
-        store_fold(tmp_path / "w", "0", plan, network)
-        path = liftnet.export(tmp_path / "m.zip", workspace=tmp_path / "w")
-        run = liftnet.import_model(path, workspace=tmp_path / "v")
-        assert (run / "lift_u" / "fold_0" / "depth_mapping").is_dir()
-        return
-    networks = {**plan.networks, "features": ResNetSpec("/home/somebody/resnet.pth", "0" * 64)}
-    stages = {name: s for name, s in plan.stages.items() if name != "slice_features"}
-    plan = make_plan(networks=networks, stages=stages)
-    network = load_task(plan.task).stages(plan, mapper=True)[-1].build()
-    store_fold(tmp_path / "w", "0", plan, network)
+    """Its network, which has parts that are not used, fits its recipe; no path leaves."""
+    plan, recipe = make_plan(), make_recipe()
+    if features == "given":
+        given = ResNetSpec("/home/somebody/resnet.pth", "0" * 64)
+        recipe = make_recipe(features=given, slice_features=None)
+    network = load_method("lift_u").stages(plan, recipe)[-1].build()
+    store_fold(tmp_path / "w", "0", plan, recipe, network)
     path = liftnet.export(tmp_path / "m.zip", workspace=tmp_path / "w")
     assert b"/home/somebody" not in path.read_bytes()
-    liftnet.import_model(path, workspace=tmp_path / "v")
+    run = liftnet.import_model(path, workspace=tmp_path / "v")
+    assert (run / "lift_u" / "fold_0" / "depth_mapping").is_dir()
 
 
 def test_nothing_is_overwritten_untold(good, tmp_path):
@@ -336,7 +337,7 @@ def test_a_model_in_use(good, tmp_path):
     """A run that works in the folder is not pulled from under its feet."""
     run = liftnet.import_model(good, workspace=tmp_path)
     with (
-        hold(run / "lift_u" / "fold_0", "liftnet_train"),
+        hold(run / tiny_generation.NAME / "fold_0", "liftnet_train"),
         pytest.raises(LiftnetError, match="Another run works here: liftnet_train"),
     ):
         liftnet.import_model(good, overwrite=True, workspace=tmp_path)
@@ -458,7 +459,7 @@ def test_imported_files_are_plain(good, tmp_path):
     run = liftnet.import_model(path, workspace=tmp_path / "w")
     assert not [p for p in run.rglob("*") if p.is_file() and p.stat().st_mode & 0o7111]
     papers = sorted(p.name for p in (run / "model_card").iterdir())
-    assert papers == ["README.md", "dataset.json", "manifest.json", "plan.json"]
+    assert papers == ["README.md", "dataset.json", "manifest.json", "plan.json", "recipe.json"]
     assert read_json(run / "model_card" / "manifest.json")["licence"] == "CC0"
     assert WEIGHTS in files
 
