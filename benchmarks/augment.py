@@ -30,7 +30,7 @@ from torch import Tensor
 
 from liftnet.augment.apply import augment
 from liftnet.core.recipe import AugmentationSpec
-from liftnet.ops.host_memory import keep_freed_memory
+from liftnet.ops.compute.host_memory import keep_freed_memory
 
 CHANNELS = 2
 NNUNET = AugmentationSpec(

@@ -20,7 +20,7 @@ from scipy import ndimage
 from liftnet.core.geometry import Triple, Volume, axis_order, turn
 from liftnet.core.scores import Comparison
 from liftnet.imageio import read_image
-from liftnet.metrics.ct_protocols import PROTOCOLS, score_case
+from liftnet.metrics.protocols.ct_protocols import PROTOCOLS, score_case
 
 INDEPENDENT = runpy.run_path(
     str(Path(__file__).parents[1] / "tests" / "metrics" / "ct_reference.py")

@@ -20,9 +20,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
 from liftnet.core.network_specs import MixerSpec, TranslatorSpec
 from liftnet.core.plan import Plan
+from liftnet.core.storage.jsonable import write_json
 from liftnet.data.phantom import make_phantom
 from liftnet.imageio import write_image
 from liftnet.pipeline.demo import AXES, SPACING_RANGES_MM

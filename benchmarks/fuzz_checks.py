@@ -34,7 +34,7 @@ def close(taken: Any, given: Any) -> bool:
 
 def check_taken(path: Path, taken: object) -> None:
     """Raise WrongAnswerError unless a dataclass read from a JSON file says what the file says."""
-    from liftnet.core.jsonable import to_json
+    from liftnet.core.storage.jsonable import to_json
 
     def no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({key for key, _ in pairs}) < len(pairs):

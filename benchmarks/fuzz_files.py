@@ -14,7 +14,7 @@ import fuzz_places as places
 import mutations
 from fuzz_places import NAME, Entry
 
-from liftnet.core.jsonable import read_json
+from liftnet.core.storage.jsonable import read_json
 
 __all__ = ["bombs", "checkpoint", "image", "stored", "weights"]
 

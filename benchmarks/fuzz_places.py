@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import read_json
+from liftnet.core.storage.jsonable import read_json
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "fuzz"))
 import mutations
@@ -68,7 +68,7 @@ def prepare(place: Path) -> None:
     """A small trained workspace with predictions, scores and a comparison."""
     import torch
 
-    from liftnet.core.jsonable import write_json
+    from liftnet.core.storage.jsonable import write_json
     from liftnet.imageio import write_image
     from liftnet.pipeline.compare.compare import compare
     from liftnet.pipeline.evaluate.evaluate import evaluate

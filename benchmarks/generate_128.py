@@ -25,7 +25,7 @@ from liftnet.core.plan import Plan
 from liftnet.methods.lift_u.depth_mapping import build_network
 from liftnet.methods.lift_u.generation import generate_volume, latent_of
 from liftnet.networks.volume_generator import VolumeGenerator
-from liftnet.ops.precision import place, supports_bfloat16
+from liftnet.ops.compute.precision import place, supports_bfloat16
 
 SIDE = 128
 REPEATS = 3

@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.jsonable import write_json
 from liftnet.core.plan import Plan
 from liftnet.core.scores import CohortScores
+from liftnet.core.storage.jsonable import write_json
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.methods.lift_u.depth_mapping import CODE_STAGE, STAGE
 from liftnet.pipeline.evaluate.cohorts import evaluate_cohort

@@ -29,8 +29,8 @@ from liftnet.data.feed import Feed
 from liftnet.data.store import Store
 from liftnet.methods.lift.joint import STAGE, ContextTranslation
 from liftnet.networks.compiled import compile_blocks
-from liftnet.ops.host_memory import keep_freed_memory
-from liftnet.ops.precision import place
+from liftnet.ops.compute.host_memory import keep_freed_memory
+from liftnet.ops.compute.precision import place
 from liftnet.pipeline.train.feed import draw_step, hold_cases, make_feed
 from liftnet.pipeline.train.state import Run, make_optimizer, set_rates
 from liftnet.pipeline.train.step import take_step

@@ -62,7 +62,7 @@ def machine(device: str = "cpu", threads: int = 0) -> str:
     """The hardware and the versions, in one line; sets the number of threads if one is given."""
     import torch
 
-    from liftnet.ops.machine import describe_machine
+    from liftnet.ops.compute.machine import describe_machine
 
     if threads:
         torch.set_num_threads(threads)
@@ -95,7 +95,7 @@ def limits(device: str = "cpu") -> Limits:
     """The rates of a matrix product and of a copy, here and now."""
     import torch
 
-    from liftnet.ops.precision import supports_bfloat16
+    from liftnet.ops.compute.precision import supports_bfloat16
 
     kind = device.split(":")[0]
     where = torch.device(device)

@@ -66,7 +66,7 @@ def prepare(workspace: Path, options) -> None:  # type: ignore[no-untyped-def]
 
     from brats_like import make_plan, make_store, shorter
 
-    from liftnet.core.jsonable import write_json
+    from liftnet.core.storage.jsonable import write_json
 
     plan = make_plan(options.gpu_memory, size=tuple(options.size), steps=options.steps * 2)
     stage = "context_translation"

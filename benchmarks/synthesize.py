@@ -118,8 +118,8 @@ def measure_one(chosen: Namespace) -> dict[str, Any]:
     from brats_like import make_plan
 
     from liftnet.core.request import Request
-    from liftnet.ops.host_memory import keep_freed_memory
-    from liftnet.ops.precision import place, supports_bfloat16
+    from liftnet.ops.compute.host_memory import keep_freed_memory
+    from liftnet.ops.compute.precision import place, supports_bfloat16
     from liftnet.tasks import load_task
 
     device = torch.device(chosen.device)
@@ -173,7 +173,7 @@ def matrix_rate(device: str) -> float:
     """GFLOP of a large matrix product per second; of CPU time where there is no other device."""
     import torch
 
-    from liftnet.ops.precision import supports_bfloat16
+    from liftnet.ops.compute.precision import supports_bfloat16
 
     where = torch.device(device)
     dtype = torch.bfloat16 if supports_bfloat16(where) else torch.float32
@@ -187,7 +187,7 @@ def load_kernels(chosen: Namespace) -> None:
     """Have the libraries load what they need, so that it does not count as memory of synthesis."""
     import torch
 
-    from liftnet.ops.precision import autocast
+    from liftnet.ops.compute.precision import autocast
 
     device = torch.device(chosen.device)
     layers = torch.nn.Conv2d(8, 8, 3, device=device), torch.nn.Linear(8, 8, device=device)

@@ -23,8 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from liftnet.methods.lift.joint import STAGE, ContextTranslation
 from liftnet.networks.blocks import set_recompute
 from liftnet.networks.compiled import compile_blocks
-from liftnet.ops import precision
-from liftnet.ops.host_memory import keep_freed_memory
+from liftnet.ops.compute import precision
+from liftnet.ops.compute.host_memory import keep_freed_memory
 from liftnet.pipeline.train.feed import make_feed
 from liftnet.pipeline.train.state import Run, make_optimizer, set_rates
 from liftnet.pipeline.train.step import take_step

@@ -13,10 +13,10 @@ from tiny_generation import tiny_plan as boxed_plan
 from torch import nn
 
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe
 from liftnet.core.scores import CohortScores
+from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import write_image
 from liftnet.pipeline.evaluate.evaluate import evaluate
 

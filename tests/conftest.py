@@ -12,8 +12,8 @@ from head_pairs import write_pairs
 from scipy import ndimage
 
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
 from liftnet.core.recipe import with_schedules
+from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import write_image
 from liftnet.pipeline.fingerprint.extract_fingerprint import extract_fingerprint
 from liftnet.pipeline.plan import plan

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
+from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import write_image
 
 NAME = "Dataset009_Heads"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from liftnet.core.jsonable import write_json
 from liftnet.core.recipe import with_schedules
+from liftnet.core.storage.jsonable import write_json
 from liftnet.pipeline.fingerprint.extract_fingerprint import extract_fingerprint
 from liftnet.pipeline.plan import plan
 from liftnet.pipeline.preprocess.preprocess import preprocess

@@ -44,7 +44,7 @@ REACHING_OUT = {"urllib", "http", "ftplib", "smtplib", "requests", "aiohttp", "h
 # Only what a user asks for by name uses the network; parsing an address is in the same file.
 MAY_REACH_OUT = {"pipeline/share/download.py", "pipeline/share/fetch.py"}
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc"}
-MOST_MODULES = 20  # of a folder
+MOST_MODULES = 16  # of a folder
 MANY_BY_DESIGN = {"cli"}  # one file per command
 MIN_FILES = 60
 MOST_LINES = 60  # of a function after its docstring
@@ -63,8 +63,8 @@ LONG = {  # functions that are longer; none may be added
 # Where the name of a task or method may stand besides its own place.
 MAY_NAME = ("pipeline/demo.py", "cli/")
 NAMED = {  # elsewhere; none may be added
-    ("metrics/ct_protocols.py", "lift"),  # the paper's convention of scoring
-    ("metrics/mr_protocols.py", "lift"),
+    ("metrics/protocols/ct_protocols.py", "lift"),  # the paper's convention of scoring
+    ("metrics/protocols/mr_protocols.py", "lift"),
     ("pipeline/convert/convert.py", "missing_modality"),  # where a user names no task
     ("pipeline/convert/convert.py", "translation"),
     ("pipeline/evaluate/setting.py", "missing_modality"),

@@ -15,11 +15,11 @@ from small_generation import make_plan, make_recipe
 from torch import Tensor, nn
 
 from liftnet import methods, tasks
-from liftnet.core.jsonable import write_json
 from liftnet.core.network_specs import FeatureSpec, MapperSpec, ResNetSpec
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe
 from liftnet.core.request import Request
+from liftnet.core.storage.jsonable import write_json
 from liftnet.methods.base import Method
 from liftnet.pipeline.models.checkpoint import save_checkpoint
 from liftnet.pipeline.models.runs import BEST

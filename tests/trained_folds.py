@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from liftnet.core.jsonable import write_json
+from liftnet.core.storage.jsonable import write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.methods import load_method
 from liftnet.pipeline.models.checkpoint import save_checkpoint

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from liftnet.augment import spatial
 from liftnet.augment.ranges import IntensityParameters, SpatialParameters
-from liftnet.ops.transfer import to_device
+from liftnet.ops.compute.transfer import to_device
 
 __all__ = ["FLIPS", "Group", "Rows", "applied", "grouped"]
 

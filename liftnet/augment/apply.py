@@ -18,7 +18,7 @@ from liftnet.augment.ranges import (
     draw_spatial,
 )
 from liftnet.core.recipe import AugmentationSpec
-from liftnet.ops.precision import without_autocast
+from liftnet.ops.compute.precision import without_autocast
 
 # ours: what fits the cache of a processor; a device is fastest with the whole batch
 AT_ONCE = {"cpu": 1}

@@ -14,7 +14,9 @@ from liftnet.core.errors import LiftnetError
 from liftnet.core.names import RENAME, is_text, legible
 from liftnet.host.failures import file_problem, memory_problem
 from liftnet.host.progress import results_only
-from liftnet.ops.host_memory import is_out_of_memory  # here: there may be no memory to import it
+from liftnet.ops.compute.host_memory import (
+    is_out_of_memory,  # here: there may be no memory to import it
+)
 from liftnet.pipeline.train.stopping import Stopped, stopped_at_once
 from liftnet.version import __version__
 

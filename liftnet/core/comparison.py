@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from liftnet.core.geometry import SliceAxis
-from liftnet.core.jsonable import from_json, read_versioned
 from liftnet.core.scores import NOT_NOTED, MetricSummary, Origin, Protocol, with_infinities
+from liftnet.core.storage.jsonable import from_json, read_versioned
 
 __all__ = [
     "COMPARISON_VERSION",

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from liftnet.core.errors import DatasetError, PlanError
-from liftnet.core.jsonable import did_you_mean, from_json, read_json
 from liftnet.core.names import check_channel_name, check_name, one_form
+from liftnet.core.storage.jsonable import did_you_mean, from_json, read_json
 
 __all__ = [
     "FILE_ENDINGS",

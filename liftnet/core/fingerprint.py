@@ -5,8 +5,8 @@ from statistics import median
 from typing import Annotated
 
 from liftnet.core.geometry import Triple
-from liftnet.core.jsonable import Between
-from liftnet.core.ranges import Intensity, Share
+from liftnet.core.storage.jsonable import Between
+from liftnet.core.storage.ranges import Intensity, Share
 
 __all__ = ["CaseFingerprint", "ChannelStatistics", "Fingerprint", "IntensityRange"]
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from liftnet.core.jsonable import Between
-from liftnet.core.ranges import Amount, Count, Intensity, Limits, Share, Size
+from liftnet.core.storage.jsonable import Between
+from liftnet.core.storage.ranges import Amount, Count, Intensity, Limits, Share, Size
 
 __all__ = [
     "PLAN_VERSION",

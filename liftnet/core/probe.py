@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from liftnet.core.jsonable import from_json, read_versioned
+from liftnet.core.storage.jsonable import from_json, read_versioned
 
 __all__ = [
     "COPIES",

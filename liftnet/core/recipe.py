@@ -3,8 +3,8 @@
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, TypeVar
 
-from liftnet.core.jsonable import Between
-from liftnet.core.ranges import Amount, Count, Layers, Range, Share, Size
+from liftnet.core.storage.jsonable import Between
+from liftnet.core.storage.ranges import Amount, Count, Layers, Range, Share, Size
 
 __all__ = [
     "RECIPE_VERSION",

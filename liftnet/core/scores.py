@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from liftnet.core.geometry import SliceAxis, Triple
-from liftnet.core.jsonable import from_json, read_versioned
+from liftnet.core.storage.jsonable import from_json, read_versioned
 
 __all__ = [
     "AVERAGE",

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liftnet.core.checksum import as_text, crc32, file_crc32
 from liftnet.core.errors import CheckpointError, DatasetError, PlanError
-from liftnet.core.files import written_whole
 from liftnet.core.geometry import Placement
-from liftnet.core.jsonable import from_json, read_json, write_sealed
-from liftnet.core.migration import refuse_other
+from liftnet.core.storage.checksum import as_text, crc32, file_crc32
+from liftnet.core.storage.files import written_whole
+from liftnet.core.storage.jsonable import from_json, read_json, write_sealed
+from liftnet.core.storage.migration import refuse_other
 from liftnet.data.array_file import Layout, layout_of, read_rows
 
 __all__ = [

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.files import missing_file, size_limit
-from liftnet.ops.host_memory import is_of_device, is_out_of_memory
+from liftnet.core.storage.files import missing_file, size_limit
+from liftnet.ops.compute.host_memory import is_of_device, is_out_of_memory
 
 __all__ = ["explained", "file_problem", "memory_problem"]
 

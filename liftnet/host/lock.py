@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.files import open_own
+from liftnet.core.storage.files import open_own
 from liftnet.host.failures import explained
 from liftnet.host.origin import shown_command
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from liftnet.core.scores import Origin
-from liftnet.ops.machine import describe_machine
+from liftnet.ops.compute.machine import describe_machine
 
 __all__ = ["origin_since", "shown_command"]
 

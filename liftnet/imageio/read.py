@@ -10,9 +10,9 @@ import numpy as np
 
 from liftnet.core.dataset import FILE_ENDINGS
 from liftnet.core.errors import DatasetError, GeometryError
-from liftnet.core.files import missing_file
 from liftnet.core.geometry import Geometry, Volume
 from liftnet.core.names import check_name
+from liftnet.core.storage.files import missing_file
 from liftnet.imageio.limits import CUT_OFF, MAX_DEFLATE_RATIO, refuse_too_many, too_short
 from liftnet.imageio.mha import read_mha
 from liftnet.imageio.nifti_header import HEADER_BYTES, NiftiHeader, parse_header

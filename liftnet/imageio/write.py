@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.files import flush_file, flush_folder, reserve, size_limit
 from liftnet.core.geometry import Geometry
 from liftnet.core.names import check_name
+from liftnet.core.storage.files import flush_file, flush_folder, reserve, size_limit
 
 __all__ = ["write_image"]
 

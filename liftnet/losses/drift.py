@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from liftnet.losses.feature_scale import FeatureScale, mean_distance, pairwise_distances
-from liftnet.ops.precision import without_autocast
+from liftnet.ops.compute.precision import without_autocast
 
 __all__ = [
     "TEMPERATURES",

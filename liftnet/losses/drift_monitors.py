@@ -13,7 +13,7 @@ from torch import Tensor
 from liftnet.losses.drift import TEMPERATURES, log_affinities
 from liftnet.losses.feature_scale import FeatureScale, mean_distance, pairwise_distances
 from liftnet.losses.reconstruction import full_precision
-from liftnet.ops.precision import without_autocast
+from liftnet.ops.compute.precision import without_autocast
 
 __all__ = [
     "collapsed",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from liftnet.losses.reconstruction import full_precision
-from liftnet.ops.precision import without_autocast
+from liftnet.ops.compute.precision import without_autocast
 
 __all__ = ["FeatureScale", "mean_distance", "pairwise_distances", "scale_of", "stack_scales"]
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from liftnet.ops.compute.precision import without_autocast
+from liftnet.ops.compute.processes import mean_over_ranks
 from liftnet.ops.depth import fold_slices
-from liftnet.ops.precision import without_autocast
-from liftnet.ops.processes import mean_over_ranks
 from liftnet.ops.ssim import ms_ssim
 
 __all__ = ["charbonnier", "full_precision", "l1", "ms_ssim_loss", "weighted_mean"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from liftnet.core.errors import PlanError
-from liftnet.core.jsonable import did_you_mean
+from liftnet.core.storage.jsonable import did_you_mean
 from liftnet.methods.base import Method
 
 __all__ = ["load_method", "method_names", "places"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.plan import Budget, Plan
+from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe, Schedule
 from liftnet.data.crops import Crop
 from liftnet.data.example import Example
@@ -107,15 +107,12 @@ class Method(ABC, Generic[AnyRecipe]):
         """Why it cannot serve this plan, or None."""
 
     @abstractmethod
-    def decide(
-        self, plan: Plan, fingerprint: Fingerprint, budget: Budget, *, squeeze: bool
-    ) -> AnyRecipe:
+    def decide(self, plan: Plan, fingerprint: Fingerprint, *, squeeze: bool) -> AnyRecipe:
         """All its decisions under a plan, each with its reason.
 
         Args:
-            plan: whose channels and grid they are for.
+            plan: whose channels, grid and budget they are for.
             fingerprint: of the dataset.
-            budget: the memory and the steps that training may take.
             squeeze: whether networks too small to be good are taken rather than none.
 
         Raises:

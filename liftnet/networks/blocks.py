@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from liftnet.ops.precision import without_autocast
+from liftnet.ops.compute.precision import without_autocast
 
 __all__ = ["GROUP_WIDTH", "ConvBlock", "normalization_layer", "set_recompute"]
 

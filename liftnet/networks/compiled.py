@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from liftnet.networks.blocks import ConvBlock
-from liftnet.ops.precision import autocast
+from liftnet.ops.compute.precision import autocast
 
 __all__ = ["compile_blocks"]
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liftnet.core.network_specs import MapperSpec
+from liftnet.ops.compute.precision import without_autocast
 from liftnet.ops.depth import fourier_depth, relative_depth
-from liftnet.ops.precision import without_autocast
 
 __all__ = ["DepthMapper", "depth_waves"]
 

@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import CheckpointError
-from liftnet.ops.precision import without_autocast
+from liftnet.core.storage.checksum import file_sha256
+from liftnet.ops.compute.precision import without_autocast
 
 __all__ = [
     "RESNET18_FILE",

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from liftnet.core.network_specs import FeatureSpec
 from liftnet.networks.blocks import NEGATIVE_SLOPE, normalization_layer
+from liftnet.ops.compute.precision import without_autocast
+from liftnet.ops.compute.processes import mean_over_ranks
+from liftnet.ops.compute.transfer import to_device
 from liftnet.ops.item_random import item_uniform
-from liftnet.ops.precision import without_autocast
-from liftnet.ops.processes import mean_over_ranks
-from liftnet.ops.transfer import to_device
 
 __all__ = ["MaskedAutoencoder", "SliceEncoder", "random_patches"]
 

@@ -14,8 +14,8 @@ from liftnet.networks.blocks import NEGATIVE_SLOPE
 from liftnet.networks.context_mixer import ContextMixer, describe
 from liftnet.networks.slice_stream import with_neighbours
 from liftnet.networks.slice_translator import SliceFeatures, SliceTranslator
+from liftnet.ops.compute.precision import without_autocast
 from liftnet.ops.depth import fold_slices
-from liftnet.ops.precision import without_autocast
 
 __all__ = ["ResidualHead", "ResidualTranslator"]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from liftnet.core.network_specs import GeneratorSpec, TranslatorSpec
 from liftnet.networks.slice_translator import SliceTranslator
-from liftnet.ops.precision import without_autocast
+from liftnet.ops.compute.precision import without_autocast
 
 __all__ = ["PatchDiscriminator", "SliceGenerator"]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from liftnet.core.network_specs import TranslatorSpec
 from liftnet.networks.blocks import ConvBlock
-from liftnet.ops.precision import without_autocast
+from liftnet.ops.compute.precision import without_autocast
 
 __all__ = ["SliceFeatures", "SliceTranslator"]
 

@@ -7,9 +7,9 @@ from liftnet.core.errors import LiftnetError
 from liftnet.networks.residual_translator import ResidualTranslator
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.ops.chunks import Chunk
-from liftnet.ops.host_memory import is_out_of_memory
+from liftnet.ops.compute.host_memory import is_out_of_memory
+from liftnet.ops.compute.precision import autocast
 from liftnet.ops.in_plane import pad_in_plane
-from liftnet.ops.precision import autocast
 
 __all__ = ["slices_at_a_time", "synthesize_volume", "trajectory_of"]
 

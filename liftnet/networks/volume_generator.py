@@ -11,8 +11,8 @@ from liftnet.networks.depth_mapper import DepthMapper
 from liftnet.networks.features import ResNet18, pooled_parts
 from liftnet.networks.masked_autoencoder import MaskedAutoencoder
 from liftnet.networks.slice_generator import SliceGenerator
+from liftnet.ops.compute.precision import autocast
 from liftnet.ops.depth import relative_depth
-from liftnet.ops.precision import autocast
 
 __all__ = ["FEATURE_GRIDS", "VolumeGenerator", "feature_maps", "make_features", "slice_features"]
 

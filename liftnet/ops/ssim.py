@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from liftnet.ops.precision import without_autocast
+from liftnet.ops.compute.precision import without_autocast
 
 __all__ = ["WANG_WEIGHTS", "fit_window", "ms_ssim", "ssim", "ssim_map"]
 

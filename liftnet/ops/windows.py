@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from liftnet.ops.chunks import Chunk
-from liftnet.ops.host_memory import is_out_of_memory
+from liftnet.ops.compute.host_memory import is_out_of_memory
 
 __all__ = ["over_windows", "window_starts", "window_weights"]
 

@@ -12,8 +12,8 @@ import numpy as np
 from liftnet.core.arguments import checked
 from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.scores import AVERAGE, Scores
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.data.phantom import make_phantom
 from liftnet.host.progress import mention, progress, say
 from liftnet.host.text_table import aligned

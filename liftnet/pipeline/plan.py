@@ -9,9 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 from liftnet.core.arguments import checked
 from liftnet.core.dataset import load_dataset
 from liftnet.core.errors import PlanError
-from liftnet.core.files import remove_drafts
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.jsonable import (
+from liftnet.core.plan import PLAN_VERSION, Budget, Plan
+from liftnet.core.recipe import RECIPE_VERSION, Recipe
+from liftnet.core.storage.files import remove_drafts
+from liftnet.core.storage.jsonable import (
     did_you_mean,
     from_json,
     read_versioned,
@@ -19,9 +21,7 @@ from liftnet.core.jsonable import (
     to_json,
     write_sealed,
 )
-from liftnet.core.plan import PLAN_VERSION, Budget, Plan
-from liftnet.core.recipe import RECIPE_VERSION, Recipe
-from liftnet.core.strict_json import parse_json
+from liftnet.core.storage.strict_json import parse_json
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.host.lock import hold, refuse_busy
 from liftnet.host.progress import mention, say
@@ -215,7 +215,7 @@ def _first_that_fits(
     problem = ""
     for one, squeeze in tried:
         try:
-            return Decided(one, method.decide(one, fingerprint, one.budget, squeeze=squeeze))
+            return Decided(one, method.decide(one, fingerprint, squeeze=squeeze))
         except TooLargeError as error:
             problem = str(error)
     raise PlanError(
@@ -255,7 +255,7 @@ def find_budget(asked: Asked) -> Budget:
     """The memory to plan for, and whether the device there computes in bfloat16."""
     import torch
 
-    from liftnet.ops.precision import supports_bfloat16
+    from liftnet.ops.compute.precision import supports_bfloat16
 
     has_gpu, gib = torch.cuda.is_available(), asked.gpu_memory
     if gib is None:

@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import cast
 
 from liftnet.core.errors import PlanError
-from liftnet.core.jsonable import did_you_mean
+from liftnet.core.storage.jsonable import did_you_mean
 from liftnet.tasks.base import GenerationTask, SynthesisTask, Task
 
 __all__ = ["load_generation", "load_synthesis", "load_task", "task_names"]

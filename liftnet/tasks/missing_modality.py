@@ -14,7 +14,7 @@ from liftnet.core.plan import PLAN_VERSION, Budget, ChannelPlan, Normalization, 
 from liftnet.core.request import Request
 from liftnet.core.scores import CaseScore, Compared, Comparison
 from liftnet.data.example import Example
-from liftnet.metrics import mr_protocols
+from liftnet.metrics.protocols import mr_protocols
 from liftnet.ops import normalize
 from liftnet.planning.consistency import check_plan, refuse
 from liftnet.planning.grid import GridChoice, plan_grid

@@ -15,7 +15,7 @@ from liftnet.core.plan import PLAN_VERSION, Budget, ChannelPlan, Grid, Normaliza
 from liftnet.core.request import Request
 from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.data.example import Example
-from liftnet.metrics import ct_protocols, mr_protocols
+from liftnet.metrics.protocols import ct_protocols, mr_protocols
 from liftnet.metrics.regions import AIR_HU
 from liftnet.ops import normalize
 from liftnet.planning.consistency import check_plan, in_box, refuse

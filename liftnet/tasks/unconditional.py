@@ -11,7 +11,7 @@ from liftnet.core.errors import DatasetError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import PLAN_VERSION, Budget, ChannelPlan, Normalization, Plan
 from liftnet.core.request import Request
-from liftnet.metrics import cohort_protocols
+from liftnet.metrics.protocols import cohort_protocols
 from liftnet.ops import normalize
 from liftnet.planning.consistency import check_plan, contradiction, in_box, refuse
 from liftnet.planning.grid import GridChoice

@@ -12,8 +12,8 @@ from typing import Any
 
 from zlib_ng import gzip_ng
 
-from liftnet.core.files import written_whole
 from liftnet.core.names import isolated
+from liftnet.core.storage.files import written_whole
 from liftnet.visual.html import Html, join, tag
 
 __all__ = ["NIIVUE", "Page", "Section", "write_page"]

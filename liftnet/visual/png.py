@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from liftnet.core.files import written_whole
+from liftnet.core.storage.files import written_whole
 
 __all__ = ["write_png"]
 

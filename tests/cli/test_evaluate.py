@@ -12,8 +12,8 @@ from tiny_generation import NAME as TINY
 
 from liftnet.cli import evaluate as command
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
 from liftnet.core.scores import read_cohort_scores, read_scores
+from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import write_image
 
 

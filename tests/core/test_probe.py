@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from liftnet.core.errors import PlanError
-from liftnet.core.jsonable import write_json
 from liftnet.core.probe import (
     NO_COPY,
     PROBE_VERSION,
@@ -19,6 +18,7 @@ from liftnet.core.probe import (
     ProbeMeasure,
     read_probe,
 )
+from liftnet.core.storage.jsonable import write_json
 
 ONE = NearestVolume("s0", "t4", 0.25, "t1", 0.5, 0.5, suspect=False)
 GROUP = ProbeGroup(1, 0.25, 0.25, 0.25, (ONE,))

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from liftnet.core.errors import PlanError
-from liftnet.core.jsonable import write_json
 from liftnet.core.scores import (
     SCORES_VERSION,
     CaseScore,
@@ -17,6 +16,7 @@ from liftnet.core.scores import (
     Scores,
     read_scores,
 )
+from liftnet.core.storage.jsonable import write_json
 
 SCORES = Scores(
     version=SCORES_VERSION,

@@ -10,7 +10,7 @@ import torch
 
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.geometry import AxisOrder, Geometry, Placement
-from liftnet.core.jsonable import read_json, write_json
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.data import array_file
 from liftnet.data.store import Store, StoredCase, write_case
 

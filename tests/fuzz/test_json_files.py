@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from liftnet.core.comparison import read_comparison
 from liftnet.core.dataset import load_description
 from liftnet.core.errors import LiftnetError, PlanError
-from liftnet.core.jsonable import from_json, read_json, replace_path, to_json
 from liftnet.core.scores import read_scores
-from liftnet.core.strict_json import parse_json
+from liftnet.core.storage.jsonable import from_json, read_json, replace_path, to_json
+from liftnet.core.storage.strict_json import parse_json
 from liftnet.data.store import Store
 from liftnet.methods import load_method
 from liftnet.pipeline.evaluate.setting import read_facts

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError
-from liftnet.core.jsonable import read_json
+from liftnet.core.storage.jsonable import read_json
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store
 from liftnet.methods import load_method

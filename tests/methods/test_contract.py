@@ -17,8 +17,8 @@ from small_generation import make_volume
 
 from liftnet import methods
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.recipe import schedules, with_schedules
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image, write_image
 from liftnet.methods import load_method, method_names, places

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from liftnet.core.scores import Comparison
-from liftnet.metrics import ct_protocols, mr_protocols, regions
+from liftnet.metrics import regions
 from liftnet.metrics.meaning import UNKNOWN, explain, short_name
 from liftnet.metrics.paired import direction
+from liftnet.metrics.protocols import ct_protocols, mr_protocols
 
 
 def head_ct() -> np.ndarray:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from liftnet.metrics import ct_protocols, mr_protocols, paired, regions
+from liftnet.metrics import paired, regions
+from liftnet.metrics.protocols import ct_protocols, mr_protocols
 
 # Hand-computed: sizes 1 to 6 are the ranks, of which 2 and 1 are negative: W+ = 18, W- = 3.
 BY_HAND = (3.0, -2.0, 5.0, 4.0, -1.0, 6.0)

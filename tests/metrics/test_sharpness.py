@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage, signal
 
 from liftnet.core.scores import Comparison
-from liftnet.metrics import ct_protocols, mr_protocols
+from liftnet.metrics.protocols import ct_protocols, mr_protocols
 from liftnet.metrics.sharpness import (
     SHARPNESS,
     gradient_energy,

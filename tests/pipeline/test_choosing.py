@@ -10,7 +10,7 @@ from head_pairs import NAME
 from small_generation import make_plan, make_recipe, make_volume, write_volumes
 from torch import nn
 
-from liftnet.core.jsonable import write_json
+from liftnet.core.storage.jsonable import write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store, write_case
 from liftnet.methods import load_method

@@ -19,7 +19,7 @@ import torch
 from two_processes import start_together
 
 from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError
-from liftnet.core.jsonable import write_json
+from liftnet.core.storage.jsonable import write_json
 from liftnet.data.store import Store
 from liftnet.host.failures import explained, file_problem
 from liftnet.imageio import write, write_image
@@ -272,7 +272,7 @@ def test_too_little_memory(workspace, cases):
 PARTNERS = """
 import sys, torch
 from liftnet.cli.shell import run
-from liftnet.ops.processes import average_, rank, together
+from liftnet.ops.compute.processes import average_, rank, together
 def train():
     with together():
         print("ready", flush=True)

@@ -5,7 +5,7 @@ from small_generation import make_plan, make_recipe
 
 import liftnet
 from liftnet.core.errors import PlanError
-from liftnet.core.jsonable import write_json
+from liftnet.core.storage.jsonable import write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.methods import load_method, method_names
 from liftnet.pipeline.methods import list_methods

@@ -10,9 +10,9 @@ import torch
 
 from liftnet.core.errors import LiftnetError, PlanError
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.network_specs import ResNetSpec
 from liftnet.core.recipe import schedules
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store
 from liftnet.imageio import write_image

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from liftnet.core.errors import CheckpointError, DatasetError
 from liftnet.core.geometry import AxisOrder, Volume, axis_order, turn
-from liftnet.core.jsonable import write_json
+from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import read_image, write_image
 from liftnet.pipeline.evaluate.evaluate import evaluate
 from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from liftnet.core.jsonable import read_json
 from liftnet.core.recipe import Recipe, schedules
+from liftnet.core.storage.jsonable import read_json
 from liftnet.imageio import read_image
 from liftnet.methods.lift.residual import ResidualContext
 from liftnet.pipeline.models.checkpoint import load_checkpoint

@@ -12,9 +12,9 @@ from like_cases import like_cases
 from liftnet.core.dataset import Channel, Dataset, DatasetDescription
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.jsonable import from_json, to_json
 from liftnet.core.plan import Budget, ClipAndScale, PercentileScale, Plan, ZScore
 from liftnet.core.request import Request
+from liftnet.core.storage.jsonable import from_json, to_json
 from liftnet.data.crops import whole
 from liftnet.pipeline.plan import apply_setting, explain, read_plan
 from liftnet.tasks.translation import TASK

@@ -13,9 +13,9 @@ from small_generation import make_plan
 from liftnet.core.dataset import Channel, Dataset, DatasetDescription
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.jsonable import from_json, to_json
 from liftnet.core.plan import Budget, ClipAndScale, PercentileScale, Plan, ZScore
 from liftnet.core.request import Request
+from liftnet.core.storage.jsonable import from_json, to_json
 from liftnet.pipeline.plan import apply_setting, explain
 from liftnet.planning.grid import GridChoice
 from liftnet.tasks.unconditional import TASK

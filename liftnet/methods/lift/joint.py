@@ -15,7 +15,7 @@ from liftnet.methods.base import Stage
 from liftnet.methods.lift.recipes import JointRecipe
 from liftnet.methods.lift.slab_groups import by_count, mean_terms
 from liftnet.networks.volume_translator import VolumeTranslator
-from liftnet.ops.precision import autocast
+from liftnet.ops.compute.precision import autocast
 
 __all__ = [
     "SLICE_STAGE",

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.plan import Budget, Plan
+from liftnet.core.plan import Plan
 from liftnet.data.example import Example
 from liftnet.methods.base import Method, Stage
 from liftnet.methods.lift import joint_rules, residual_rules
@@ -35,7 +35,7 @@ class Lift(SliceSynthesis, Method[JointRecipe | ResidualRecipe]):
         return None if plan.sources else "it needs one source or more"
 
     def decide(
-        self, plan: Plan, fingerprint: Fingerprint, budget: Budget, *, squeeze: bool
+        self, plan: Plan, fingerprint: Fingerprint, *, squeeze: bool
     ) -> JointRecipe | ResidualRecipe:
         """Joint where targets are sources too, else the residual form."""
         if set(plan.sources) & set(plan.targets):

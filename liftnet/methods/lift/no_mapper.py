@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.plan import Budget, Plan
+from liftnet.core.plan import Plan
 from liftnet.methods.base import Method, Stage
 from liftnet.methods.lift import joint_rules, residual_rules
 from liftnet.methods.lift.joint import SLICE_STAGE, STAGE, ContextTranslation
@@ -34,10 +34,10 @@ class NoMapper(SliceSynthesis, Method[JointRecipe | SliceRecipe]):
         return WHOLE.unfit(plan)
 
     def decide(
-        self, plan: Plan, fingerprint: Fingerprint, budget: Budget, *, squeeze: bool
+        self, plan: Plan, fingerprint: Fingerprint, *, squeeze: bool
     ) -> JointRecipe | SliceRecipe:
         """The recipe of LiFT-C without its mixer."""
-        return self.without(WHOLE.decide(plan, fingerprint, budget, squeeze=squeeze))
+        return self.without(WHOLE.decide(plan, fingerprint, squeeze=squeeze))
 
     def without(self, recipe: JointRecipe | ResidualRecipe) -> JointRecipe | SliceRecipe:
         """A recipe of LiFT-C without mixer and residual."""

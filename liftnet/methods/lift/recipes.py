@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from liftnet.core.network_specs import MixerSpec, ResidualSpec, TranslatorSpec
-from liftnet.core.ranges import Weight
 from liftnet.core.recipe import Recipe, Schedule
+from liftnet.core.storage.ranges import Weight
 
 __all__ = ["JointRecipe", "ResidualRecipe", "SliceRecipe"]
 

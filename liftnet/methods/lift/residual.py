@@ -15,7 +15,7 @@ from liftnet.methods.lift.residual_losses import residual_loss, voxel_weights
 from liftnet.methods.lift.slab_groups import by_count, mean_terms
 from liftnet.networks.residual_translator import ResidualTranslator
 from liftnet.networks.volume_translator import VolumeTranslator
-from liftnet.ops.precision import autocast
+from liftnet.ops.compute.precision import autocast
 
 __all__ = ["STAGE", "ResidualContext"]
 

@@ -9,7 +9,7 @@ from liftnet.core.plan import Plan
 from liftnet.losses.gradient import gradient_l1
 from liftnet.losses.reconstruction import charbonnier, l1, ms_ssim_loss, weighted_mean
 from liftnet.ops import normalize
-from liftnet.ops.transfer import to_device
+from liftnet.ops.compute.transfer import to_device
 
 __all__ = ["LOSSES", "residual_loss", "slice_loss", "voxel_weights"]
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from liftnet.core.checksum import file_crc32
 from liftnet.core.errors import PlanError
-from liftnet.core.files import written_whole
-from liftnet.core.jsonable import read_json, write_sealed
 from liftnet.core.plan import Plan
+from liftnet.core.storage.checksum import file_crc32
+from liftnet.core.storage.files import written_whole
+from liftnet.core.storage.jsonable import read_json, write_sealed
 from liftnet.data.array_file import StoredRows, new_array, stored_rows
 from liftnet.data.store import Store, write_array
 from liftnet.losses.feature_scale import FeatureScale, scale_of, stack_scales

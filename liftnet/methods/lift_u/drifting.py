@@ -13,7 +13,7 @@ from liftnet.methods.lift_u.bank import Bank, plane_features
 from liftnet.methods.lift_u.batches import PLANES
 from liftnet.methods.lift_u.recipe import LiftURecipe
 from liftnet.networks.volume_generator import VolumeGenerator
-from liftnet.ops.processes import gather_items
+from liftnet.ops.compute.processes import gather_items
 
 __all__ = ["code_terms", "compare", "lifted_terms"]
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.network_specs import ResNetSpec
-from liftnet.core.plan import Budget, Plan
+from liftnet.core.plan import Plan
 from liftnet.methods.base import Method, Stage
 from liftnet.methods.lift_u import rules
 from liftnet.methods.lift_u.depth_mapping import CODE_STAGE, DepthMapping
@@ -44,11 +44,9 @@ class LiftU(Method[LiftURecipe]):
             return "it makes one channel in volumes of one size"
         return None
 
-    def decide(
-        self, plan: Plan, fingerprint: Fingerprint, budget: Budget, *, squeeze: bool
-    ) -> LiftURecipe:
+    def decide(self, plan: Plan, fingerprint: Fingerprint, *, squeeze: bool) -> LiftURecipe:
         """All its decisions under a plan."""
-        weights = budget.feature_weights
+        weights = plan.budget.feature_weights
         file = None if weights is None else Path(weights)
         return rules.decide(plan, len(fingerprint.cases), file, squeeze=squeeze)
 

@@ -10,8 +10,8 @@ from liftnet.core.network_specs import (
     MapperSpec,
     ResNetSpec,
 )
-from liftnet.core.ranges import Amount, Weight
 from liftnet.core.recipe import Recipe, Schedule
+from liftnet.core.storage.ranges import Amount, Weight
 
 __all__ = ["LiftURecipe"]
 

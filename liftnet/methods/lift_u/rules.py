@@ -3,7 +3,6 @@
 from dataclasses import fields, replace
 from pathlib import Path
 
-from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import PlanError
 from liftnet.core.network_specs import (
     CriticSpec,
@@ -14,6 +13,7 @@ from liftnet.core.network_specs import (
 )
 from liftnet.core.plan import Grid, Plan
 from liftnet.core.recipe import AugmentationSpec, Inference, MemoryEstimate
+from liftnet.core.storage.checksum import file_sha256
 from liftnet.methods.base import TooLargeError
 from liftnet.methods.lift_u.check import check
 from liftnet.methods.lift_u.memory import prediction_gib, training_gib

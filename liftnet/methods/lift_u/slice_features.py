@@ -20,7 +20,7 @@ from liftnet.methods.base import Stage, Validation
 from liftnet.methods.lift_u.batches import PLANES, in_plane, slices_in
 from liftnet.methods.lift_u.recipe import LiftURecipe
 from liftnet.networks.masked_autoencoder import MaskedAutoencoder
-from liftnet.ops.precision import autocast
+from liftnet.ops.compute.precision import autocast
 
 __all__ = ["STAGE", "FeatureNetwork", "SliceFeatures"]
 

@@ -26,10 +26,10 @@ from liftnet.networks.features import ResNet18, load_resnet18
 from liftnet.networks.slice_generator import PatchDiscriminator, SliceGenerator
 from liftnet.networks.volume_generator import feature_maps, make_features
 from liftnet.ops import normalize
+from liftnet.ops.compute.precision import autocast
+from liftnet.ops.compute.processes import mean_over_ranks
+from liftnet.ops.compute.transfer import to_device
 from liftnet.ops.item_random import item_normal, item_uniform
-from liftnet.ops.precision import autocast
-from liftnet.ops.processes import mean_over_ranks
-from liftnet.ops.transfer import to_device
 
 __all__ = ["STAGE", "GeneratorNetwork", "SliceGeneration", "adversarial_terms", "feature_error"]
 

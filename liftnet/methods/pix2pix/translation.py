@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from liftnet.core.errors import PlanError
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.plan import Budget, Plan
-from liftnet.core.ranges import Size, Weight
+from liftnet.core.plan import Plan
 from liftnet.core.recipe import Inference, MemoryEstimate, Recipe, Schedule
+from liftnet.core.storage.ranges import Size, Weight
 from liftnet.data.crops import Crop, Slab
 from liftnet.data.example import Example, joined
 from liftnet.losses.adversarial import bce_terms
@@ -22,11 +22,11 @@ from liftnet.methods.base import Method, Stage
 from liftnet.methods.pix2pix.networks import PatchCritic, initialize_
 from liftnet.ops import normalize
 from liftnet.ops.chunks import Chunk
+from liftnet.ops.compute.host_memory import is_out_of_memory
+from liftnet.ops.compute.precision import autocast
+from liftnet.ops.compute.transfer import to_device
 from liftnet.ops.depth import fold_slices, unfold_slices
-from liftnet.ops.host_memory import is_out_of_memory
 from liftnet.ops.in_plane import pad_in_plane
-from liftnet.ops.precision import autocast
-from liftnet.ops.transfer import to_device
 from liftnet.planning.augmentation import AUGMENTATION_REASON, plan_augmentation
 from liftnet.planning.consistency import check_recipe, refuse
 from liftnet.planning.cost import TRAINING_SHARE, first_that_fits, training_gib
@@ -167,10 +167,9 @@ class Pix2Pix(Method[Pix2PixRecipe]):
             return "its targets need limits"
         return None
 
-    def decide(
-        self, plan: Plan, fingerprint: Fingerprint, budget: Budget, *, squeeze: bool
-    ) -> Pix2PixRecipe:
+    def decide(self, plan: Plan, fingerprint: Fingerprint, *, squeeze: bool) -> Pix2PixRecipe:
         """The widest pair whose step fits the memory."""
+        budget = plan.budget
         limit = TRAINING_SHARE * budget.memory_gib
         recipe, needed = first_that_fits(self._sizes(plan), partial(self._gib, plan), limit)
         if needed > limit:

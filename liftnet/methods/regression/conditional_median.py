@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from liftnet.core.errors import DatasetError
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.plan import Budget, ChannelPlan, ClipAndScale, Plan, ZScore
+from liftnet.core.plan import ChannelPlan, ClipAndScale, Plan, ZScore
 from liftnet.data.example import Example
 from liftnet.data.store import Store
 from liftnet.methods.base import Method, Stage
@@ -153,9 +153,7 @@ class ConditionalMedian(Method[RegressionRecipe]):
             return "it makes CT only"
         return None if plan.grid.mask == "body" else "it needs a mask of the body"
 
-    def decide(
-        self, plan: Plan, fingerprint: Fingerprint, budget: Budget, *, squeeze: bool
-    ) -> RegressionRecipe:
+    def decide(self, plan: Plan, fingerprint: Fingerprint, *, squeeze: bool) -> RegressionRecipe:
         """Nothing but the pass over the cases."""
         bins = f"{INTENSITIES} bins of intensity, {len(DEPTHS_MM)} of depth (ours)"
         return decide(plan, 4, why=bins)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from liftnet.core.errors import DatasetError
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.plan import Budget, Plan
+from liftnet.core.plan import Plan
 from liftnet.data.example import Example
 from liftnet.data.store import Store
 from liftnet.methods.base import Method, Stage
@@ -156,9 +156,7 @@ class Regression(Method[RegressionRecipe]):
             return f"it takes 1 to {MOST_SOURCES} sources, the plan has {count}"
         return None
 
-    def decide(
-        self, plan: Plan, fingerprint: Fingerprint, budget: Budget, *, squeeze: bool
-    ) -> RegressionRecipe:
+    def decide(self, plan: Plan, fingerprint: Fingerprint, *, squeeze: bool) -> RegressionRecipe:
         """Nothing but the pass over the cases."""
         numbers = len(factors(len(plan.sources), self.degree)) + len(plan.targets)
         why = f"least squares, degree {self.degree}; every pattern of sources (ours)"

@@ -6,8 +6,8 @@ from itertools import combinations
 from pathlib import Path
 
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
-from liftnet.core.jsonable import did_you_mean
 from liftnet.core.scores import CaseScore, Scores
+from liftnet.core.storage.jsonable import did_you_mean
 from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.evaluate.files import find_images
 from liftnet.pipeline.evaluate.setting import read_facts

@@ -8,10 +8,10 @@ from typing import Any
 from liftnet.core.arguments import checked
 from liftnet.core.comparison import COMPARISON_VERSION, Method, MethodComparison
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
-from liftnet.core.files import write_together
-from liftnet.core.jsonable import json_text
 from liftnet.core.names import check_folder_name
 from liftnet.core.scores import Scores, read_scores
+from liftnet.core.storage.files import write_together
+from liftnet.core.storage.jsonable import json_text
 from liftnet.host.lock import hold
 from liftnet.host.origin import origin_since
 from liftnet.host.progress import mention, say

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from liftnet.core.arguments import checked
 from liftnet.core.errors import DatasetError
-from liftnet.core.files import write_text
-from liftnet.core.jsonable import did_you_mean, read_json, write_json
+from liftnet.core.storage.files import write_text
+from liftnet.core.storage.jsonable import did_you_mean, read_json, write_json
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.host.lock import hold
 from liftnet.host.progress import say

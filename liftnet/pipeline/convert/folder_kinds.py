@@ -8,7 +8,7 @@ from pathlib import Path
 
 from liftnet.core.dataset import FILE_ENDINGS, split_ending
 from liftnet.core.errors import DatasetError, PlanError
-from liftnet.core.jsonable import read_json
+from liftnet.core.storage.jsonable import read_json
 from liftnet.host.text_table import counted
 
 __all__ = ["existing_folder", "images_in", "nothing_found", "refuse_bids", "refuse_other_kind"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
-from liftnet.core.files import missing_file
 from liftnet.core.names import check_name
+from liftnet.core.storage.files import missing_file
 from liftnet.host.text_table import counted
 from liftnet.pipeline.convert.folder_kinds import existing_folder
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from liftnet.core.errors import DatasetError
-from liftnet.core.jsonable import did_you_mean
+from liftnet.core.storage.jsonable import did_you_mean
 from liftnet.host.text_table import counted
 from liftnet.pipeline.convert.folder_kinds import existing_folder, images_in
 from liftnet.pipeline.convert.layouts import Cases

@@ -46,7 +46,7 @@ def check_device(wanted: str | None = None) -> Iterator[Finding]:
         if torch.backends.mps.is_available():
             yield Finding("device", "ok", "mps: Apple's GPU")
         return
-    from liftnet.ops.precision import supports_bfloat16
+    from liftnet.ops.compute.precision import supports_bfloat16
 
     versions = f"CUDA {torch.version.cuda}, driver {driver or 'unknown'}"
     for number in range(torch.cuda.device_count()):
@@ -72,7 +72,7 @@ def _has_device(name: str) -> bool:
     """Whether torch sees a device of this name."""
     import torch
 
-    from liftnet.ops.precision import pick_device
+    from liftnet.ops.compute.precision import pick_device
 
     try:
         device = pick_device(name)

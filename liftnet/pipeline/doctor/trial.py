@@ -24,7 +24,7 @@ def self_test(device: str | None) -> Iterator[Finding]:
     try:
         import torch
 
-        from liftnet.ops.precision import pick_device
+        from liftnet.ops.compute.precision import pick_device
 
         chosen = pick_device(device)
     except ImportError as error:
@@ -56,7 +56,7 @@ def _train(device: "torch.device") -> str:  # type: ignore[name-defined]  # noqa
     from liftnet.augment.apply import augment
     from liftnet.core.network_specs import MixerSpec, TranslatorSpec
     from liftnet.networks.volume_translator import VolumeTranslator
-    from liftnet.ops.precision import autocast, place
+    from liftnet.ops.compute.precision import autocast, place
     from liftnet.planning.augmentation import plan_augmentation
 
     torch.manual_seed(0)
@@ -99,7 +99,7 @@ def _multiply(device: "torch.device") -> str:  # type: ignore[name-defined]  # n
     """
     import torch
 
-    from liftnet.ops.precision import supports_bfloat16
+    from liftnet.ops.compute.precision import supports_bfloat16
 
     few = torch.rand(96, 80, generator=torch.Generator().manual_seed(0))
     exact = few.double() @ few.double().T

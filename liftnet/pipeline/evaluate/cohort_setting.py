@@ -12,7 +12,7 @@ from liftnet.core.scores import Protocol
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.methods import load_method
 from liftnet.methods.base import Method
-from liftnet.metrics.cohort_protocols import PROTOCOLS
+from liftnet.metrics.protocols.cohort_protocols import PROTOCOLS
 from liftnet.pipeline.evaluate.files import find_images
 from liftnet.pipeline.evaluate.setting import Facts, read_facts, refuse_network_units
 from liftnet.pipeline.models.model import Model, load_model, trained_folds

@@ -14,7 +14,7 @@ from liftnet.core.geometry import Shape, Volume
 from liftnet.core.plan import Plan
 from liftnet.host.parallel import in_parallel
 from liftnet.imageio import read_case
-from liftnet.metrics.cohort_protocols import wdm_volume
+from liftnet.metrics.protocols.cohort_protocols import wdm_volume
 from liftnet.ops import normalize
 from liftnet.pipeline.evaluate.cohort_setting import CohortFiles, CohortSetting
 from liftnet.pipeline.preprocess.preprocess import prepare

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from liftnet.core.errors import CheckpointError
-from liftnet.core.jsonable import write_json
 from liftnet.core.scores import COHORT_SCORES_VERSION, CohortRow, CohortScores
+from liftnet.core.storage.jsonable import write_json
 from liftnet.host.lock import hold
 from liftnet.host.origin import origin_since
 from liftnet.host.parallel import threads_shared_by, worker_count

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from liftnet.core.errors import PlanError
-from liftnet.core.jsonable import from_json, read_json, to_json, write_json
 from liftnet.core.scores import CaseScore, ScoreFailure, Scores, read_scores
+from liftnet.core.storage.jsonable import from_json, read_json, to_json, write_json
 from liftnet.host.origin import origin_since
 from liftnet.host.parallel import part_of
 from liftnet.host.progress import say

@@ -15,10 +15,10 @@ from liftnet.core.dataset import (
 )
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
 from liftnet.core.geometry import SliceAxis
-from liftnet.core.jsonable import from_json, read_json
 from liftnet.core.names import CHANNEL_WORDS, check_channel_name, check_folder_name
 from liftnet.core.plan import Plan
 from liftnet.core.scores import Protocol
+from liftnet.core.storage.jsonable import from_json, read_json
 from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image
 from liftnet.metrics.regions import AIR_HU

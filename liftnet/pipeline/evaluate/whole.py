@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from liftnet.core.errors import DatasetError
-from liftnet.core.files import write_together
-from liftnet.core.jsonable import json_text
 from liftnet.core.scores import SCORES_VERSION, CaseScore, ScoreFailure, Scores
+from liftnet.core.storage.files import write_together
+from liftnet.core.storage.jsonable import json_text
 from liftnet.pipeline.evaluate.scoring import CaseFiles
 from liftnet.pipeline.evaluate.setting import Setting
 from liftnet.pipeline.evaluate.table import as_csv, report_failures, summarize

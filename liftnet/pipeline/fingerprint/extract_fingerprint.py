@@ -19,7 +19,6 @@ from liftnet.core.dataset import (
     load_dataset,
 )
 from liftnet.core.errors import PlanError
-from liftnet.core.files import remove_drafts
 from liftnet.core.fingerprint import (
     CaseFingerprint,
     ChannelStatistics,
@@ -27,12 +26,13 @@ from liftnet.core.fingerprint import (
     IntensityRange,
 )
 from liftnet.core.geometry import Volume, axis_order, turn
-from liftnet.core.jsonable import from_json, read_versioned, write_sealed
+from liftnet.core.storage.files import remove_drafts
+from liftnet.core.storage.jsonable import from_json, read_versioned, write_sealed
 from liftnet.core.workspace import find_workspace
 from liftnet.host.lock import hold
 from liftnet.host.parallel import in_parallel, worker_count
 from liftnet.host.progress import mention, progress, say
-from liftnet.ops.host_memory import keep_freed_memory
+from liftnet.ops.compute.host_memory import keep_freed_memory
 from liftnet.ops.intensities import clip_extremes
 from liftnet.ops.mask import bounding_box, foreground, has_zero_background
 from liftnet.ops.registration import own_information

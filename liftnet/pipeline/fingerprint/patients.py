@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from liftnet.core.errors import PlanError
-from liftnet.core.jsonable import from_json, read_json
 from liftnet.core.names import like
+from liftnet.core.storage.jsonable import from_json, read_json
 
 __all__ = ["describe_overlap", "describe_patients", "known_patients", "patients_of"]
 

@@ -14,11 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from liftnet.core.checksum import as_text, crc32
 from liftnet.core.errors import CheckpointError
-from liftnet.core.files import keep_as, written_whole
-from liftnet.core.migration import refuse_newer
-from liftnet.core.strict_json import parse_json
+from liftnet.core.storage.checksum import as_text, crc32
+from liftnet.core.storage.files import keep_as, written_whole
+from liftnet.core.storage.migration import refuse_newer
+from liftnet.core.storage.strict_json import parse_json
 from liftnet.host.failures import file_problem
 from liftnet.host.progress import say
 

@@ -12,7 +12,7 @@ from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe
 from liftnet.host.progress import say
 from liftnet.methods.base import Method, Stage
-from liftnet.ops.precision import place
+from liftnet.ops.compute.precision import place
 from liftnet.pipeline.models.checkpoint import load_checkpoint, load_weights, weights_digest
 from liftnet.pipeline.models.plausibility import Known, load_known
 from liftnet.pipeline.models.runs import (

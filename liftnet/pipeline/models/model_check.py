@@ -11,12 +11,12 @@ from safetensors import SafetensorError, safe_open
 
 from liftnet.core.dataset import DatasetDescription
 from liftnet.core.errors import LiftnetError
-from liftnet.core.files import missing_file
-from liftnet.core.jsonable import from_json
 from liftnet.core.network_specs import ResNetSpec
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe
 from liftnet.core.scores import read_cohort_scores, read_scores
+from liftnet.core.storage.files import missing_file
+from liftnet.core.storage.jsonable import from_json
 from liftnet.host.progress import keep_quiet
 from liftnet.methods import load_method
 from liftnet.methods.base import Method

@@ -13,9 +13,9 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from liftnet.core.errors import LiftnetError, PlanError
 from liftnet.core.fingerprint import ChannelStatistics
-from liftnet.core.jsonable import from_json
 from liftnet.core.names import check_folder_name
-from liftnet.core.strict_json import parse_json
+from liftnet.core.storage.jsonable import from_json
+from liftnet.core.storage.strict_json import parse_json
 from liftnet.pipeline.models.model_zip import (
     MAX_EXPANDED,
     MAX_TEXT,

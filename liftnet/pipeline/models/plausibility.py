@@ -12,8 +12,8 @@ import numpy as np
 
 from liftnet.core.errors import PlanError
 from liftnet.core.geometry import Placement
-from liftnet.core.jsonable import from_json, read_json, write_sealed
 from liftnet.core.plan import Plan
+from liftnet.core.storage.jsonable import from_json, read_json, write_sealed
 from liftnet.data.store import Store
 from liftnet.host.parallel import in_parallel, worker_count
 from liftnet.host.progress import progress, say

@@ -11,13 +11,13 @@ from zipfile import is_zipfile
 from torch import Tensor
 
 from liftnet.core.errors import CheckpointError, PlanError
-from liftnet.core.jsonable import read_versioned, to_json, write_sealed
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe
+from liftnet.core.storage.jsonable import read_versioned, to_json, write_sealed
 from liftnet.host.progress import mention, say
 from liftnet.host.text_table import first_names
 from liftnet.methods.base import Method, Stage
-from liftnet.ops.processes import is_first
+from liftnet.ops.compute.processes import is_first
 from liftnet.pipeline.models.checkpoint import has_checkpoint, load_checkpoint, weights_digest
 from liftnet.pipeline.models.pretrained_match import TensorMatch, differences, fit, match_tensors
 from liftnet.pipeline.models.runs import BEST, LATEST, PLAN, read_run

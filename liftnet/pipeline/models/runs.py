@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from liftnet.core.errors import CheckpointError, LiftnetError
-from liftnet.core.jsonable import to_json, write_sealed
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe, schedules, with_schedules
+from liftnet.core.storage.jsonable import to_json, write_sealed
 from liftnet.host.progress import say
 from liftnet.methods import load_method
 from liftnet.methods.base import Method
-from liftnet.ops.precision import pick_device
-from liftnet.ops.processes import local_rank, world_size
+from liftnet.ops.compute.precision import pick_device
+from liftnet.ops.compute.processes import local_rank, world_size
 from liftnet.pipeline.models.model_file import IMPORTED, MANIFEST
 from liftnet.pipeline.plan import read_plan, read_recipe
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.geometry import SLICE_AXES, Placement, Triple
-from liftnet.core.jsonable import from_json, read_json, write_sealed
 from liftnet.core.plan import Plan
 from liftnet.core.request import Request
+from liftnet.core.storage.jsonable import from_json, read_json, write_sealed
 from liftnet.data.store import Store
 from liftnet.host.parallel import in_parallel, worker_count
 from liftnet.host.progress import progress, say

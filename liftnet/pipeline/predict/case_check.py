@@ -11,8 +11,8 @@ import numpy as np
 from liftnet.core.dataset import Case
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.geometry import Placement, Triple
-from liftnet.core.jsonable import read_json
 from liftnet.core.plan import Plan
+from liftnet.core.storage.jsonable import read_json
 from liftnet.host.progress import say
 from liftnet.ops.given_mask import inside_of, mask_doubt
 from liftnet.ops.mask import foreground

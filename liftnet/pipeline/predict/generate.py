@@ -16,7 +16,7 @@ from liftnet.host.parallel import part_of, worker_count
 from liftnet.host.progress import mention, progress, say
 from liftnet.imageio import read_image
 from liftnet.methods.base import Generates
-from liftnet.ops.cost import Cost, Meter
+from liftnet.ops.compute.cost import Cost, Meter
 from liftnet.pipeline.models.model import Model, load_model, trained_folds
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, method_of
 from liftnet.pipeline.predict.outputs import remove_half_written

@@ -10,14 +10,14 @@ import numpy as np
 from liftnet.core.dataset import Case, split_ending
 from liftnet.core.errors import PlanError
 from liftnet.core.geometry import Geometry, Placement
-from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.plan import ClipAndScale, Plan
 from liftnet.core.request import Request
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.host.origin import shown_command
 from liftnet.imageio import write_image
 from liftnet.ops import normalize
-from liftnet.ops.cost import Cost
-from liftnet.ops.machine import describe_machine
+from liftnet.ops.compute.cost import Cost
+from liftnet.ops.compute.machine import describe_machine
 from liftnet.pipeline.models.model import Model
 from liftnet.pipeline.models.plausibility import examine
 from liftnet.pipeline.models.pretrained import pretrained_origins

@@ -20,8 +20,8 @@ from liftnet.host.parallel import part_of, worker_count
 from liftnet.host.progress import mention, progress, say
 from liftnet.host.text_table import counted
 from liftnet.ops.chunks import Chunk
-from liftnet.ops.cost import Cost, Meter
-from liftnet.ops.host_memory import keep_freed_memory
+from liftnet.ops.compute.cost import Cost, Meter
+from liftnet.ops.compute.host_memory import keep_freed_memory
 from liftnet.pipeline.convert.recognise import Inputs, input_root
 from liftnet.pipeline.models.model import Model, load_model
 from liftnet.pipeline.models.plausibility import report_flags

@@ -12,7 +12,7 @@ from liftnet.core.geometry import SLICE_AXES, Geometry, Triple, Volume, axis_ord
 from liftnet.core.plan import ChannelPlan, Plan
 from liftnet.methods.base import Generates
 from liftnet.ops import normalize
-from liftnet.ops.cost import Cost
+from liftnet.ops.compute.cost import Cost
 from liftnet.pipeline.models.model import Model
 from liftnet.pipeline.predict.outputs import (
     is_finished,

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from liftnet.core.checksum import file_sha256
 from liftnet.core.dataset import Case
+from liftnet.core.storage.checksum import file_sha256
 
 __all__ = ["MadeFrom", "SourceFile", "find_source", "note_sources"]
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.files import written_whole
 from liftnet.core.request import Request
+from liftnet.core.storage.files import written_whole
 from liftnet.data.crops import whole
 from liftnet.data.example import Example
 from liftnet.data.store import UNREADABLE_ZIP

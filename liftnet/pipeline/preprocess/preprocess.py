@@ -12,8 +12,8 @@ from liftnet.core.arguments import checked
 from liftnet.core.dataset import Case, load_dataset
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Geometry, Placement, Shape, Volume, axis_order, same_spacing, turn
-from liftnet.core.jsonable import to_json
 from liftnet.core.plan import Plan
+from liftnet.core.storage.jsonable import to_json
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store, StoredCase, write_case
 from liftnet.host.failures import explained
@@ -22,7 +22,7 @@ from liftnet.host.parallel import in_parallel, part_of, worker_count
 from liftnet.host.progress import mention, progress, say
 from liftnet.imageio import read_case
 from liftnet.ops import normalize
-from liftnet.ops.host_memory import keep_freed_memory
+from liftnet.ops.compute.host_memory import keep_freed_memory
 from liftnet.ops.mask import bounding_box, box_about
 from liftnet.ops.resample import resample
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan

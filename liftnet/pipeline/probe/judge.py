@@ -19,7 +19,6 @@ from liftnet.core.probe import (
 )
 from liftnet.host.parallel import threads_shared_by
 from liftnet.host.progress import progress
-from liftnet.metrics.cohort_protocols import PROTOCOLS
 from liftnet.metrics.memorization import (
     ENOUGH,
     HU_LIMITS,
@@ -33,6 +32,7 @@ from liftnet.metrics.memorization import (
     pooled_distances,
     root_ratios,
 )
+from liftnet.metrics.protocols.cohort_protocols import PROTOCOLS
 from liftnet.pipeline.evaluate.cohort_distances import absolute_distances
 from liftnet.pipeline.evaluate.cohort_setting import CohortSetting
 from liftnet.pipeline.evaluate.cohort_volumes import Volumes, read_cohort

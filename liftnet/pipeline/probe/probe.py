@@ -5,9 +5,7 @@ import tempfile
 from pathlib import Path
 
 from liftnet.core.arguments import checked
-from liftnet.core.files import write_together
 from liftnet.core.geometry import SLICE_AXES
-from liftnet.core.jsonable import json_text
 from liftnet.core.probe import (
     COPIES,
     NO_COPY,
@@ -17,6 +15,8 @@ from liftnet.core.probe import (
     ProbeChannel,
     ProbeDistances,
 )
+from liftnet.core.storage.files import write_together
+from liftnet.core.storage.jsonable import json_text
 from liftnet.host.failures import explained
 from liftnet.host.parallel import worker_count
 from liftnet.host.progress import mention

@@ -13,7 +13,7 @@ from liftnet.core.errors import DatasetError, GeometryError, LiftnetError, PlanE
 from liftnet.core.geometry import SLICE_AXES
 from liftnet.core.scores import CohortScores, read_cohort_scores
 from liftnet.host.progress import progress, say
-from liftnet.metrics.cohort_protocols import WDM_POOL
+from liftnet.metrics.protocols.cohort_protocols import WDM_POOL
 from liftnet.pipeline.evaluate.cohort_setting import (
     CohortFiles,
     CohortSetting,

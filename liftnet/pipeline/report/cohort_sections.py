@@ -6,8 +6,8 @@ from statistics import median
 from typing import Any
 
 from liftnet.core.errors import PlanError
-from liftnet.core.jsonable import read_json
 from liftnet.core.scores import CohortRow, CohortScores
+from liftnet.core.storage.jsonable import read_json
 from liftnet.host.text_table import number_or_dash
 from liftnet.metrics.meaning import cohort_name, explain_cohort
 from liftnet.pipeline.evaluate.cohort_measures import VOXELS

@@ -17,9 +17,9 @@ from liftnet.core.comparison import (
 )
 from liftnet.core.dataset import FILE_ENDINGS
 from liftnet.core.errors import DatasetError, PlanError
-from liftnet.core.jsonable import read_json
 from liftnet.core.names import without_folders
 from liftnet.core.scores import AVERAGE, Origin, Protocol, Scores, read_scores
+from liftnet.core.storage.jsonable import read_json
 from liftnet.host.spreadsheet import read_csv
 from liftnet.methods import load_method, method_names
 from liftnet.metrics.paired import better_sign, direction

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Geometry
 from liftnet.core.scores import Compared
+from liftnet.core.storage.checksum import file_sha256
 from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.evaluate.evaluate import beside
 from liftnet.pipeline.evaluate.files import find_images

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.jsonable import read_json
+from liftnet.core.storage.jsonable import read_json
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.data.store import Store
 from liftnet.pipeline.report.origin import AllFacts

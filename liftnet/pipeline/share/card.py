@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from liftnet.core.jsonable import from_json
 from liftnet.core.plan import ClipAndScale, Plan
 from liftnet.core.recipe import Recipe, schedules
 from liftnet.core.scores import AVERAGE, CohortScores, MetricSummary
+from liftnet.core.storage.jsonable import from_json
 from liftnet.methods import load_method
 from liftnet.metrics.meaning import cohort_name, explain, explain_cohort, short_name
 from liftnet.pipeline.models.model_file import (

@@ -12,11 +12,11 @@ from typing import Any
 from liftnet.core.dataset import Channel, DatasetDescription
 from liftnet.core.errors import LiftnetError, PlanError
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.jsonable import from_json, read_json, to_json, write_json
 from liftnet.core.network_specs import ResNetSpec
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe
 from liftnet.core.scores import NOT_NOTED, CohortScores, Scores, read_cohort_scores, read_scores
+from liftnet.core.storage.jsonable import from_json, read_json, to_json, write_json
 from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
 from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
 from liftnet.pipeline.models.model import Model

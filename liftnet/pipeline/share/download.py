@@ -12,10 +12,10 @@ from threading import Event, Thread
 from typing import Any
 
 from liftnet.core.arguments import checked
-from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import LiftnetError
-from liftnet.core.files import written_whole
-from liftnet.core.jsonable import did_you_mean
+from liftnet.core.storage.checksum import file_sha256
+from liftnet.core.storage.files import written_whole
+from liftnet.core.storage.jsonable import did_you_mean
 from liftnet.core.workspace import find_workspace
 from liftnet.host.failures import FULL
 from liftnet.host.progress import progress, say

@@ -10,11 +10,11 @@ from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from liftnet.core.arguments import checked
-from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import LiftnetError
-from liftnet.core.files import remove_drafts, written_whole
-from liftnet.core.jsonable import from_json, read_json, to_json
 from liftnet.core.names import check_folder_name
+from liftnet.core.storage.checksum import file_sha256
+from liftnet.core.storage.files import remove_drafts, written_whole
+from liftnet.core.storage.jsonable import from_json, read_json, to_json
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.host.failures import explained
 from liftnet.host.lock import hold

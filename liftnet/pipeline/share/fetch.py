@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import LiftnetError
+from liftnet.core.storage.checksum import file_sha256
 from liftnet.host.progress import mention
 from liftnet.pipeline.models.model_zip import MAX_EXPANDED
 from liftnet.pipeline.share.download import fetch

@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 from liftnet.core.arguments import checked
 from liftnet.core.dataset import load_description
 from liftnet.core.errors import DatasetError
-from liftnet.core.files import missing_file
-from liftnet.core.jsonable import from_json, read_json, write_sealed
 from liftnet.core.names import check_folder_name
 from liftnet.core.plan import Plan
+from liftnet.core.storage.files import missing_file
+from liftnet.core.storage.jsonable import from_json, read_json, write_sealed
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.host.progress import keep_quiet, mention, say
 from liftnet.pipeline.models.model import load_model

@@ -5,9 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from liftnet.core.errors import LiftnetError, PlanError
-from liftnet.core.files import flush_file, remove_drafts, written_whole
-from liftnet.core.jsonable import read_json, to_json, write_sealed
 from liftnet.core.plan import Plan
+from liftnet.core.storage.files import flush_file, remove_drafts, written_whole
+from liftnet.core.storage.jsonable import read_json, to_json, write_sealed
 from liftnet.core.workspace import Workspace
 from liftnet.host.failures import explained
 from liftnet.host.lock import hold, refuse_busy

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from liftnet.core.jsonable import write_json
 from liftnet.core.plan import Plan
+from liftnet.core.storage.jsonable import write_json
+from liftnet.data.crops import Nothing, Planes
 from liftnet.methods.base import Stage, Surveys
-from liftnet.ops.cost import Meter
-from liftnet.ops.machine import describe_machine
-from liftnet.ops.processes import is_first
+from liftnet.ops.compute.cost import Meter
+from liftnet.ops.compute.machine import describe_machine
+from liftnet.ops.compute.processes import is_first
 from liftnet.planning.cost import training_flops
 
 __all__ = ["COST", "StageCost", "note_cost"]
@@ -27,7 +28,7 @@ class StageCost:
 
     parameters: int
     trained_parameters: int
-    flops_per_step: int | None  # null: the stage needs what training found, or takes no step
+    flops_per_step: int | None  # null: it cannot be counted without values, or there is no step
     steps: int
     seconds: float  # of all steps, validations left out
     peak_memory_gib: float | None
@@ -70,7 +71,8 @@ def note_cost(
 
 def _flops(plan: Plan, stage: Stage[Any]) -> int | None:
     """The operations of a step, where it can be counted on tensors without values."""
-    if isinstance(stage, Surveys) or stage.schedule.num_steps == 0:
+    without = isinstance(stage, Surveys) or isinstance(stage.crop, Planes | Nothing)
+    if without or stage.schedule.num_steps == 0:
         return None
     with torch.random.fork_rng(devices=[]):
         return training_flops(plan, stage)

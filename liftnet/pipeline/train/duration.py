@@ -17,7 +17,7 @@ from liftnet.core.recipe import Recipe, Schedule, schedules, with_schedules
 from liftnet.data.store import Store, StoredCase, write_case
 from liftnet.methods.base import Method, Stage, Surveys
 from liftnet.networks.blocks import set_recompute
-from liftnet.ops.precision import place
+from liftnet.ops.compute.precision import place
 from liftnet.pipeline.models.volumes import Training
 from liftnet.pipeline.train.feed import draw_step
 from liftnet.pipeline.train.state import Run, make_optimizer

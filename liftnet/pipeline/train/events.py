@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from liftnet.host.progress import say
-from liftnet.ops.processes import is_first
+from liftnet.ops.compute.processes import is_first
 from liftnet.visual.panels import row_numbers
 from liftnet.visual.planes import Spacing, grey_planes, shared_windows
 

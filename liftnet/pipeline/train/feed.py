@@ -16,7 +16,7 @@ from liftnet.data.feed import Feed
 from liftnet.data.store import Store
 from liftnet.host.progress import say
 from liftnet.methods.base import Stage
-from liftnet.ops.processes import share_of
+from liftnet.ops.compute.processes import share_of
 from liftnet.planning.memory import GIB
 from liftnet.tasks.base import Task
 

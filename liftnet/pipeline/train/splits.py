@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from liftnet.core.errors import PlanError
-from liftnet.core.jsonable import from_json, read_json, write_json
 from liftnet.core.names import one_form
+from liftnet.core.storage.jsonable import from_json, read_json, write_json
 from liftnet.host.progress import say
 
 __all__ = ["NUM_FOLDS", "load_splits", "make_splits", "pick_fold"]

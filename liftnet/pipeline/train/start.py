@@ -11,7 +11,13 @@ from liftnet.core.errors import LiftnetError
 from liftnet.data.store import Store
 from liftnet.host.progress import say
 from liftnet.methods.base import Stage, Surveys
-from liftnet.ops.processes import alone, copy_from_first_, is_first, wait_for_all, world_size
+from liftnet.ops.compute.processes import (
+    alone,
+    copy_from_first_,
+    is_first,
+    wait_for_all,
+    world_size,
+)
 from liftnet.pipeline.models.checkpoint import finished_steps, has_checkpoint, load_checkpoint
 from liftnet.pipeline.models.pretrained import PRETRAINED, Fitting, submodule
 from liftnet.pipeline.models.runs import LATEST

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from liftnet.core.errors import PlanError
-from liftnet.core.files import open_own, write_text
 from liftnet.core.recipe import Schedule
-from liftnet.ops.processes import is_first, wait_for_all
+from liftnet.core.storage.files import open_own, write_text
+from liftnet.ops.compute.processes import is_first, wait_for_all
 from liftnet.pipeline.models.checkpoint import (
     has_checkpoint,
     load_checkpoint,

@@ -13,7 +13,7 @@ from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe, Schedule
 from liftnet.data.example import Example
 from liftnet.methods.base import Stage
-from liftnet.ops.processes import average_
+from liftnet.ops.compute.processes import average_
 from liftnet.pipeline.train.augmented import augmented
 from liftnet.pipeline.train.state import Run, note_terms, update_average
 

@@ -13,7 +13,7 @@ from liftnet.core.errors import LiftnetError
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe
 from liftnet.data.store import Store
-from liftnet.ops.processes import from_all, world_size
+from liftnet.ops.compute.processes import from_all, world_size
 from liftnet.pipeline.models.checkpoint import UNREADABLE, weights_digest
 from liftnet.pipeline.models.runs import run_digest
 from liftnet.version import __version__

@@ -22,10 +22,10 @@ from liftnet.host.progress import keep_quiet, mention, progress, say
 from liftnet.methods.base import Stage
 from liftnet.networks.blocks import set_recompute
 from liftnet.networks.compiled import compile_blocks
-from liftnet.ops.cost import Meter
-from liftnet.ops.host_memory import keep_freed_memory
-from liftnet.ops.precision import place
-from liftnet.ops.processes import (
+from liftnet.ops.compute.cost import Meter
+from liftnet.ops.compute.host_memory import keep_freed_memory
+from liftnet.ops.compute.precision import place
+from liftnet.ops.compute.processes import (
     anywhere,
     is_first,
     together,

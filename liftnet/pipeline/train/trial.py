@@ -14,7 +14,7 @@ from liftnet.core.recipe import Recipe
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.host.progress import say
 from liftnet.methods.base import Method
-from liftnet.ops.host_memory import is_out_of_memory
+from liftnet.ops.compute.host_memory import is_out_of_memory
 from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
 from liftnet.pipeline.models.runs import find_device
 from liftnet.pipeline.plan import Asked, decide, load_plan, load_recipe, method_of

@@ -16,7 +16,7 @@ from liftnet.host.progress import say
 from liftnet.methods.base import Checks, Stage, Validation
 from liftnet.metrics.sharpness import known_means, sharpness_in_plane
 from liftnet.ops import normalize
-from liftnet.ops.processes import alone, from_first, is_first
+from liftnet.ops.compute.processes import alone, from_first, is_first
 from liftnet.pipeline.models.checkpoint import save_checkpoint
 from liftnet.pipeline.models.runs import BEST
 from liftnet.pipeline.models.volumes import Training, make_volumes

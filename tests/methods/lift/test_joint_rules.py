@@ -11,9 +11,9 @@ from like_cases import like_cases
 from liftnet.core.dataset import Channel, Dataset, DatasetDescription
 from liftnet.core.errors import PlanError
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.jsonable import from_json, to_json
 from liftnet.core.plan import Budget, Plan
 from liftnet.core.recipe import schedules
+from liftnet.core.storage.jsonable import from_json, to_json
 from liftnet.methods import load_method
 from liftnet.methods.lift.recipes import JointRecipe
 from liftnet.pipeline.plan import apply_setting, explain

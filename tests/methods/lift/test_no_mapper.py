@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from liftnet.core.errors import PlanError
-from liftnet.core.jsonable import from_json, to_json
 from liftnet.core.network_specs import MixerSpec
 from liftnet.core.recipe import schedules
+from liftnet.core.storage.jsonable import from_json, to_json
 from liftnet.core.workspace import find_workspace
 from liftnet.methods import load_method
 from liftnet.methods.base import Ablates, Traces

@@ -11,10 +11,10 @@ from like_cases import like_cases
 from liftnet.core.dataset import Channel, Dataset, DatasetDescription
 from liftnet.core.errors import PlanError
 from liftnet.core.fingerprint import Fingerprint
-from liftnet.core.jsonable import from_json, to_json
 from liftnet.core.network_specs import CriticSpec, ResNetSpec
 from liftnet.core.plan import Budget, Plan
 from liftnet.core.recipe import schedules
+from liftnet.core.storage.jsonable import from_json, to_json
 from liftnet.methods import load_method
 from liftnet.methods.base import TooLargeError
 from liftnet.methods.lift_u.recipe import LiftURecipe
@@ -58,7 +58,7 @@ def decided(
     for plan, squeeze in [*((plan, False) for plan in found), (found[-1], True)]:
         assert LIFT_U.unfit(plan) is None
         try:
-            return plan, LIFT_U.decide(plan, fingerprint, budget, squeeze=squeeze)
+            return plan, LIFT_U.decide(plan, fingerprint, squeeze=squeeze)
         except TooLargeError as error:
             problem = error
     raise problem
@@ -130,7 +130,7 @@ def test_squeezing_takes_narrower_networks():
     """Those too small to be good only when asked to; too little memory is too little for them."""
     plan, recipe = small()
     fingerprint = fingerprint_of(*SMALL)
-    narrow = LIFT_U.decide(plan, fingerprint, plan.budget, squeeze=True)
+    narrow = LIFT_U.decide(plan, fingerprint, squeeze=True)
     assert narrow.generator.widths[0] == 8 < 16 <= recipe.generator.widths[0]
     tiny = Budget(0.05, 4, None)
     for squeeze in (False, True):

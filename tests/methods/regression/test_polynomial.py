@@ -8,7 +8,7 @@ import torch
 
 from liftnet.core.errors import DatasetError
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import read_json, write_json
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.data.store import Store
 from liftnet.imageio import read_image, write_image

@@ -12,8 +12,8 @@ from scipy import stats
 from liftnet.core.comparison import COMPARISON_VERSION, read_comparison
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
 from liftnet.core.scores import SCORES_VERSION, CaseScore, Protocol, Scores, read_scores
+from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import write_image
 from liftnet.metrics.statistics import summarize
 from liftnet.pipeline.compare.compare import compare

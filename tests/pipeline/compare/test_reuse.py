@@ -12,8 +12,8 @@ import pytest
 
 from liftnet.core.errors import DatasetError
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
 from liftnet.core.scores import read_scores
+from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import write_image
 from liftnet.pipeline.compare import compare as step
 from liftnet.pipeline.compare.compare import compare

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from liftnet.core.jsonable import read_json, write_json
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.pipeline.doctor import machine as doctor_machine
 from liftnet.pipeline.doctor import trial as doctor_trial
 from liftnet.pipeline.doctor import workspace as doctor_workspace

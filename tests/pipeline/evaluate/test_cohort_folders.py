@@ -25,9 +25,9 @@ from liftnet.core.errors import (
     PlanError,
 )
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
 from liftnet.core.plan import ClipAndScale, ZScore
 from liftnet.core.scores import CohortScores, Scores
+from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import read_image, write_image
 from liftnet.pipeline.evaluate import cohort_volumes
 from liftnet.pipeline.evaluate.evaluate import evaluate

@@ -26,11 +26,11 @@ from liftnet.core.errors import (
     CheckpointError,
     PlanError,
 )
-from liftnet.core.jsonable import write_json
 from liftnet.core.scores import read_cohort_scores
-from liftnet.metrics import cohort_protocols
+from liftnet.core.storage.jsonable import write_json
 from liftnet.metrics.cohort import depth_order, depth_reference
 from liftnet.metrics.distribution import precision_recall_coverage
+from liftnet.metrics.protocols import cohort_protocols
 from liftnet.ops.ssim import ms_ssim
 from liftnet.pipeline.evaluate import cohort_distances
 from liftnet.pipeline.evaluate import cohorts as evaluate_cohort

@@ -13,9 +13,9 @@ from scipy import ndimage
 
 from liftnet.core.errors import DatasetError
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.plan import ChannelPlan, ClipAndScale, Plan
 from liftnet.core.scores import AVERAGE, CaseScore, read_scores
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.imageio import write_image
 from liftnet.pipeline.evaluate import setting as score_setting
 from liftnet.pipeline.evaluate.evaluate import evaluate

@@ -11,8 +11,8 @@ from scipy import ndimage
 from liftnet.core.dataset import Case
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
 from liftnet.core.scores import read_scores
+from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import write_image
 from liftnet.ops import normalize
 from liftnet.pipeline.evaluate.evaluate import evaluate

@@ -11,7 +11,7 @@ from cohort_folders import folders as cohort_folders
 
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import read_json, write_json
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.imageio import write_image
 from liftnet.pipeline.evaluate import parts as score_parts
 from liftnet.pipeline.evaluate.evaluate import evaluate

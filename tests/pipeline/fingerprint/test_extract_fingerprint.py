@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.geometry import AxisOrder, Geometry, Volume, turn
-from liftnet.core.jsonable import read_json, write_json
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.imageio import read_image, write_image
 from liftnet.pipeline.fingerprint.extract_fingerprint import (
     extract_fingerprint,

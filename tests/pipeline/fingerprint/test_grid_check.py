@@ -7,7 +7,7 @@ import pytest
 
 from liftnet.core.fingerprint import CaseFingerprint, Fingerprint
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
+from liftnet.core.storage.jsonable import write_json
 from liftnet.data.store import Store
 from liftnet.imageio import write_image
 from liftnet.pipeline.fingerprint.grid_check import grid_problems

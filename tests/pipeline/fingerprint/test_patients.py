@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from liftnet.core.jsonable import read_json, write_json
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.imageio import read_image, write_image
 from liftnet.pipeline.fingerprint.extract_fingerprint import extract_fingerprint
 from liftnet.pipeline.fingerprint.patients import (

@@ -13,9 +13,9 @@ from small_generation import make_plan, make_recipe, write_volumes
 from torch import nn
 
 from liftnet.core.errors import CheckpointError, LiftnetError
-from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.network_specs import MixerSpec, ResidualSpec, TranslatorSpec
 from liftnet.core.plan import Plan
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.methods import load_method
 from liftnet.methods.lift.joint import ContextTranslation
 from liftnet.methods.lift.recipes import JointRecipe

@@ -9,8 +9,8 @@ import pytest
 from trained_folds import DATASET, STAGE, add_fold
 
 from liftnet.core.errors import DatasetError
-from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.request import Request
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.data.store import Store
 from liftnet.imageio import read_image
 from liftnet.pipeline.models.runs import plan_digest

@@ -14,9 +14,9 @@ import pytest
 import torch
 from trained_folds import DATASET, STAGE, add_fold
 
-from liftnet.core.checksum import file_sha256
 from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError
 from liftnet.core.geometry import AxisOrder, Geometry, Volume, axis_order, turn
+from liftnet.core.storage.checksum import file_sha256
 from liftnet.imageio import read_image, write_image
 from liftnet.methods import load_method
 from liftnet.networks.volume_translator import VolumeTranslator

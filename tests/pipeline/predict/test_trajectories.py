@@ -12,7 +12,7 @@ from tiny_generation import SPACING, installed
 from tiny_generation import add_fold as add_tiny
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.jsonable import write_json
+from liftnet.core.storage.jsonable import write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.methods import load_method
 from liftnet.pipeline.models.checkpoint import save_checkpoint

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.jsonable import read_json, write_sealed
+from liftnet.core.storage.jsonable import read_json, write_sealed
 from liftnet.pipeline.preprocess import preprocess as step
 from liftnet.pipeline.preprocess.parts import remove_strangers
 from liftnet.pipeline.preprocess.preprocess import preprocess

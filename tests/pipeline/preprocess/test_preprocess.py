@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.geometry import SLICE_AXES, AxisOrder, Geometry, Volume, turn
-from liftnet.core.jsonable import read_json, write_sealed
 from liftnet.core.plan import ClipAndScale, PercentileScale, Plan, ZScore
+from liftnet.core.storage.jsonable import read_json, write_sealed
 from liftnet.data.store import Store
 from liftnet.ops import normalize
 from liftnet.ops.intensities import bright_end

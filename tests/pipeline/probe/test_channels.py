@@ -12,8 +12,8 @@ from tiny_generation import SPACING
 
 import liftnet
 from liftnet.core.errors import DatasetError
-from liftnet.core.jsonable import write_json
 from liftnet.core.probe import COPIES, NO_COPY, TOO_FEW, read_probe
+from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import read_image
 from liftnet.metrics.memorization import descriptor
 from liftnet.pipeline.probe.volumes import find_frame, find_grid, on_grid

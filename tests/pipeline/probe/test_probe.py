@@ -16,8 +16,8 @@ import liftnet
 from liftnet.cli.probe import main
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
 from liftnet.core.probe import COPIES, NO_COPY, TOO_FEW, read_probe
+from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import write_image
 from liftnet.pipeline.probe.volumes import find_frame, find_grid, on_grid
 

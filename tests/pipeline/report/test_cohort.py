@@ -18,8 +18,8 @@ from tiny_generation import SHAPE, SPACING, add_fold
 
 from liftnet.core.errors import LiftnetError, PlanError
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
 from liftnet.core.scores import CohortScores, read_cohort_scores
+from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import write_image
 from liftnet.metrics.meaning import UNKNOWN, cohort_name, explain_cohort
 from liftnet.pipeline.report import cohort as report_cohort

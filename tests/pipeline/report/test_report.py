@@ -15,8 +15,8 @@ from liftnet.core.comparison import read_comparison
 from liftnet.core.dataset import Case
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
 from liftnet.core.scores import read_scores
+from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import write_image
 from liftnet.pipeline.compare.compare import compare
 from liftnet.pipeline.evaluate.evaluate import evaluate

@@ -16,9 +16,9 @@ from small_generation import make_plan, make_recipe
 
 import liftnet
 from liftnet.core.errors import LiftnetError
-from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.network_specs import ResNetSpec
 from liftnet.core.scores import read_scores
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.host.lock import hold
 from liftnet.imageio import read_image
 from liftnet.pipeline.share import export as step

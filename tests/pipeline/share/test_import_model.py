@@ -22,7 +22,6 @@ from tiny_generation import DATASET, add_fold, installed, store_fold
 
 import liftnet
 from liftnet.core.errors import CheckpointError, LiftnetError
-from liftnet.core.jsonable import read_json, write_json
 from liftnet.core.network_specs import ResNetSpec
 from liftnet.core.scores import (
     COHORT_SCORES_VERSION,
@@ -33,6 +32,7 @@ from liftnet.core.scores import (
     Protocol,
     read_cohort_scores,
 )
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.host.lock import hold
 from liftnet.methods import load_method

@@ -1,6 +1,6 @@
 """Whether the scores that go along with a model are of cases that it had learned."""
 
-from liftnet.core.jsonable import write_json
+from liftnet.core.storage.jsonable import write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.share.contents import Measured
 from liftnet.pipeline.share.training import training_by_fold, training_sentence

@@ -12,9 +12,9 @@ from two_processes import run_together
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.geometry import Geometry
-from liftnet.core.jsonable import write_json
+from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import write_image
-from liftnet.ops import precision
+from liftnet.ops.compute import precision
 from liftnet.pipeline.convert.convert import convert
 from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
 from liftnet.pipeline.models.runs import LATEST
@@ -26,7 +26,7 @@ from liftnet.pipeline.train.train import train
 
 CODE = """
 import sys, torch
-import liftnet.ops.precision as precision
+import liftnet.ops.compute.precision as precision
 import liftnet.visual.figures as figures
 precision.supports_bfloat16 = lambda device: False
 figures.plot_progress = lambda *args: None

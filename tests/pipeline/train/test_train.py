@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError, PlanError
-from liftnet.core.jsonable import write_json
 from liftnet.core.recipe import Schedule
+from liftnet.core.storage.jsonable import write_json
 from liftnet.methods.lift.joint import ContextTranslation
 from liftnet.pipeline.models.checkpoint import load_checkpoint
 from liftnet.pipeline.models.runs import BEST, LATEST

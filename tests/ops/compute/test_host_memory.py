@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from liftnet.ops import host_memory
+from liftnet.ops.compute import host_memory
 
 GLIBC = sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc"
 
@@ -15,7 +15,7 @@ GLIBC = sys.platform.startswith("linux") and platform.libc_ver()[0] == "glibc"
 FAULTS = """
 import resource, sys
 import numpy as np
-from liftnet.ops.host_memory import keep_freed_memory
+from liftnet.ops.compute.host_memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 np.ones(2**23)

@@ -7,11 +7,11 @@ import torch
 from two_processes import run_together, start_together
 
 from liftnet.core.errors import LiftnetError
-from liftnet.ops import processes
+from liftnet.ops.compute import processes
 
 CODE = """
 import torch
-from liftnet.ops import processes as p
+from liftnet.ops.compute import processes as p
 
 with p.together():
     rank = p.rank()
@@ -76,7 +76,7 @@ def test_two_processes():
 
 MEETING = """
 from liftnet.core.errors import LiftnetError
-from liftnet.ops import processes
+from liftnet.ops.compute import processes
 processes.MEETING_SECONDS = 2.0
 try:
     with processes.together():

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from liftnet.core.jsonable import Between
+from liftnet.core.storage.jsonable import Between
 
 __all__ = [
     "Amount",

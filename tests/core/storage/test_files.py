@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.files import open_own, write_together, written_whole
+from liftnet.core.storage.files import open_own, write_together, written_whole
 
 FLAGS = os.O_RDWR | os.O_CREAT
 

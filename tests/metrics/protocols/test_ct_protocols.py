@@ -11,10 +11,10 @@ from simple_heads import HU, scan, tissues
 
 from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.core.scores import Comparison
-from liftnet.metrics.ct_protocols import PROTOCOLS, score_case
+from liftnet.metrics.protocols.ct_protocols import PROTOCOLS, score_case
 from liftnet.tasks.translation import TASK
 
-REFERENCE = runpy.run_path(str(Path(__file__).with_name("ct_reference.py")))
+REFERENCE = runpy.run_path(str(Path(__file__).parents[1] / "ct_reference.py"))
 SHAPE = (17, 23, 29)  # (z, y, x)
 SPACING = (10.0, 7.0, 5.0)  # mm; 128 mm are 13, 18 and 26 voxels
 

@@ -10,9 +10,9 @@ from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.core.geometry import SLICE_AXES
 from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.metrics.coherence import delta_z_correlation, delta_z_mae, plane_ssim
+from liftnet.metrics.protocols.units import refuse_wrong_intensities
 from liftnet.metrics.sharpness import left_out, measure_sharpness
 from liftnet.metrics.similarity import mae, psnr, rmse, ssim_3d
-from liftnet.metrics.units import refuse_wrong_intensities
 from liftnet.ops import normalize
 from liftnet.ops.intensities import SMALLEST_RANGE
 from liftnet.ops.ssim import SMALLEST_WINDOW, WINDOW_SIZE, Border, fit_window

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from liftnet.ops.precision import autocast, pick_device, supports_bfloat16, without_autocast
+from liftnet.ops.compute.precision import autocast, pick_device, supports_bfloat16, without_autocast
 
 
 def test_pick_device():

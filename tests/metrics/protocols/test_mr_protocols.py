@@ -11,10 +11,10 @@ from skimage.metrics import structural_similarity
 
 from liftnet.core.errors import DatasetError, GeometryError
 from liftnet.core.scores import Comparison
-from liftnet.metrics.mr_protocols import PROTOCOLS, RECIPES, score_case
+from liftnet.metrics.protocols.mr_protocols import PROTOCOLS, RECIPES, score_case
 from liftnet.tasks import load_task
 
-sharpness = runpy.run_path(str(Path(__file__).with_name("ct_reference.py")))["sharpness"]
+sharpness = runpy.run_path(str(Path(__file__).parents[1] / "ct_reference.py"))["sharpness"]
 SHAPE = (13, 15, 17)  # (z, y, x)
 
 

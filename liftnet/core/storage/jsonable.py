@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from liftnet.core.checksum import as_text, crc32
 from liftnet.core.errors import PlanError
-from liftnet.core.files import write_text
-from liftnet.core.migration import refuse_other
-from liftnet.core.strict_json import parse_json, readable_json
+from liftnet.core.storage.checksum import as_text, crc32
+from liftnet.core.storage.files import write_text
+from liftnet.core.storage.migration import refuse_other
+from liftnet.core.storage.strict_json import parse_json, readable_json
 
 __all__ = [
     "Between",

@@ -5,8 +5,8 @@ import pytest
 
 from liftnet.core.errors import DatasetError
 from liftnet.core.geometry import Geometry, Volume
-from liftnet.metrics import cohort_protocols
-from liftnet.metrics.cohort_protocols import PROTOCOLS, wdm_volume
+from liftnet.metrics.protocols import cohort_protocols
+from liftnet.metrics.protocols.cohort_protocols import PROTOCOLS, wdm_volume
 
 CANONICAL = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from liftnet.core.errors import PlanError
-from liftnet.core.jsonable import (
+from liftnet.core.storage.jsonable import (
     from_json,
     read_json,
     replace_path,

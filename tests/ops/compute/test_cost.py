@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from liftnet.ops import cost
-from liftnet.ops.cost import Meter, process_peak_bytes
+from liftnet.ops.compute import cost
+from liftnet.ops.compute.cost import Meter, process_peak_bytes
 
 MIB = 2**20
 
@@ -16,7 +16,7 @@ MIB = 2**20
 WORK = """
 import time
 import numpy as np, torch
-from liftnet.ops.cost import Meter
+from liftnet.ops.compute.cost import Meter
 first = Meter(torch.device("cpu")).read()
 meter = Meter(torch.device("cpu"))
 np.ones(400 * 2**20, dtype=np.uint8)

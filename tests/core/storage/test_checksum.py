@@ -1,6 +1,6 @@
 """Checksums of files."""
 
-from liftnet.core.checksum import file_sha256
+from liftnet.core.storage.checksum import file_sha256
 
 
 def test_sha256_of_a_file(tmp_path):

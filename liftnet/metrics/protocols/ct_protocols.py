@@ -10,10 +10,10 @@ from liftnet.core.geometry import SLICE_AXES, same_spacing
 from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.metrics import regions
 from liftnet.metrics.coherence import plane_ssim
+from liftnet.metrics.protocols.synthrad import masked_ms_ssim, masked_ssim
+from liftnet.metrics.protocols.units import refuse_wrong_intensities
 from liftnet.metrics.sharpness import left_out, measure_sharpness
 from liftnet.metrics.similarity import mae, me, ncc, psnr
-from liftnet.metrics.synthrad import masked_ms_ssim, masked_ssim
-from liftnet.metrics.units import refuse_wrong_intensities
 from liftnet.ops.depth import delta_z
 from liftnet.ops.intensities import CT_LIMITS
 from liftnet.ops.mask import bounding_box, box_about

@@ -13,8 +13,6 @@ from safetensors.torch import save_file
 
 from liftnet.core.comparison import COMPARISON_VERSION, read_comparison
 from liftnet.core.errors import CheckpointError, LiftnetError, PlanError
-from liftnet.core.jsonable import read_json, write_json
-from liftnet.core.migration import refuse_other
 from liftnet.core.plan import PLAN_VERSION
 from liftnet.core.probe import PROBE_VERSION, read_probe
 from liftnet.core.recipe import RECIPE_VERSION
@@ -24,6 +22,8 @@ from liftnet.core.scores import (
     read_cohort_scores,
     read_scores,
 )
+from liftnet.core.storage.jsonable import read_json, write_json
+from liftnet.core.storage.migration import refuse_other
 from liftnet.data.store import STORE_VERSION, Store
 from liftnet.methods import load_method
 from liftnet.pipeline.fingerprint.extract_fingerprint import FINGERPRINT_VERSION, read_fingerprint

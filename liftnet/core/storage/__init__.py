@@ -1,0 +1,1 @@
+"""What liftnet writes, and reads again without trusting it: JSON, checksums, whole files."""

@@ -1,0 +1,1 @@
+"""Conventions of scoring, each with its code."""
