@@ -42,7 +42,7 @@ def decided(fingerprint: Fingerprint, budget: Budget) -> tuple[Plan, JointRecipe
     dataset = Dataset(Path("raw"), DatasetDescription("D", TASK.name, channels), ())
     (plan,) = TASK.plans(dataset, fingerprint, budget, "default")
     assert LIFT.unfit(plan) is None
-    recipe = LIFT.decide(plan, fingerprint, budget, squeeze=False)
+    recipe = LIFT.decide(plan, fingerprint, squeeze=False)
     assert isinstance(recipe, JointRecipe)
     return plan, recipe
 

@@ -46,7 +46,7 @@ def decided(
     dataset = Dataset(Path("raw"), DatasetDescription("D", TASK.name, channels, made), ())
     (plan,) = TASK.plans(dataset, fingerprint, budget, "default")
     assert LIFT.unfit(plan) is None
-    recipe = LIFT.decide(plan, fingerprint, budget, squeeze=False)
+    recipe = LIFT.decide(plan, fingerprint, squeeze=False)
     assert isinstance(recipe, ResidualRecipe)
     return plan, recipe
 
