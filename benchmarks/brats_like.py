@@ -1,4 +1,4 @@
-"""A plan for a dataset like BraTS, and a preprocessed folder to train on, without patients."""
+"""Plan and recipe for a dataset like BraTS, and a preprocessed folder to train on; no patients."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,27 +9,32 @@ from liftnet.core.dataset import Channel, Dataset, DatasetDescription
 from liftnet.core.fingerprint import CaseFingerprint, IntensityRange
 from liftnet.core.geometry import AxisOrder, Geometry, Placement
 from liftnet.core.plan import Budget, Plan
+from liftnet.core.recipe import Recipe, schedules, with_schedules
 from liftnet.data.store import Store, StoredCase, write_case
+from liftnet.methods import load_method
+from liftnet.methods.base import TooLargeError
 from liftnet.pipeline.fingerprint.extract_fingerprint import summarize
+from liftnet.pipeline.plan import Decided
 from liftnet.planning.feeding import plan_feeding
 from liftnet.tasks import load_task
 
-__all__ = ["NAMES", "make_plan", "make_store"]
+__all__ = ["NAMES", "decided", "make_store", "shorter"]
 
 NAMES = ("t1n", "t1c", "t2w", "t2f")
 FULL = (155, 240, 240)
 
 
-def make_plan(
+def decided(
     gpu_memory: float,
     *,
+    method: str = "lift",
     task: str = "missing_modality",
     size: tuple[int, int, int] = FULL,
     cropped: bool = True,
     steps: int | None = None,
     bytes_per_number: int = 2,
-) -> Plan:
-    """What the planner makes of four contrasts of `size` (D, H, W) at 1 mm, or of MR and CT.
+) -> Decided:
+    """What is decided for four contrasts of `size` (D, H, W) at 1 mm, or for MR and CT.
 
     With `cropped` the brain fills the box that a typical one fills; without, the whole slice.
     """
@@ -49,7 +54,13 @@ def make_plan(
     dataset = Dataset(Path("Dataset001_B"), description, ())
     measured = summarize(dataset, {"a": case}, {"a": "a"}, [])
     budget = Budget(gpu_memory, bytes_per_number, steps)
-    return plan_feeding(load_task(task).plan(dataset, measured, budget, "b"), measured)
+    for plan in map(load_task(task).refresh, load_task(task).plans(dataset, measured, budget, "b")):
+        try:
+            recipe = load_method(method).decide(plan, measured, budget, squeeze=False)
+        except TooLargeError:  # a coarser grid may do
+            continue
+        return Decided(plan, plan_feeding(plan, recipe, measured))
+    raise ValueError(f"expected a memory that holds a step, got {gpu_memory} GiB")
 
 
 def make_store(folder: Path, plan: Plan, cases: int) -> Store:
@@ -68,8 +79,8 @@ def make_store(folder: Path, plan: Plan, cases: int) -> Store:
     return Store(folder)
 
 
-def shorter(plan: Plan, steps: int) -> Plan:
-    """The plan with so many steps in each stage."""
-    return replace(
-        plan, stages={name: replace(s, num_steps=steps) for name, s in plan.stages.items()}
+def shorter(recipe: Recipe, steps: int) -> Recipe:
+    """The recipe with so many steps in each stage."""
+    return with_schedules(
+        recipe, {name: replace(s, num_steps=steps) for name, s in schedules(recipe).items()}
     )

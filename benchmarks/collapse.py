@@ -16,10 +16,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from small_generation import CASES, make_plan, write_volumes
+from small_generation import CASES, make_plan, make_recipe, write_volumes
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.plan import Plan
+from liftnet.core.recipe import schedules, with_schedules
+from liftnet.methods.lift_u.lift_u import METHOD
+from liftnet.methods.lift_u.recipe import LiftURecipe
+from liftnet.pipeline.models.volumes import Training
 from liftnet.pipeline.train.train import train_stage
 from liftnet.tasks.unconditional import TASK
 
@@ -27,11 +30,10 @@ RATE = 3e-3
 SHORT = {"slice_features": 40, "slice_generation": 20, "code_trajectories": 5}
 
 
-def plan_of(mode: str, steps: int) -> Plan:
-    """The tiny plan of the tests with one form of the drift; the paper's letter has one term."""
-    plan = make_plan()
-    assert plan.drift is not None
-    losses = {**plan.losses, "adversarial": 0.0}
+def recipe_of(mode: str, steps: int) -> LiftURecipe:
+    """The tiny recipe of the tests with one form of the drift; the paper's letter has one term."""
+    recipe = make_recipe()
+    losses = {**recipe.losses, "adversarial": 0.0}
     if mode == "attract":
         losses |= {"energy": 0.0, "trajectory": 0.0}
     stages = {
@@ -42,10 +44,10 @@ def plan_of(mode: str, steps: int) -> Plan:
             learning_rates=dict.fromkeys(schedule.learning_rates, 1e-3 if name in SHORT else RATE),
             final_rate=0.02,
         )
-        for name, schedule in plan.stages.items()
+        for name, schedule in schedules(recipe).items()
     }
-    drift = replace(plan.drift, mode=mode)  # type: ignore[arg-type]
-    return replace(plan, drift=drift, losses=losses, stages=stages)
+    drift = replace(recipe.drift, mode=mode)  # type: ignore[arg-type]
+    return with_schedules(replace(recipe, drift=drift, losses=losses), stages)
 
 
 def main() -> None:
@@ -60,10 +62,10 @@ def main() -> None:
             folder = Path(name)
             store, network = write_volumes(folder / "cases"), None
             try:
-                plan = plan_of(mode, options.steps)
-                for stage in TASK.stages(plan, mapper=True):
+                of = Training(TASK, METHOD, make_plan(), recipe_of(mode, options.steps))
+                for stage in METHOD.stages(of.plan, of.recipe):
                     network = train_stage(
-                        TASK, plan, stage, network, store, CASES[:8], CASES[8:],
+                        of, stage, network, store, CASES[:8], CASES[8:],
                         folder / "run" / stage.name, device=torch.device("cpu"),
                     )  # fmt: skip
                 print(f"{mode}: trained to the end")

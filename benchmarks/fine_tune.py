@@ -1,7 +1,7 @@
 """What pretrained weights give: validation of short trainings with and without, simulated heads.
 
     liftnet_demo
-    cd liftnet_demo/workspace/results/Dataset001_Heads/default/lift_c
+    cd liftnet_demo/workspace/results/Dataset001_Heads/default/lift
     python .../benchmarks/fine_tune.py fold_0
 
 The new dataset has three of the four contrasts in another order, other heads, four to train on and
@@ -20,14 +20,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from liftnet.core.geometry import Geometry
-from liftnet.core.network_specs import MixerSpec, TranslatorSpec
-from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe
 from liftnet.core.storage.jsonable import write_json
 from liftnet.data.phantom import make_phantom
 from liftnet.imageio import write_image
+from liftnet.methods.lift.recipes import JointRecipe
 from liftnet.pipeline.demo import AXES, SPACING_RANGES_MM
 from liftnet.pipeline.fingerprint.extract_fingerprint import extract_fingerprint
-from liftnet.pipeline.plan import plan, read_plan
+from liftnet.pipeline.models.runs import read_run
+from liftnet.pipeline.plan import plan
 from liftnet.pipeline.preprocess.preprocess import preprocess
 from liftnet.pipeline.train.train import train
 
@@ -67,19 +68,18 @@ def psnr_of(folder: Path) -> list[float]:
     return [-row["validation"] for row in rows if "validation" in row]
 
 
-def settings_of(source: Plan, factor: float, seed: int) -> list[str]:
+def settings_of(source: Recipe, factor: float, seed: int) -> list[str]:
     """What makes the networks those of the source, and the learning rates `factor` times theirs."""
-    translator, mixer = source.networks["translator"], source.networks["mixer"]
-    assert isinstance(translator, TranslatorSpec) and isinstance(mixer, MixerSpec)
+    assert isinstance(source, JointRecipe) and source.mixer is not None
     rates = {STAGES[0]: {"translator": 1e-3}, STAGES[1]: {"translator": 3e-4, "mixer": 2e-4}}
     return [
-        f"lift.translator.widths={list(translator.widths)}",
-        f"lift.mixer.hidden_size={mixer.hidden_size}",
+        f"lift.translator.widths={list(source.translator.widths)}",
+        f"lift.mixer.hidden_size={source.mixer.hidden_size}",
         f"seed={seed}",
-        *(f"stages.{stage}.validation_cases={VALIDATION}" for stage in STAGES),
-        *(f"stages.{stage}.validate_every=100000" for stage in STAGES),  # at the end alone
+        *(f"lift.{stage}.validation_cases={VALIDATION}" for stage in STAGES),
+        *(f"lift.{stage}.validate_every=100000" for stage in STAGES),  # at the end alone
         *(
-            f"stages.{stage}.learning_rates.{part}={rate * factor}"
+            f"lift.{stage}.learning_rates.{part}={rate * factor}"
             for stage, parts in rates.items()
             for part, rate in parts.items()
         ),
@@ -93,10 +93,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 80])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     options = parser.parse_args()
-    source = read_plan(options.source / "plan.json")
+    _, _, source = read_run(options.source)
     variants = {
         "without": (None, 1.0),
-        "with, the plan's rates": (options.source, 1.0),
+        "with, the recipe's rates": (options.source, 1.0),
         "with, a tenth of the rates": (options.source, 0.1),
     }
     print("steps | seed | weights | PSNR of each validation (dB)")

@@ -59,6 +59,9 @@ def entries() -> dict[str, Callable[[Path, Path], Entry]]:
         "fingerprint.json": (
             f"{space}/fingerprint.json", lambda _, p: checks.use_fingerprint(p), True),
         "plan.json": (f"{space}/default/plan.json", lambda _, p: checks.use_plan(p), True),
+        "recipe": (
+            f"{space}/default/recipes/lift.json",
+            lambda place, p: checks.use_recipe(p, place / space / "default" / "plan.json"), True),
         "splits.json": (f"{space}/splits.json", lambda _, p: checks.use_splits(p), True),
         "scores.json": ("one/scores.json", lambda _, p: core_read("scores", p), True),
         "comparison.json": ("both/comparison.json", lambda _, p: core_read("comparison", p), True),
@@ -91,7 +94,8 @@ def entries() -> dict[str, Callable[[Path, Path], Entry]]:
             {f"workspace/raw/{NAME}/dataset.json": "json", f"{space}/fingerprint.json": "json"},
             ["liftnet_plan", "-p", "again"]),
         "liftnet_predict": (
-            {"new/c0_0000.nii.gz": "image", f"{run}/plan.json": "json"},
+            {"new/c0_0000.nii.gz": "image", f"{run}/plan.json": "json",
+             f"{run}/recipe.json": "json"},
             ["liftnet_predict", "-i", "{}/new", "-o", "{}/made", "-np", "1", "-device", "cpu"]),
         "liftnet_evaluate": (
             {**predicted, **known, **facts},

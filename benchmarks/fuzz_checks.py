@@ -125,18 +125,28 @@ def read_dataset(path: Path) -> object:
 
 
 def use_plan(path: Path) -> object:
-    """plan.json, with the networks that it describes."""
-    import torch
-
+    """plan.json, with its reasons."""
     from liftnet.pipeline.plan import explain, read_plan
-    from liftnet.tasks import load_task
 
     plan = read_plan(path)
-    with torch.device("meta"):
-        for stage in load_task(plan.task).stages(plan, mapper=True):
-            stage.build()
     explain(plan)
     return plan
+
+
+def use_recipe(path: Path, plan: Path) -> object:
+    """A recipe under a plan, with the networks that it describes."""
+    import torch
+
+    from liftnet.methods import load_method
+    from liftnet.pipeline.plan import explain, read_plan, read_recipe
+
+    decided, method = read_plan(plan), load_method("lift")
+    recipe = read_recipe(path, decided, method)
+    with torch.device("meta"):
+        for stage in method.stages(decided, recipe):
+            stage.build()
+    explain(recipe)
+    return recipe
 
 
 def use_fingerprint(path: Path) -> object:
@@ -204,15 +214,15 @@ def use_array(folder: Path) -> None:
     slab.float().sum()
 
 
-def use_checkpoint(path: Path, plan: Path) -> None:
-    """A checkpoint: tensors into the network of its plan, as prediction does."""
+def use_checkpoint(path: Path, fold: Path) -> None:
+    """A checkpoint: tensors into the network of its fold, as prediction does."""
     from liftnet.pipeline.models.checkpoint import finished_steps, load_checkpoint, load_weights
-    from liftnet.pipeline.plan import read_plan
-    from liftnet.tasks import load_task
+    from liftnet.pipeline.models.runs import read_run
 
     finished_steps(path)
     state = load_checkpoint(path)
-    network = load_task("missing_modality").stages(read_plan(plan), mapper=True)[-1].build()
+    plan, method, recipe = read_run(fold)
+    network = method.stages(plan, recipe)[-1].build()
     for group in ("network", "average"):
         load_weights(network, state.groups.get(group, {}), where=path)
 

@@ -114,7 +114,7 @@ def checkpoint(place: Path, work: Path) -> Entry:
 
     return places.bytes_entry(
         [data], target, [facts, mutations.damage_bytes],
-        lambda: checks.use_checkpoint(target, folder / "plan.json"))  # fmt: skip
+        lambda: checks.use_checkpoint(target, folder))  # fmt: skip
 
 
 def weights(place: Path, work: Path) -> Entry:

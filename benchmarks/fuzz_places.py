@@ -192,22 +192,22 @@ def values_entry(place: Path, work: Path) -> Entry:
     score = ["liftnet_evaluate", "-i", f"{work}/one", "-r", f"{work}/workspace/raw/{NAME}/imagesTr"]
     forms = [
         *(["liftnet_plan", "-p", "other", option, "@", *space] for option in
-          ("-d", "--steps", "--gpu-memory", "--features", "-p", "--set", "--set")),
+          ("-d", "--method", "--steps", "--gpu-memory", "--features", "-p", "--set", "--set")),
         ["liftnet_plan", "-p", "other", "--explain", "--set", "@=@", *space],
         *(["liftnet_plan", "-p", "other", "--explain", "--set", f"{key}=@", *space] for key in
-          ("seed", "losses.l1", "grid.in_plane", "grid.spacing_mm", "name", "task", "version",
+          ("seed", "lift.losses.l1", "grid.in_plane", "grid.spacing_mm", "name", "task", "version",
            "lift.mixer", "lift.translator.widths", "channels.t1.normalization", "reasons",
-           "lift.context_translation.learning_rates", "targets", "sources", "inference.passes",
+           "lift.context_translation.learning_rates", "targets", "sources", "lift.inference.passes",
            "lift.mixer.num_layers", "lift.context_translation.num_steps", "channels.@")),
         *(["liftnet_preprocess", option, "@", *space] for option in
           ("-d", "-p", "-np", "-num_parts", "-part_id")),
         *(["liftnet_predict", "-i", f"{work}/new", "-o", f"{work}/out", option, "@", *space]
-          for option in ("-d", "-f", "-p", "--target", "-m", "-num_parts", "-part_id", "-chk",
-                         "-device", "-np", "-n", "--seed")),
+          for option in ("-d", "-f", "-p", "--method", "--target", "-m", "-num_parts", "-part_id",
+                         "-chk", "-device", "-np", "-n", "--seed")),
         *(["liftnet_predict", "-n", "2", "-o", f"{work}/out", option, "@", *space]
           for option in ("-n", "--seed", "--first", "--temperature", "--sigma-z", "-f")),
         *(["liftnet_train", option, "@", "--c", "-p", "none", *space]
-          for option in ("-d", "-f", "-p", "-device")),
+          for option in ("-d", "-f", "-p", "--method", "-device")),
         *([*score, option, "@", *space] for option in
           ("-d", "--protocol", "-s", "-m", "-p", "-f", "-num_parts", "-part_id", "--pairs", "-np")),
         *(["liftnet_compare", "-i", f"{work}/one", f"{work}/two", "-o", f"{work}/cmp", option, "@",

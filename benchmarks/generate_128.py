@@ -18,12 +18,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from peak_bytes import PeakBytes
-from small_generation import make_plan
+from small_generation import make_plan, make_recipe
 
 from liftnet.core.network_specs import FeatureSpec, GeneratorSpec, MapperSpec
-from liftnet.core.plan import Plan
 from liftnet.methods.lift_u.depth_mapping import build_network
 from liftnet.methods.lift_u.generation import generate_volume, latent_of
+from liftnet.methods.lift_u.recipe import LiftURecipe
 from liftnet.networks.volume_generator import VolumeGenerator
 from liftnet.ops.compute.precision import place, supports_bfloat16
 
@@ -31,20 +31,15 @@ SIDE = 128
 REPEATS = 3
 
 
-def plan_of(base: int, slice_batch: int) -> Plan:
-    """The paper's size: 128 slices of 128x128, the planner's code and mapper."""
-    plan = make_plan()
-    networks = {
-        **plan.networks,
-        "features": FeatureSpec((48, 96, 192), 8, 0.5),
-        "generator": GeneratorSpec(
+def recipe_of(base: int) -> LiftURecipe:
+    """The paper's size: slices of 128x128, the planner's code and mapper."""
+    return make_recipe(
+        features=FeatureSpec((48, 96, 192), 8, 0.5),
+        generator=GeneratorSpec(
             (SIDE, SIDE), 256, tuple(base * factor for factor in (1, 2, 4, 8, 8))
         ),
-        "mapper": MapperSpec(128, 256, 128, 4, 6, 32),
-    }
-    grid = replace(plan.grid, in_plane=(SIDE, SIDE), num_slices=SIDE, box=(SIDE, SIDE, SIDE))
-    inference = replace(plan.inference, slice_batch=slice_batch)
-    return replace(plan, networks=networks, grid=grid, inference=inference)
+        mapper=MapperSpec(128, 256, 128, 4, 6, 32),
+    )
 
 
 def main() -> None:
@@ -59,22 +54,25 @@ def main() -> None:
     kind = "bfloat16" if supports_bfloat16(cpu) else "float32"
     print(f"{SIDE}^3, {options.threads} threads, {kind}, {options.slice_batch} slices at a time")
     print("base width  parameters M  wall s  CPU s  tensors GB  process GB")
+    plan, batch = make_plan(), options.slice_batch
+    grid = replace(plan.grid, in_plane=(SIDE, SIDE), num_slices=SIDE, box=(SIDE, SIDE, SIDE))
+    plan = replace(plan, grid=grid)
     for base in options.widths:
-        plan = plan_of(base, options.slice_batch)
-        network = build_network(plan)
+        recipe = recipe_of(base)
+        network = build_network(recipe)
         network.features = torch.nn.Identity()  # not needed to generate
         assert isinstance(network, VolumeGenerator)
         network = place(network, cpu).eval()
-        latent = latent_of(plan, 0, 0)
-        generate_volume(plan, network, latent, temperature=1.0)
+        latent = latent_of(recipe.mapper, 0, 0)
+        generate_volume(plan, batch, network, latent, temperature=1.0)
         wall, spent = [], []
         for _ in range(REPEATS):
             started, used = time.perf_counter(), time.process_time()
-            generate_volume(plan, network, latent, temperature=1.0)
+            generate_volume(plan, batch, network, latent, temperature=1.0)
             wall.append(time.perf_counter() - started)
             spent.append(time.process_time() - used)
         with PeakBytes() as measured:
-            generate_volume(plan, network, latent, temperature=1.0)
+            generate_volume(plan, batch, network, latent, temperature=1.0)
         held = sum(t.numel() * t.element_size() for t in network.state_dict().values())
         print(
             f"{base:>10}  {sum(p.numel() for p in network.parameters()) / 1e6:>12.2f}"

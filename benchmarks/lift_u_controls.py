@@ -24,20 +24,21 @@ from liftnet.core.plan import Plan
 from liftnet.core.scores import CohortScores
 from liftnet.core.storage.jsonable import write_json
 from liftnet.core.workspace import Workspace, find_workspace
-from liftnet.methods.lift_u.depth_mapping import CODE_STAGE, STAGE
+from liftnet.methods.lift_u.depth_mapping import CODE_STAGE
+from liftnet.methods.lift_u.lift_u import METHOD
+from liftnet.methods.lift_u.recipe import LiftURecipe
 from liftnet.pipeline.evaluate.cohorts import evaluate_cohort
-from liftnet.pipeline.plan import load_plan
+from liftnet.pipeline.models.runs import fold_folder
+from liftnet.pipeline.plan import load_plan, load_recipe
 from liftnet.pipeline.predict.generate import generate
 from liftnet.pipeline.train.train import train
-from liftnet.tasks.unconditional import TASK
 
 CONTROLS = ("attract", "pooled", "matched", "random")
 
 
-def control_plan(plan: Plan, name: str, steps: int, rate: float) -> Plan:
-    """The plan of one control, under its own name."""
-    assert plan.drift is not None
-    drift, losses = plan.drift, dict(plan.losses)
+def control_recipe(recipe: LiftURecipe, name: str, steps: int, rate: float) -> LiftURecipe:
+    """The recipe of one control."""
+    drift, losses = recipe.drift, dict(recipe.losses)
     if name == "attract":
         drift = replace(drift, mode="attract")
         losses |= {"energy": 0.0, "trajectory": 0.0}
@@ -46,37 +47,43 @@ def control_plan(plan: Plan, name: str, steps: int, rate: float) -> Plan:
     if name == "pooled":
         drift = replace(drift, bank="pooled")
         losses |= {"trajectory": 0.0}
-    start = 1 if drift.start == "random" else plan.stages[CODE_STAGE].num_steps
-    last = 1 if name == "random" else steps
-    stages = dict(plan.stages)
-    stages[CODE_STAGE] = replace(stages[CODE_STAGE], num_steps=start, validate_every=max(start, 1))
-    stages[STAGE] = replace(
-        stages[STAGE],
-        num_steps=last,
-        validate_every=max(1, last // 8),
-        learning_rates={"mapper": rate if last > 1 else 0.0},
-        warmup_steps=1,
+    codes, last = recipe.code_trajectories, 1 if name == "random" else steps
+    start = 1 if drift.start == "random" else codes.num_steps
+    return replace(
+        recipe,
+        drift=drift,
+        losses=losses,
+        code_trajectories=replace(codes, num_steps=start, validate_every=max(start, 1)),
+        depth_mapping=replace(
+            recipe.depth_mapping,
+            num_steps=last,
+            validate_every=max(1, last // 8),
+            learning_rates={"mapper": rate if last > 1 else 0.0},
+            warmup_steps=1,
+        ),
     )
-    return replace(plan, name=name, drift=drift, losses=losses, stages=stages)
 
 
-def prepare(space: Workspace, dataset: str, plan: Plan, control: Plan, fold: str) -> None:
+def prepare(
+    space: Workspace, plan: Plan, name: str, recipe: LiftURecipe, control: LiftURecipe, fold: str
+) -> None:
     """Give the control the plan's preprocessed cases and what its frozen stages have trained."""
-    target = space.plan_file(dataset, control.name)
-    write_json(target, control)
-    store = space.store(dataset, control.name)
+    dataset, own = plan.dataset, replace(plan, name=name)
+    write_json(space.plan_file(dataset, name), own)
+    write_json(space.recipe_file(dataset, name, METHOD.name), control)
+    store = space.store(dataset, name)
     if not store.exists():
         store.symlink_to(space.store(dataset, plan.name))
-    run = TASK.run_name(mapper=True)
     old, new = (
-        space.run_folder(dataset, each.name) / run / f"fold_{fold}" for each in (plan, control)
+        fold_folder(space.run_folder(dataset, each.name), METHOD.name, fold) for each in (plan, own)
     )
     if (new / "plan.json").is_file():
         return
-    frozen = [stage.name for stage in TASK.stages(plan, mapper=True)][:-2]
-    for name in [*frozen, "bank"] + ([CODE_STAGE] if control.drift == plan.drift else []):
-        shutil.copytree(old / name, new / name, dirs_exist_ok=True)
-    write_json(new / "plan.json", control)
+    frozen = [stage.name for stage in METHOD.stages(plan, recipe)][:-2]
+    for part in [*frozen, "bank"] + ([CODE_STAGE] if control.drift == recipe.drift else []):
+        shutil.copytree(old / part, new / part, dirs_exist_ok=True)
+    write_json(new / "plan.json", own)
+    write_json(new / "recipe.json", control)
 
 
 def report(rows: dict[str, CohortScores]) -> None:
@@ -98,7 +105,7 @@ def main() -> None:
     parser.add_argument("-f", dest="fold", default="all")
     parser.add_argument("-n", dest="count", type=int, default=50)
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--rate", type=float, default=2e-3, help="ten times the plan's")
+    parser.add_argument("--rate", type=float, default=2e-3, help="ten times the recipe's")
     parser.add_argument("--pairs", type=int, default=50)
     parser.add_argument("--workspace", default=None)
     parser.add_argument("--output", type=Path, default=Path("lift_u_controls"))
@@ -107,11 +114,13 @@ def main() -> None:
     space = find_workspace(options.workspace)
     dataset = space.dataset_name(options.dataset)
     plan = load_plan(space, dataset, options.plan)
+    recipe = load_recipe(space, plan, METHOD)
+    assert isinstance(recipe, LiftURecipe)
     raw = space.raw / dataset
     shared = {"dataset": dataset, "fold": options.fold, "workspace": options.workspace}
     for name in options.controls:
-        control = control_plan(plan, name, options.steps, options.rate)
-        prepare(space, dataset, plan, control, options.fold)
+        control = control_recipe(recipe, name, options.steps, options.rate)
+        prepare(space, plan, name, recipe, control, options.fold)
         try:
             train(dataset, fold=(options.fold,), plan_name=name, workspace=options.workspace)
         except LiftnetError as stopped:
@@ -124,7 +133,7 @@ def main() -> None:
         rows[name] = evaluate_cohort(
             folder,
             raw / "imagesTs",
-            TASK.name,
+            plan.task,
             training_folder=raw / "imagesTr",
             plan_name=options.plan,
             pairs=options.pairs,

@@ -20,14 +20,14 @@ from pathlib import Path
 import torch
 from batchgenerators.dataloading.data_loader import SlimDataLoaderBase
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
-from brats_like import make_plan, make_store, shorter
+from brats_like import decided, make_store, shorter
 from measure import arguments, limits, machine, print_table, wait_for
 
 from liftnet.core.plan import Plan
 from liftnet.data.example import Example
 from liftnet.data.feed import Feed
 from liftnet.data.store import Store
-from liftnet.methods.lift.joint import STAGE, ContextTranslation
+from liftnet.methods.lift.joint import ContextTranslation
 from liftnet.networks.compiled import compile_blocks
 from liftnet.ops.compute.host_memory import keep_freed_memory
 from liftnet.ops.compute.precision import place
@@ -39,13 +39,14 @@ from liftnet.tasks.missing_modality import TASK
 SKIPPED = 3  # steps before a feed is warm
 
 
-def draws(plan: Plan, store: Store, device: torch.device, kind: str) -> Feed[list[Example]]:
+def draws(
+    plan: Plan, stage: ContextTranslation, store: Store, device: torch.device, kind: str
+) -> Feed[list[Example]]:
     """A feed of one kind."""
-    stage = ContextTranslation(plan, True)
     cases = store.identifiers()
     if kind == "resident":
-        resident = replace(plan, feeding="resident")
-        resident = replace(resident, memory=replace(plan.memory, dataset_gib=1e6))
+        memory = replace(stage.recipe.memory, dataset_gib=1e6)
+        resident = replace(stage.recipe, feeding="resident", memory=memory)
         held = hold_cases(store, resident, cases, device)
         return make_feed(TASK, plan, stage, held, cases, 0, device=device)
     return make_feed(TASK, plan, stage, store, cases, 0, device=device)
@@ -84,12 +85,12 @@ def main() -> None:
     device = torch.device(options.device)
     if device.type == "cpu":
         keep_freed_memory()
-    plan = shorter(make_plan(options.gpu_memory, size=tuple(options.size)), 10**6)
+    plan, recipe = decided(options.gpu_memory, size=tuple(options.size))
+    stage = ContextTranslation(shorter(recipe, 10**6))  # type: ignore[arg-type]
     rate = limits(options.device)
     kinds = ["2 processes", "4 processes", "drawn when asked", "threads", "resident"]
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder), plan, options.cases)
-        stage = ContextTranslation(plan, True)
         size = sum(
             tensor.nbytes
             for example in draw_step(TASK, plan, stage, store, store.identifiers(), 0)
@@ -99,7 +100,7 @@ def main() -> None:
         rows: list[tuple[str, ...]] = []
         baseline = 0.0
         for kind in kinds:
-            seconds = drain(plan, store, device, kind, options)
+            seconds = drain(plan, stage, store, device, kind, options)
             baseline = baseline or seconds
             rows.append(
                 (
@@ -113,7 +114,7 @@ def main() -> None:
         print_table(("feed alone", "ms a step", "GB/s", "times faster", "of the limit"), rows)
         rows = []
         for kind in ("drawn when asked", "threads", "resident"):
-            took, waited, idle = train(plan, store, device, kind, options)
+            took, waited, idle = train(plan, stage, store, device, kind, options)
             rows.append(
                 (kind, f"{1e3 * took:.1f}", f"{100 * waited / took:.2f} %")
                 + ((f"{100 * idle:.2f} %",) if device.type == "cuda" else ("",))
@@ -121,9 +122,8 @@ def main() -> None:
         print_table(("feed while training", "ms a step", "waited", "device idle"), rows)
 
 
-def drain(plan: Plan, store: Store, device: torch.device, kind: str, options) -> float:  # type: ignore[no-untyped-def]
+def drain(plan, stage, store, device, kind, options) -> float:  # type: ignore[no-untyped-def]
     """Seconds of a batch, one after another."""
-    stage = ContextTranslation(plan, True)
 
     def draw(step: int) -> list[Example]:
         return draw_step(TASK, plan, stage, store, store.identifiers(), step)
@@ -137,7 +137,7 @@ def drain(plan: Plan, store: Store, device: torch.device, kind: str, options) ->
                 example.to(device)
         wait_for(options.device)
         return (time.perf_counter() - started) / options.batches
-    with closing(draws(plan, store, device, kind)) as feed:
+    with closing(draws(plan, stage, store, device, kind)) as feed:
         for _ in range(SKIPPED):
             next(feed)
         started = time.perf_counter()
@@ -167,12 +167,11 @@ def drain_processes(
     return seconds
 
 
-def train(plan: Plan, store: Store, device: torch.device, kind: str, options):  # type: ignore[no-untyped-def]
+def train(plan, stage, store, device, kind, options):  # type: ignore[no-untyped-def]
     """Seconds of a step, of them waited, and the share in which a CUDA device was idle."""
-    stage = ContextTranslation(plan, True)
     network = place(stage.build(), device)
     average = stage.build().to(device).requires_grad_(False)
-    run = Run(network, average, make_optimizer(network, plan.stages[STAGE]), recent=[])
+    run = Run(network, average, make_optimizer(network, stage.schedule), recent=[])
     cuda = device.type == "cuda"
     if cuda:
         compile_blocks(network)
@@ -180,13 +179,13 @@ def train(plan: Plan, store: Store, device: torch.device, kind: str, options):  
     ends, starts = [], []
     waited = 0.0
     asked = kind == "drawn when asked"
-    with closing(draws(plan, store, device, kind)) as feed:
+    with closing(draws(plan, stage, store, device, kind)) as feed:
         began = 0.0
         for step in range(SKIPPED + options.steps):
             if step == SKIPPED:
                 wait_for(options.device)
                 began, waited, feed.waited = time.perf_counter(), 0.0, 0.0
-            set_rates(run.optimizer, plan.stages[STAGE], step)
+            set_rates(run.optimizer, stage.schedule, step)
             before = time.perf_counter()
             if asked:
                 drawn = draw_step(TASK, plan, stage, store, store.identifiers(), step)
@@ -196,7 +195,7 @@ def train(plan: Plan, store: Store, device: torch.device, kind: str, options):  
                 given = next(feed)
             if cuda:
                 starts.append(torch.cuda.current_stream().record_event(torch.cuda.Event(True)))
-            take_step(run, plan, stage, given, generator)
+            take_step(run, plan, stage.recipe, stage, None, given, generator)
             if cuda:
                 ends.append(torch.cuda.current_stream().record_event(torch.cuda.Event(True)))
         wait_for(options.device)

@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("-p", default="default")
     parser.add_argument("-i", type=Path, required=True)
     parser.add_argument("--spacing", type=float, nargs=3, default=None)
-    parser.add_argument("--method", "no_mapper", action="store_true")
+    parser.add_argument("--method", default=None)
     arguments = parser.parse_args()
     space = find_workspace(arguments.workspace)
     name = space.dataset_name(arguments.d)
@@ -93,7 +93,7 @@ def main() -> None:
                     link = sources / f"{file.name[:3]}_{plan.file_number(channel):04d}.nii.gz"
                     link.symlink_to(file.absolute())
         failures = predict(
-            sources, output, name, plan_name=arguments.p, mapper=not arguments.no_mapper,
+            sources, output, name, plan_name=arguments.p, method=arguments.method,
             workspace=arguments.workspace,
         )  # fmt: skip
         print(f"{len(failures)} failed")

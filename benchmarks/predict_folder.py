@@ -35,18 +35,16 @@ def make_workspace(root: Path, size: list[int], cases: int, gpu_memory: float) -
     """A planned dataset, a fold of random weights, and a folder "new" of cases that lack t2w."""
     import torch
 
-    from liftnet.core.workspace import find_workspace
+    from liftnet.methods import load_method
     from liftnet.pipeline.fingerprint.extract_fingerprint import extract_fingerprint
     from liftnet.pipeline.models.checkpoint import save_checkpoint
     from liftnet.pipeline.models.runs import BEST
-    from liftnet.pipeline.plan import load_plan, plan
-    from liftnet.tasks import load_task
+    from liftnet.pipeline.plan import plan
 
     make_dataset(root / "raw" / DATASET, size, cases)
     extract_fingerprint(workspace=root)
-    plan(workspace=root, gpu_memory=gpu_memory, steps=100)
-    decided = load_plan(find_workspace(root), DATASET, "default")
-    stage = load_task(decided.task).stages(decided, mapper=True)[-1]
+    decided = plan(workspace=root, gpu_memory=gpu_memory, steps=100)
+    stage = load_method("lift").stages(*decided)[-1]
     torch.manual_seed(0)
     network = stage.build()
     for parameter in network.parameters():  # as built, it would make an image of one value
@@ -54,7 +52,9 @@ def make_workspace(root: Path, size: list[int], cases: int, gpu_memory: float) -
     network.translator.head.bias.data += 0.5  # in the middle of the range
     folder = root / "results" / DATASET / "default" / "lift" / "fold_0"
     (folder / stage.name).mkdir(parents=True)
-    shutil.copy(root / "preprocessed" / DATASET / "default" / "plan.json", folder)
+    planned = root / "preprocessed" / DATASET / "default"
+    shutil.copy(planned / "plan.json", folder)
+    shutil.copy(planned / "recipes" / "lift.json", folder / "recipe.json")
     save_checkpoint(folder / stage.name / BEST, {"network": network.state_dict()}, {})
     (root / "new").mkdir()
     for path in (root / "raw" / DATASET / "imagesTr").glob("*_0000.nii.gz"):

@@ -64,20 +64,20 @@ def prepare(workspace: Path, options) -> None:  # type: ignore[no-untyped-def]
     """A planned and preprocessed dataset of made volumes."""
     from dataclasses import replace
 
-    from brats_like import make_plan, make_store, shorter
+    from brats_like import decided, make_store, shorter
 
     from liftnet.core.storage.jsonable import write_json
 
-    plan = make_plan(options.gpu_memory, size=tuple(options.size), steps=options.steps * 2)
-    stage = "context_translation"
+    plan, recipe = decided(options.gpu_memory, size=tuple(options.size), steps=options.steps * 2)
     schedule = replace(
-        plan.stages[stage], volumes_per_step=2 * options.processes, validation_cases=1,
+        recipe.context_translation, volumes_per_step=2 * options.processes, validation_cases=1,
         validate_every=options.steps, decoded_slices=8,
     )  # fmt: skip
-    plan = shorter(replace(plan, stages={stage: schedule}), options.steps)
+    recipe = replace(recipe, slice_translation=None, context_translation=schedule)
     folder = workspace / "preprocessed" / "Dataset001_B" / "default"
     make_store(folder / "cases", plan, 8)
     write_json(folder / "plan.json", replace(plan, dataset="Dataset001_B", name="default"))
+    write_json(folder / "recipes" / "lift.json", shorter(recipe, options.steps))
     (workspace / "raw" / "Dataset001_B").mkdir(parents=True)
 
 

@@ -28,6 +28,7 @@ import sys
 from argparse import SUPPRESS, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -35,10 +36,10 @@ from measure import MATRIX_SIDE, arguments, machine, print_table, repeat, run_ap
 
 CWDM_CPU_SECONDS = 1000 * 73.0
 ROWS = (
-    ("missing_modality", "one", True),
-    ("missing_modality", "two", True),
-    ("missing_modality", "one", False),
-    ("translation", "one", True),
+    ("missing_modality", "one", "lift"),
+    ("missing_modality", "two", "lift"),
+    ("missing_modality", "one", "no_mapper"),
+    ("translation", "one", "lift"),
 )
 TWO_PASS_GIB = 1.5
 SMALL_WIDTHS = (16, 32, 64, 128)
@@ -47,8 +48,8 @@ SIDES = (128, 256, 384)
 GIB = 2**30
 
 
-def sized(plan: Any, chosen: Namespace) -> Any:
-    """The plan for volumes of this size, with as many slices at a time as its memory allows."""
+def sized(plan: Any, recipe: Any, chosen: Namespace) -> tuple[Any, Any]:
+    """Both for volumes of this size, with as many slices at a time as the memory allows."""
     import torch
 
     from liftnet.core.recipe import Inference
@@ -56,58 +57,54 @@ def sized(plan: Any, chosen: Namespace) -> Any:
     from liftnet.planning.sizing import plan_inference, plan_mixer, plan_translator
 
     if chosen.size:
-        stride = 2 ** (len(plan.networks["translator"].widths) - 1)
+        stride = 2 ** (len(recipe.translator.widths) - 1)
         depth, *sides = chosen.size
         in_plane = tuple(-(-side // stride) * stride for side in sides)
         plan = replace(plan, grid=replace(plan.grid, num_slices=depth, in_plane=in_plane))
     if chosen.small:
-        translator = plan.networks["translator"]
-        sources, targets = translator.source_channels, translator.target_channels
-        networks = {
-            "translator": plan_translator(sources, targets, SMALL_WIDTHS),
-            "mixer": plan_mixer(SMALL_WIDTHS, "decoder"),
-        }
-        return replace(plan, networks=networks, inference=Inference(16, chosen.passes))
+        sources, targets = recipe.translator.source_channels, recipe.translator.target_channels
+        small = replace(
+            recipe,
+            translator=plan_translator(sources, targets, SMALL_WIDTHS),
+            mixer=plan_mixer(SMALL_WIDTHS, "decoder"),
+            inference=Inference(16, chosen.passes),
+        )
+        return plan, small
     if chosen.passes == "two":
-        plan = replace(plan, memory=replace(plan.memory, budget_gib=TWO_PASS_GIB))
-    plan = plan_inference(plan, {}, synthesis_gib=estimate(chosen))
+        plan = replace(plan, budget=replace(plan.budget, memory_gib=TWO_PASS_GIB))
+    recipe = plan_inference(plan, recipe, synthesis_gib=partial(estimate, chosen.task, plan))
     area, device = plan.grid.in_plane[0] * plan.grid.in_plane[1], torch.device(chosen.device)
-    planned = chosen.slice_batch or plan.inference.slice_batch
+    planned = chosen.slice_batch or recipe.inference.slice_batch
     batch = slices_at_a_time(planned, area, device)
-    return replace(plan, inference=Inference(batch, chosen.passes))
+    return plan, replace(recipe, inference=Inference(batch, chosen.passes))
 
 
-def estimate(chosen: Namespace) -> Any:
-    """The function that tells what memory a plan's synthesis takes."""
-    from liftnet.tasks.missing_modality import memory as missing_modality
-    from liftnet.tasks.translation import memory as translation
+def estimate(task: str, plan: Any, recipe: Any) -> float:
+    """The GiB that synthesis is said to take."""
+    from liftnet.methods.lift import joint_memory, residual_memory
 
-    if chosen.task == "translation":
-        return translation.synthesis_gib
-    return lambda plan: missing_modality.synthesis_gib(plan, mapper=chosen.mapper)
+    memory = residual_memory if task == "translation" else joint_memory
+    return memory.synthesis_gib(plan, recipe)
 
 
-def network_of(plan: Any, mapper: bool) -> Any:
-    """A network of the plan, with random weights."""
-    from liftnet.methods.lift.joint import build_network
-    from liftnet.methods.lift.residual import ResidualContext
+def network_of(plan: Any, recipe: Any, method: str) -> Any:
+    """The network of the last stage, with random weights."""
+    from liftnet.methods import load_method
 
-    if plan.task == "translation":
-        return ResidualContext(plan).build()
-    return build_network(plan, mapper=mapper)
+    return load_method(method).stages(plan, recipe)[-1].build()
 
 
-def gigaflop(plan: Any, mapper: bool) -> float:
+def gigaflop(plan: Any, recipe: Any, method: str) -> float:
     """The arithmetic of one volume, as it is done, a multiply-add counted as 2."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
-        network = network_of(plan, mapper)
+        network = network_of(plan, recipe, method)
         shape = (1, len(plan.sources), plan.grid.num_slices, *plan.grid.in_plane)
         source, present = torch.empty(shape), torch.empty(1, len(plan.sources))
     with FlopCounterMode(display=False) as counter:
-        keep = plan.inference.passes == "one"
+        keep = recipe.inference.passes == "one"
         network.synthesize(source, present, slice_batch=64, keep_features=keep)
     return counter.get_total_flops() / 1e9
 
@@ -115,33 +112,39 @@ def gigaflop(plan: Any, mapper: bool) -> float:
 def measure_one(chosen: Namespace) -> dict[str, Any]:
     """Time, arithmetic and memory of one row, in this process."""
     import torch
-    from brats_like import make_plan
+    from brats_like import decided
 
     from liftnet.core.request import Request
+    from liftnet.data.crops import whole
+    from liftnet.methods import load_method
     from liftnet.ops.compute.host_memory import keep_freed_memory
     from liftnet.ops.compute.precision import place, supports_bfloat16
+    from liftnet.pipeline.models.volumes import Training, make_volumes
     from liftnet.tasks import load_task
 
     device = torch.device(chosen.device)
     machine(chosen.device, chosen.threads)
     keep_freed_memory()
     number_bytes = 2 if supports_bfloat16(device) else 4
-    plan = sized(make_plan(24.0, task=chosen.task, bytes_per_number=number_bytes), chosen)
-    work = 0.0 if chosen.small else gigaflop(plan, chosen.mapper)
-    task, names = load_task(chosen.task), plan.channel_names
+    planned = decided(24.0, task=chosen.task, method=chosen.method, bytes_per_number=number_bytes)
+    plan, recipe = sized(*planned, chosen)
+    work = 0.0 if chosen.small else gigaflop(plan, recipe, chosen.method)
+    of = Training(load_task(chosen.task), load_method(chosen.method), plan, recipe)
+    names = plan.channel_names
     load_kernels(chosen)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    network = place(network_of(plan, chosen.mapper), device).eval().requires_grad_(True)
+    network = place(network_of(plan, recipe, chosen.method), device).eval().requires_grad_(True)
     if chosen.compile:
         compile_parts(network.translator)
-    source = torch.rand(len(names), plan.grid.num_slices, *plan.grid.in_plane, device=device)
-    request = Request(names[:-1], names[-1:])
+    voxels = torch.rand(len(names), plan.grid.num_slices, *plan.grid.in_plane, device=device)
+    ranges = dict.fromkeys(names, (0.0, 1000.0))
+    example = whole(plan, Request(names[:-1], names[-1:]), voxels, ranges, "x", seed=0).to(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
 
     def make() -> None:
         for _ in range(chosen.cases):
-            task.synthesize(plan, [network], source, request, [0.0] * len(names))
+            make_volumes(of, [network], example)
 
     started = perf_counter()
     if chosen.compile or device.type == "cuda" or chosen.small:
@@ -154,7 +157,7 @@ def measure_one(chosen: Namespace) -> dict[str, Any]:
         peak = above = torch.cuda.max_memory_allocated() / GIB
     return {
         "size": (plan.grid.num_slices, *plan.grid.in_plane),
-        "slice_batch": plan.inference.slice_batch,
+        "slice_batch": recipe.inference.slice_batch,
         "parameters": sum(p.numel() for p in network.parameters()),
         "warm_up": warm_up,
         "wall": sample.wall / chosen.cases,
@@ -162,7 +165,7 @@ def measure_one(chosen: Namespace) -> dict[str, Any]:
         "gigaflop": work,
         "above": above,
         "peak": peak,
-        "estimate": estimate(chosen)(plan),
+        "estimate": estimate(chosen.task, plan, recipe),
         "limit": 0.0
         if chosen.small
         else matrix_rate(chosen.device),  # last, as it takes memory itself
@@ -213,18 +216,18 @@ def compile_parts(translator: Any) -> None:
 def print_rows(chosen: Namespace) -> None:
     """Run every row of the first table."""
     columns = [
-        "task", "passes", "mapper", "size", "at a time", "M parameters", "s", "CPU s", "TFLOP",
+        "task", "passes", "method", "size", "at a time", "M parameters", "s", "CPU s", "TFLOP",
         "share of limit", "CPU s: cWDM is ... times", "against no mapper", "peak GiB", "in all",
         "estimate", "estimate / peak",
     ]  # fmt: skip
     results = {row: run_apart(__file__, options(chosen, *row)) for row in ROWS}
-    baseline = results[("missing_modality", "one", False)]
+    baseline = results[("missing_modality", "one", "no_mapper")]
     time = "cpu" if chosen.device == "cpu" else "wall"
     rows: list[Sequence[object]] = []
-    for (task, passes, mapper), r in results.items():
+    for (task, passes, method), r in results.items():
         cwdm = f"{CWDM_CPU_SECONDS / r['cpu']:.0f}" if chosen.device == "cpu" else "-"
         rows.append((
-            task, passes, "yes" if mapper else "no",
+            task, passes, method,
             "x".join(map(str, r["size"])), r["slice_batch"],
             f"{r['parameters'] / 1e6:.1f}", f"{r['wall']:.3g}", f"{r['cpu']:.3g}",
             f"{r['gigaflop'] / 1e3:.2f}", f"{r['gigaflop'] / r[time] / r['limit']:.0%}", cwdm,
@@ -246,7 +249,7 @@ def print_scaling(chosen: Namespace) -> None:
     for passes in ("one", "two"):
         for size in dict.fromkeys(sizes):
             own = Namespace(**{**vars(chosen), "size": size})
-            r = run_apart(__file__, [*options(own, "missing_modality", passes, True), "--small"])
+            r = run_apart(__file__, [*options(own, "missing_modality", passes, "lift"), "--small"])
             voxels = size[0] * size[1] * size[2] / 1e6
             volumes = voxels * 1e6 * 4 * (2 * 4 + 4) / GIB
             rows.append((
@@ -261,13 +264,13 @@ def print_scaling(chosen: Namespace) -> None:
     print_table(columns, rows)
 
 
-def options(chosen: Namespace, task: str, passes: str, mapper: bool) -> list[str]:
+def options(chosen: Namespace, task: str, passes: str, method: str) -> list[str]:
     """The command line of the process of one row."""
-    words = ["--task", task, "--passes", passes, "--device", chosen.device]
+    words = ["--task", task, "--passes", passes, "--method", method, "--device", chosen.device]
     words += ["--size", *map(str, chosen.size)] if chosen.size else []
     words += ["--slice-batch", str(chosen.slice_batch), "--cases", str(chosen.cases)]
     words += ["--runs", str(chosen.runs), "--threads", str(chosen.threads)]
-    return words + ["--mapper"] * mapper + ["--compile"] * chosen.compile
+    return words + ["--compile"] * chosen.compile
 
 
 def main() -> None:
@@ -281,7 +284,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help=SUPPRESS)
     parser.add_argument("--task", help=SUPPRESS)
     parser.add_argument("--passes", help=SUPPRESS)
-    parser.add_argument("--mapper", action="store_true", help=SUPPRESS)
+    parser.add_argument("--method", help=SUPPRESS)
     chosen = parser.parse_args()
     if chosen.task:
         print(json.dumps(measure_one(chosen)))

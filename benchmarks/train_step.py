@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from brats_like import make_plan, make_store, shorter
+from brats_like import decided, make_store, shorter
 from measure import arguments, limits, machine, print_table, wait_for
 from torch.utils.flop_counter import FlopCounterMode
 
-from liftnet.methods.lift.joint import STAGE, ContextTranslation
+from liftnet.methods.lift.joint import ContextTranslation
 from liftnet.networks.blocks import set_recompute
 from liftnet.networks.compiled import compile_blocks
 from liftnet.ops.compute import precision
@@ -54,9 +54,10 @@ def main() -> None:
     if options.device == "cpu" and not options.give_back:
         keep_freed_memory()
     device = torch.device(options.device)
-    plan = shorter(make_plan(options.gpu_memory, size=tuple(options.size)), 10**6)
-    plan = replace(plan, feeding="resident")
-    schedule, widths = plan.stages[STAGE], plan.networks["translator"].widths  # type: ignore[union-attr]
+    plan, recipe = decided(options.gpu_memory, size=tuple(options.size))
+    recipe = shorter(replace(recipe, feeding="resident"), 10**6)
+    stage, widths = ContextTranslation(recipe), recipe.translator.widths  # type: ignore[attr-defined, arg-type]
+    schedule = stage.schedule
     print(
         f"{schedule.volumes_per_step} volumes of {plan.grid.num_slices}x{plan.grid.in_plane[0]}x"
         f"{plan.grid.in_plane[1]}, {schedule.decoded_slices} slices decoded, widths {widths}"
@@ -70,7 +71,7 @@ def main() -> None:
         for name, variant in VARIANTS.items():
             if variant[2] and options.no_compile:
                 continue
-            step, problem = prepare(plan, store, device, *variant)
+            step, problem = prepare(plan, stage, store, device, *variant)
             if problem:
                 print(f"{name}: {problem}")
                 continue
@@ -127,9 +128,8 @@ def measure(steps: dict[str, Callable[[], None]], options):  # type: ignore[no-u
     return wall, cpu
 
 
-def prepare(plan, store, device, native, last, compiled, recompute):  # type: ignore[no-untyped-def]
+def prepare(plan, stage, store, device, native, last, compiled, recompute):  # type: ignore[no-untyped-def]
     """A function that makes one step, and why it cannot be compiled, if so."""
-    stage = ContextTranslation(plan, True)
     torch.manual_seed(0)
     network = stage.build().to(device)
     if last:
@@ -143,7 +143,7 @@ def prepare(plan, store, device, native, last, compiled, recompute):  # type: ig
 
     def step() -> None:
         set_rates(run.optimizer, stage.schedule, run.step)
-        take_step(run, plan, stage, next(feed), generator)
+        take_step(run, plan, stage.recipe, stage, None, next(feed), generator)
 
     return step, problem
 
