@@ -1,4 +1,4 @@
-"""Three cohorts of small volumes, and a trained task whose features are a random projection."""
+"""Three cohorts of small volumes, and a trained method whose features are a random projection."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +15,7 @@ from torch import nn
 from liftnet.core.geometry import Geometry
 from liftnet.core.jsonable import write_json
 from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe
 from liftnet.core.scores import CohortScores
 from liftnet.imageio import write_image
 from liftnet.pipeline.evaluate.evaluate import evaluate
@@ -58,7 +59,7 @@ def save(
 
 @contextmanager
 def folders(root: Path) -> Iterator[Path]:
-    """A context with a workspace "w" in which the tiny task is trained, and three cohorts.
+    """A context with a workspace "w" in which the tiny method is trained, and three cohorts.
 
     7 volumes "made" with their JSON files, the last a copy of a training volume in other units; 9
     "real", 11 "training".
@@ -72,7 +73,7 @@ def folders(root: Path) -> Iterator[Path]:
         save(root / "made", f"sample_{i:04d}", voxels, **facts)
 
     def describe(
-        method: object, plan: Plan, recipe: object, network: nn.Module, volume: torch.Tensor
+        method: object, plan: Plan, recipe: Recipe, network: nn.Module, volume: torch.Tensor
     ) -> torch.Tensor:
         assert volume.min() == -1  # network units
         assert volume.max() == 1
