@@ -86,9 +86,9 @@ def load_model(
         other, found = found, (plan, recipe)
         if other is not None and run_digest(*other) != run_digest(plan, recipe):
             raise CheckpointError(
-                f"{folder.name} was trained with another plan than {folders[0].name}",
+                f"{folder.name} was trained with another plan or recipe than {folders[0].name}",
                 where=str(folder.parent),
-                remedy="Predict with folds of one plan (-f), or train this fold again.",
+                remedy="Predict with folds of one plan and recipe (-f), or train this fold again.",
             )
         stage = method.stages(plan, recipe)[-1]
         path = folder / stage.name / file

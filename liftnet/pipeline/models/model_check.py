@@ -200,7 +200,7 @@ def _parsed(kind: type, file: Path) -> Any:
 
 
 def _check_fold(unpacked: Unpacked, fold: str, path: Path) -> None:
-    """Refuse weights that are not those of the plan's network, each of its shape and type."""
+    """Refuse weights that are not those of the model's network, each of its shape and type."""
     name = f"fold_{fold}/{WEIGHTS}"
     file = unpacked.weights(fold)
     wanted = _expected(unpacked, path)

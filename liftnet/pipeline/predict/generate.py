@@ -78,8 +78,8 @@ def generate(
         dataset: id or name of the trained dataset.
         seed: of all latents.
         first: the number of the first volume.
-        temperature: by which latents are multiplied; by default the plan's.
-        sigma_z: slices over which codes are smoothed; by default the plan's.
+        temperature: by which latents are multiplied; by default the recipe's.
+        sigma_z: slices over which codes are smoothed; by default the recipe's.
         interpolate: numbers of two volumes: generate the way from the one to the other.
         fold: which; by default the first that is trained.
         plan_name: which plan.

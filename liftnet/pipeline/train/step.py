@@ -95,5 +95,5 @@ def refuse_nan(values: dict[str, float], step: int, cases: str) -> None:
             raise LiftnetError(
                 f"The loss is not finite: {name} is {value}",
                 where=f"step {step}, case {cases}",
-                remedy="Lower the learning rates in the plan; the last checkpoint is kept.",
+                remedy="Lower the learning rates in the recipe; the last checkpoint is kept.",
             )

@@ -183,11 +183,12 @@ def test_folds_are_averaged(trained, inputs):
     assert json.loads(facts.read_text())["method"] == "no_mapper"
 
 
-def test_folds_of_different_plans_are_not_averaged(trained, inputs):
-    """A fold that was trained with another plan is refused."""
-    plan(workspace=trained, gpu_memory=0.03, steps=9, settings=["seed=5"])
+@pytest.mark.parametrize("setting", ["seed=5", "lift.losses.l1=0.5"])
+def test_folds_of_different_plans_are_not_averaged(trained, inputs, setting):
+    """A fold that was trained with another plan or recipe is refused."""
+    plan(workspace=trained, gpu_memory=0.03, steps=9, settings=[setting])
     add_fold(trained, "1", 1)
-    with pytest.raises(CheckpointError, match="fold_1 was trained with another plan than fold_0"):
+    with pytest.raises(CheckpointError, match="with another plan or recipe than fold_0"):
         run(trained, inputs)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import tiny_generation
 import torch
+import trained_folds
 from head_pairs import NAME as PAIRS
 from local_server import serving
 from model_zips import KINDS, WEIGHTS, listed, packed, unpacked
@@ -196,6 +197,23 @@ def test_with_context_and_without(name, pairs, tmp_path, capsys):
     assert imported.parent.name == stage.name
     weights = load_checkpoint(imported).groups["network"]
     assert all(torch.equal(weights[name], tensor) for name, tensor in state["network"].items())
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "problem"),
+    [
+        ("lift", "no_mapper", "there is a mixer, which is method lift"),
+        ("no_mapper", "lift", "mixer is null, which is method no_mapper"),
+    ],
+)
+def test_a_model_under_the_name_of_another_method(name, other, problem, workspace, tmp_path):
+    """What has the same kind of recipe is told apart by what is in it."""
+    trained_folds.add_fold(workspace, "0", 0, method=name)
+    path = liftnet.export(tmp_path / "m.zip", method=name, workspace=workspace)
+    path.write_bytes(packed(listed(unpacked(path.read_bytes()), method=other)))
+    with pytest.raises(LiftnetError, match=problem):
+        liftnet.import_model(path, workspace=tmp_path / "w")
+    assert not (tmp_path / "w").exists()
 
 
 def test_generates_the_same_elsewhere(good, tmp_path):
