@@ -399,7 +399,8 @@ def _remove_outdated(space: Workspace, decided: Plan, method: Method[Any]) -> No
         follows = isinstance(made := load_method(other), Ablates) and made.ablates == method.name
         if recipe.is_file() and other != method.name and (not same or follows):
             recipe.unlink()
-            say(f"The recipe of {other} was made before this plan: training makes it again")
+            why = f"follows from that of {method.name}" if same else "was made before this plan"
+            say(f"The recipe of {other} {why}: training makes it again")
 
 
 def _about_data(plan: Plan) -> Plan:

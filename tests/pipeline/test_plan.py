@@ -402,7 +402,7 @@ def test_the_ablation_follows_the_whole(workspace, capsys):
     assert "no_mapper was made before" not in capsys.readouterr().out
     make(settings=["lift.losses.delta_z=0.25"])
     assert not recipe_file(workspace, "no_mapper").exists()
-    assert "The recipe of no_mapper was made before this plan" in capsys.readouterr().out
+    assert "The recipe of no_mapper follows from that of lift" in capsys.readouterr().out
     assert load_recipe(space, decided, NO_MAPPER).losses["delta_z"] == 0.25
 
 

@@ -156,7 +156,6 @@ def write_case(
             "sources": list(request.given),
             "source_ranges": {k: list(v) for k, v in prepared.ranges.items()},
             "intensity": {"low": low, "high": high, "dtype": dtype},
-            "method": model.method.name,
             "inputs": prepared.inputs,
             "made_from": asdict(prepared.made_from),
             "warnings": list(prepared.warnings),
@@ -176,6 +175,7 @@ def made_by(model: Model, cost: Cost) -> dict[str, Any]:
     begun_with = pretrained_origins(model.folders)
     return {
         "task": model.plan.task,
+        "method": model.method.name,
         "dataset": model.plan.dataset,
         "plan": model.plan.name,
         "folds": [folder.name for folder in model.folders],
