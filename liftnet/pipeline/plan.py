@@ -191,6 +191,7 @@ def decide(space: Workspace, name: str, asked: Asked) -> Decided:
         choice = wanted
         candidates = plans(choice)
     chosen, recipe = _first_that_fits(method, fingerprint, [task.refresh(p) for p in candidates])
+    recipe = _without_part(space, chosen, method) or recipe
     if chosen.reasons.get("grid.foreground") == BY_HAND:
         refuse_other_foreground(chosen, fingerprint)
     recipe = method.refresh(chosen, _with_settings(recipe, of_method, of=method.name))
@@ -442,20 +443,30 @@ def load_recipe(space: Workspace, plan: Plan, method: Method[Any]) -> Recipe:
         space.fingerprint_file(plan.dataset),
         f"Run {space.command('liftnet_plan', plan.dataset, plan.name)}",
     )
-    base = None
-    if isinstance(method, Ablates):
-        whole = load_method(method.ablates)
-        file = space.recipe_file(plan.dataset, plan.name, method.ablates)
-        base = read_recipe(file, plan, whole) if file.is_file() else None
-    if base is None:
+    recipe = _without_part(space, plan, method)
+    if recipe is None:
         recipe = _first_that_fits(method, fingerprint, [plan]).recipe
-    else:
-        assert isinstance(method, Ablates)
-        recipe = method.refresh(plan, method.without(base))
     recipe = plan_feeding(plan, recipe, fingerprint)
     _write_recipe(space, Decided(plan, recipe), method)
     mention(f"Recipe of {method.name}: {path}")
     return recipe
+
+
+def _without_part(space: Workspace, plan: Plan, method: Method[Any]) -> Recipe | None:
+    """The recipe of an ablation, from that of the whole method under the same plan, if it is there.
+
+    Raises:
+        PlanError: If that is damaged.
+    """
+    if not isinstance(method, Ablates):
+        return None
+    file = space.recipe_file(plan.dataset, plan.name, method.ablates)
+    stored = space.plan_file(plan.dataset, plan.name)
+    if not file.is_file() or replace(read_plan(stored), reasons={}) != replace(plan, reasons={}):
+        return None  # or it was made for other data, or another budget
+    recipe = method.without(read_recipe(file, plan, load_method(method.ablates)))
+    made: Recipe = method.refresh(plan, recipe)
+    return made
 
 
 def read_plan(path: Path) -> Plan:

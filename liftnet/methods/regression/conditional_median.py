@@ -33,8 +33,8 @@ FEW = 10  # ours: voxels; a bin with fewer takes the median of its intensity at 
 def depth_below_surface(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """How far (mm) each voxel of a body (D, H, W) is below its surface; 0 outside.
 
-    >>> depth_below_surface(np.array([[[False, True, True, True, False]]]), (1, 1, 2)).ravel()
-    array([0., 2., 4., 2., 0.])
+    >>> depth_below_surface(np.ones((1, 1, 5), bool), (1, 9, 2)).ravel().tolist()
+    [2.0, 4.0, 6.0, 4.0, 2.0]
     """
     padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))  # the body may leave the grid along the slices
     found: np.ndarray = ndimage.distance_transform_edt(padded, sampling=spacing_mm)

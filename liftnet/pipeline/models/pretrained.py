@@ -174,13 +174,13 @@ def begin_from(
     return partial(_fitted, pretrained, plan)
 
 
-def how_to_fit(recipe: Recipe, pretrained: Pretrained) -> str:
-    """What makes a recipe whose networks have the sizes of these weights."""
+def how_to_fit(method: str, recipe: Recipe, pretrained: Pretrained) -> str:
+    """What makes a recipe of a method whose networks have the sizes of these weights."""
     other = pretrained.recipe
     if type(recipe) is not type(other):
         return f"Take weights of the same method; these are of {pretrained.method}."
     sizes = [
-        f"{pretrained.method}.{field.name}.{size}={to_json(getattr(spec, size))}".replace(" ", "")
+        f"{method}.{field.name}.{size}={to_json(getattr(spec, size))}".replace(" ", "")
         for field in fields(other)
         for size in SIZES
         if hasattr(spec := getattr(other, field.name), size)
@@ -217,7 +217,7 @@ def _examine(
             f"Nothing of {pretrained.name} fits this plan",
             where=f"the file's plan: task {pretrained.plan.task}, '{pretrained.plan.name}' of "
             f"{pretrained.plan.dataset}",
-            remedy=how_to_fit(recipe, pretrained),
+            remedy=how_to_fit(folder.parent.name, recipe, pretrained),
         )
     notes = differences(plan, pretrained.plan)
     if pretrained.plan.dataset == plan.dataset and pretrained.fold != folder.name:

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from liftnet.core.errors import CheckpointError, LiftnetError
+from liftnet.core.errors import CheckpointError, LiftnetError, PlanError
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe, schedules, with_schedules
 from liftnet.core.storage.jsonable import to_json, write_sealed
 from liftnet.host.progress import say
-from liftnet.methods import load_method
+from liftnet.methods import load_method, method_names
 from liftnet.methods.base import Method
 from liftnet.ops.compute.precision import pick_device
 from liftnet.ops.compute.processes import local_rank, world_size
@@ -68,7 +68,14 @@ def read_run(folder: Path) -> tuple[Plan, Method[Any], Recipe]:
     Raises:
         PlanError: If they are not there, damaged, or of another version.
     """
-    plan, method = read_plan(folder / PLAN), load_method(folder.parent.name)
+    plan, name = read_plan(folder / PLAN), folder.absolute().parent.name
+    if name not in method_names():
+        raise PlanError(
+            f"The folder of a fold lies in that of its method, and '{name}' is none",
+            where=str(folder),
+            remedy="Keep it as training left it: METHOD/fold_0.",
+        )
+    method = load_method(name)
     return plan, method, read_recipe(folder / RECIPE, plan, method)
 
 

@@ -74,8 +74,11 @@ def _flops(plan: Plan, stage: Stage[Any]) -> int | None:
     without = isinstance(stage, Surveys) or isinstance(stage.crop, Planes | Nothing)
     if without or stage.schedule.num_steps == 0:
         return None
-    with torch.random.fork_rng(devices=[]):
-        return training_flops(plan, stage)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return training_flops(plan, stage)
+    except RuntimeError:  # it asks for values, which "meta" has not
+        return None
 
 
 def _seconds(log: Sequence[Mapping[str, Any]]) -> float:

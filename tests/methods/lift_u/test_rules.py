@@ -135,7 +135,7 @@ def test_squeezing_takes_narrower_networks():
     tiny = Budget(0.05, 4, None)
     for squeeze in (False, True):
         with pytest.raises(TooLargeError, match=r"volumes of \d+ x \d+ x \d+"):
-            LIFT_U.decide(replace(plan, budget=tiny), fingerprint, tiny, squeeze=squeeze)
+            LIFT_U.decide(replace(plan, budget=tiny), fingerprint, squeeze=squeeze)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from torch import nn
 
 from liftnet.core.errors import CheckpointError, DatasetError, LiftnetError, PlanError
 from liftnet.core.recipe import Schedule
-from liftnet.core.storage.jsonable import write_json
+from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.methods.lift.joint import ContextTranslation
 from liftnet.pipeline.models.checkpoint import load_checkpoint
 from liftnet.pipeline.models.runs import BEST, LATEST
@@ -80,7 +80,10 @@ def test_what_a_run_leaves_with_a_picture(workspace):
     files = ["plan.json", "plausibility.json", "recipe.json", "training_facts.json"]
     assert sorted(p.name for p in folder.iterdir()) == [STAGE, *files]
     names = {p.name.removesuffix(".previous") for p in stage.iterdir()}
-    assert names - {"events"} == {BEST, LATEST, "log.jsonl", "progress.png"}
+    assert names - {"events"} == {BEST, LATEST, "cost.json", "log.jsonl", "progress.png"}
+    cost = read_json(stage / "cost.json")
+    assert (cost["steps"], cost["device"]) == (6, "cpu") and cost["seconds"] > 0
+    assert cost["parameters"] == cost["trained_parameters"] > 0 and cost["flops_per_step"] > 0
     log = rows(stage)
     assert [row["step"] for row in log] == [3, 6, 6]
     assert [("validation" in row) for row in log] == [True, False, True]
@@ -102,6 +105,8 @@ def test_stopped_by_a_signal_and_continued(
     calls = []
 
     def stopping(self, network, memory, batch, generator):
+        if batch[0].source.is_meta:  # its operations are counted
+            return loss(self, network, memory, batch, generator)
         calls.append(1)
         if len(calls) == stop_at:
             os.kill(os.getpid(), number)
