@@ -117,6 +117,7 @@ def test_files_and_facts(trained, capsys):
         "sigma_z": 0.0,
         "interpolation": None,
         "task": "tiny",
+        "method": "tiny",
         "dataset": DATASET,
         "plan": "default",
         "folds": ["fold_0"],
