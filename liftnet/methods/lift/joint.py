@@ -13,7 +13,7 @@ from liftnet.losses.reconstruction import l1, ms_ssim_loss
 from liftnet.losses.through_plane import delta_z_l1
 from liftnet.methods.base import Stage
 from liftnet.methods.lift.recipes import JointRecipe
-from liftnet.methods.lift.slab_groups import by_count, mean_terms
+from liftnet.methods.lift.slab_groups import mean_of_groups, mean_terms
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.ops.compute.precision import autocast
 
@@ -73,9 +73,7 @@ class ContextTranslation(Stage[None]):
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
         """The three weighted terms of Eq. 9 on the decoded slabs, the mean over volumes."""
-        groups = by_count(batch)
-        terms = [self._group_loss(network, group) for group in groups]
-        return mean_terms(terms, list(map(len, groups)))
+        return mean_of_groups(batch, lambda group: self._group_loss(network, group))
 
     def _group_loss(self, network: nn.Module, batch: Sequence[Example]) -> dict[str, Tensor]:
         """The terms of volumes whose slabs have equally many slices."""

@@ -12,7 +12,7 @@ from liftnet.data.example import Example
 from liftnet.methods.base import Stage
 from liftnet.methods.lift.recipes import ResidualRecipe
 from liftnet.methods.lift.residual_losses import residual_loss, voxel_weights
-from liftnet.methods.lift.slab_groups import by_count, mean_terms
+from liftnet.methods.lift.slab_groups import mean_of_groups
 from liftnet.networks.residual_translator import ResidualTranslator
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.ops.compute.precision import autocast
@@ -62,9 +62,7 @@ class ResidualContext(Stage[None]):
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
         """Charbonnier, residual magnitude and spatial-gradient L1 of the windows."""
-        groups = by_count(batch)
-        terms = [self._group_loss(network, group) for group in groups]
-        return mean_terms(terms, list(map(len, groups)))
+        return mean_of_groups(batch, lambda group: self._group_loss(network, group))
 
     def _group_loss(self, network: nn.Module, batch: Sequence[Example]) -> dict[str, Tensor]:
         """The terms of volumes whose slabs have equally many slices."""

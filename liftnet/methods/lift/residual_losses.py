@@ -11,9 +11,8 @@ from liftnet.losses.reconstruction import charbonnier, l1, ms_ssim_loss, weighte
 from liftnet.ops import normalize
 from liftnet.ops.compute.transfer import to_device
 
-__all__ = ["LOSSES", "residual_loss", "slice_loss", "voxel_weights"]
+__all__ = ["residual_loss", "slice_loss", "voxel_weights"]
 
-LOSSES = ("l1", "ms_ssim", "charbonnier", "residual", "gradient", "outside_mask")
 Weights = Mapping[str, float]
 
 

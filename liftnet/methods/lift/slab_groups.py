@@ -1,34 +1,28 @@
-"""The volumes of a training step in groups whose slabs are equally thick, for every paired task."""
+"""The volumes of a training step in groups whose slabs are equally thick."""
 
-from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["by_count", "mean_terms"]
+from liftnet.data.example import Example
+
+__all__ = ["mean_of_groups", "mean_terms"]
+
+Terms = dict[str, Tensor]
 
 
-class Slab(Protocol):
-    """One volume of a step, of which a slab is decoded."""
-
-    @property
-    def count(self) -> int:
-        """How many slices the slab has."""
-
-
-AnySlab = TypeVar("AnySlab", bound=Slab)
-
-
-def by_count(batches: Sequence[AnySlab]) -> list[list[AnySlab]]:
-    """The batches in groups of equally many slices, in order of their first."""
-    groups: dict[int, list[AnySlab]] = {}
-    for batch in batches:
-        groups.setdefault(batch.count, []).append(batch)
-    return list(groups.values())
+def mean_of_groups(batch: Sequence[Example], terms_of: Callable[[list[Example]], Terms]) -> Terms:
+    """The mean over volumes of the terms of each group whose slabs have equally many slices."""
+    groups: dict[int, list[Example]] = {}
+    for example in batch:
+        groups.setdefault(example.count, []).append(example)
+    return mean_terms(
+        [terms_of(group) for group in groups.values()], list(map(len, groups.values()))
+    )
 
 
-def mean_terms(terms: Sequence[dict[str, Tensor]], sizes: Sequence[int]) -> dict[str, Tensor]:
+def mean_terms(terms: Sequence[Terms], sizes: Sequence[int]) -> Terms:
     """The mean over volumes of named terms, from those of groups.
 
     Args:

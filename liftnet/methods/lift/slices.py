@@ -13,7 +13,7 @@ from liftnet.data.example import Example, joined
 from liftnet.methods.base import Stage
 from liftnet.methods.lift.recipes import ResidualRecipe, SliceRecipe
 from liftnet.methods.lift.residual_losses import slice_loss, voxel_weights
-from liftnet.methods.lift.slab_groups import by_count, mean_terms
+from liftnet.methods.lift.slab_groups import mean_of_groups
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.ops.compute.precision import autocast
 
@@ -55,9 +55,7 @@ class SliceTranslation(Stage[None]):
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
         """L1 and 1 - MS-SSIM, the mean over volumes."""
-        groups = by_count(batch)
-        terms = [self._group_loss(network, joined(group)) for group in groups]
-        return mean_terms(terms, list(map(len, groups)))
+        return mean_of_groups(batch, lambda group: self._group_loss(network, joined(group)))
 
     def _group_loss(self, network: nn.Module, slabs: Example) -> dict[str, Tensor]:
         """The terms of slabs of equally many slices."""

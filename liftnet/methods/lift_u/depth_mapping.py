@@ -23,6 +23,7 @@ from liftnet.methods.lift_u.monitors import check_samples
 from liftnet.methods.lift_u.recipe import LiftURecipe
 from liftnet.networks.volume_generator import VolumeGenerator
 from liftnet.ops import normalize
+from liftnet.ops.compute.transfer import to_device
 
 __all__ = ["CODE_STAGE", "STAGE", "DepthMapping", "build_network"]
 
@@ -95,7 +96,9 @@ class DepthMapping(Stage[Banks]):
         assert isinstance(network, VolumeGenerator)
         device = next(network.parameters()).device
         seeds = [int(example.seeds) for example in batch]
-        latents = torch.stack([latent_from(self.recipe.mapper, seed) for seed in seeds]).to(device)
+        latents = to_device(
+            torch.stack([latent_from(self.recipe.mapper, seed) for seed in seeds]), device
+        )
         codes = network.codes(latents, self.plan.grid.num_slices)
         if self.name == CODE_STAGE:
             return code_terms(codes, memory.trained, self.recipe.drift, generator)

@@ -11,6 +11,7 @@ from liftnet.core.plan import Plan, ZScore
 from liftnet.core.recipe import AugmentationSpec
 from liftnet.data.example import Example, joined
 from liftnet.ops import normalize
+from liftnet.ops.compute.transfer import to_device
 
 __all__ = ["augmented"]
 
@@ -57,4 +58,4 @@ def _units(plan: Plan, device: torch.device) -> Tensor:
         rule = plan.channel(name).normalization
         low, high = normalize.limits(rule)
         spans.append(BRIGHT_Z if isinstance(rule, ZScore) else high - low)
-    return torch.tensor([spans], device=device)
+    return to_device(torch.tensor([spans]), device)
