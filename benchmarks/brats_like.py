@@ -12,9 +12,9 @@ from liftnet.core.plan import Budget, Plan
 from liftnet.core.recipe import Recipe, schedules, with_schedules
 from liftnet.data.store import Store, StoredCase, write_case
 from liftnet.methods import load_method
-from liftnet.methods.base import TooLargeError
 from liftnet.pipeline.fingerprint.extract_fingerprint import summarize
 from liftnet.pipeline.plan import Decided
+from liftnet.planning.cost import TooLargeError
 from liftnet.planning.feeding import plan_feeding
 from liftnet.tasks import load_task
 
@@ -56,7 +56,7 @@ def decided(
     budget = Budget(gpu_memory, bytes_per_number, steps)
     for plan in map(load_task(task).refresh, load_task(task).plans(dataset, measured, budget, "b")):
         try:
-            recipe = load_method(method).decide(plan, measured, budget, squeeze=False)
+            recipe = load_method(method).decide(plan, measured, squeeze=False)
         except TooLargeError:  # a coarser grid may do
             continue
         return Decided(plan, plan_feeding(plan, recipe, measured))

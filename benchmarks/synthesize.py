@@ -72,19 +72,20 @@ def sized(plan: Any, recipe: Any, chosen: Namespace) -> tuple[Any, Any]:
         return plan, small
     if chosen.passes == "two":
         plan = replace(plan, budget=replace(plan.budget, memory_gib=TWO_PASS_GIB))
-    recipe = plan_inference(plan, recipe, synthesis_gib=partial(estimate, chosen.task, plan))
+    recipe = plan_inference(plan, recipe, needed=partial(estimate, chosen.method, plan))
     area, device = plan.grid.in_plane[0] * plan.grid.in_plane[1], torch.device(chosen.device)
     planned = chosen.slice_batch or recipe.inference.slice_batch
     batch = slices_at_a_time(planned, area, device)
     return plan, replace(recipe, inference=Inference(batch, chosen.passes))
 
 
-def estimate(task: str, plan: Any, recipe: Any) -> float:
+def estimate(method: str, plan: Any, recipe: Any) -> float:
     """The GiB that synthesis is said to take."""
-    from liftnet.methods.lift import joint_memory, residual_memory
+    from liftnet.methods import load_method
+    from liftnet.planning.cost import synthesis_gib
 
-    memory = residual_memory if task == "translation" else joint_memory
-    return memory.synthesis_gib(plan, recipe)
+    chosen = load_method(method)
+    return synthesis_gib(plan, recipe, chosen.stages(plan, recipe)[-1], chosen.synthesize)
 
 
 def network_of(plan: Any, recipe: Any, method: str) -> Any:
@@ -96,17 +97,11 @@ def network_of(plan: Any, recipe: Any, method: str) -> Any:
 
 def gigaflop(plan: Any, recipe: Any, method: str) -> float:
     """The arithmetic of one volume, as it is done, a multiply-add counted as 2."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
+    from liftnet.methods import load_method
+    from liftnet.planning.cost import synthesis_flops
 
-    with torch.device("meta"):
-        network = network_of(plan, recipe, method)
-        shape = (1, len(plan.sources), plan.grid.num_slices, *plan.grid.in_plane)
-        source, present = torch.empty(shape), torch.empty(1, len(plan.sources))
-    with FlopCounterMode(display=False) as counter:
-        keep = recipe.inference.passes == "one"
-        network.synthesize(source, present, slice_batch=64, keep_features=keep)
-    return counter.get_total_flops() / 1e9
+    chosen = load_method(method)
+    return synthesis_flops(plan, recipe, chosen.stages(plan, recipe)[-1], chosen.synthesize) / 1e9
 
 
 def measure_one(chosen: Namespace) -> dict[str, Any]:
@@ -165,7 +160,7 @@ def measure_one(chosen: Namespace) -> dict[str, Any]:
         "gigaflop": work,
         "above": above,
         "peak": peak,
-        "estimate": estimate(chosen.task, plan, recipe),
+        "estimate": estimate(chosen.method, plan, recipe),
         "limit": 0.0
         if chosen.small
         else matrix_rate(chosen.device),  # last, as it takes memory itself

@@ -26,17 +26,12 @@ __all__ = [
     "Stage",
     "Surveys",
     "Synthesizes",
-    "TooLargeError",
     "Traces",
     "Validation",
 ]
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 Memory = TypeVar("Memory")  # what a stage knows of all cases; None for most
-
-
-class TooLargeError(Exception):
-    """No size of a method fits the memory on this grid; a coarser one may do."""
 
 
 @dataclass(frozen=True)

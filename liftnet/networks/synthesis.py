@@ -103,7 +103,7 @@ def _padded(
     source: Tensor, given: Tensor, air: Tensor, in_plane: tuple[int, int], stride: int
 ) -> tuple[Tensor, tuple[slice, slice]]:
     """A source as a network takes it, and where the slices lie in it."""
-    padded, place = pad_in_plane(source.float(), in_plane, stride, air.tolist())
+    padded, place = pad_in_plane(source.float(), in_plane, stride, air)
     padded *= given[:, None, None, None]
     return padded, place
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 __all__ = ["fit_in_plane", "pad_in_plane", "pad_to"]
@@ -40,9 +39,11 @@ def fit_in_plane(
 
 
 def pad_in_plane(
-    volume: Tensor, size: tuple[int, int], stride: int, background: Sequence[float]
+    volume: Tensor, size: tuple[int, int], stride: int, background: Tensor
 ) -> tuple[Tensor, tuple[slice, slice]]:
     """A volume (C, D, H, W) padded to a size, or up to a multiple of the stride, and where it lies.
+
+    With each channel's background (C,), on the volume's device.
 
     The network sees the mean of whole slices, so the share of background must be as in training.
     """
@@ -53,20 +54,21 @@ def pad_in_plane(
         sides.append((total, slice(before, before + have)))
     (height, rows), (width, columns) = sides
     shape = (*volume.shape[:2], height, width)
-    values = torch.tensor(list(background), dtype=volume.dtype, device=volume.device)
-    padded = values[:, None, None, None].expand(shape).clone()
+    padded = background.to(volume.dtype)[:, None, None, None].expand(shape).clone()
     padded[:, :, rows, columns] = volume
     return padded, (rows, columns)
 
 
 def pad_to(
-    volume: Tensor, size: tuple[int, int, int], background: Sequence[float]
+    volume: Tensor, size: tuple[int, int, int], background: Tensor
 ) -> tuple[Tensor, tuple[slice, slice, slice]]:
-    """A volume (C, D, H, W) padded to at least a size, and where it lies in that."""
+    """A volume (C, D, H, W) padded to at least a size, and where it lies in that.
+
+    With each channel's background (C,), on the volume's device.
+    """
     sides = [max(have, want) for have, want in zip(volume.shape[1:], size, strict=True)]
     starts = [(side - have) // 2 for side, have in zip(sides, volume.shape[1:], strict=True)]
     d, h, w = (slice(a, a + n) for a, n in zip(starts, volume.shape[1:], strict=True))
-    values = torch.tensor(list(background), dtype=volume.dtype, device=volume.device)
-    padded = values[:, None, None, None].expand(len(volume), *sides).clone()
+    padded = background.to(volume.dtype)[:, None, None, None].expand(-1, *sides).clone()
     padded[:, d, h, w] = volume
     return padded, (d, h, w)

@@ -27,8 +27,9 @@ from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.host.lock import hold, refuse_busy
 from liftnet.host.progress import mention, say
 from liftnet.methods import load_method, method_names
-from liftnet.methods.base import Ablates, Method, TooLargeError
+from liftnet.methods.base import Ablates, Method
 from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
+from liftnet.planning.cost import TooLargeError
 from liftnet.planning.feeding import BY_HAND, plan_feeding
 from liftnet.planning.grid import GridChoice, refuse_other_foreground
 from liftnet.tasks import load_task
@@ -225,7 +226,7 @@ def _first_that_fits(
     raise PlanError(
         problem,
         where=f"a budget of {plans[0].budget.memory_gib:g} GiB",
-        remedy="Raise --gpu-memory.",
+        remedy="Raise --gpu-memory, or resample the images to a coarser spacing.",
     )
 
 

@@ -1,33 +1,58 @@
-"""The memory of a training step of any stage, measured on tensors without values.
+"""What a training step, and a synthesis, of any method takes, measured on tensors without values.
 
-A stage is built on PyTorch's "meta" device and its own loss is called; what autograd keeps is
-counted. No formula can drift away from the code. Condition: the loss reads no tensor on the host.
+A stage is built on PyTorch's "meta" device, its own loss is called and its gradient taken; so is
+the method's own synthesis. No formula can drift away from the code. Condition: neither reads a
+tensor on the host, but which targets are made.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from math import inf
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe, Schedule
-from liftnet.data.crops import Crop, Patch, Slab, Windows
+from liftnet.data.crops import Crop, Nothing, Patch, Planes, Slab, Whole
 from liftnet.data.example import Example
 from liftnet.networks.blocks import set_recompute
-from liftnet.planning.memory import GIB, KeptBytes, weight_bytes
+from liftnet.ops.chunks import Chunk
+from liftnet.ops.compute.precision import in_meta_autocast
+from liftnet.ops.planes import plane_size
+from liftnet.planning.memory import GIB, Flops, LiveBytes, OneStepRecurrence, num_parameters
 
-__all__ = ["TRAINING_SHARE", "first_that_fits", "training_flops", "training_gib"]
+__all__ = [
+    "TRAINING_SHARE",
+    "TooLargeError",
+    "estimated",
+    "first_that_fits",
+    "largest_that_fits",
+    "synthesis_flops",
+    "synthesis_gib",
+    "training_flops",
+    "training_gib",
+]
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 TRAINING_SHARE = 0.9  # ours: the rest is for the allocator and cuDNN
 
 
+class TooLargeError(Exception):
+    """No size of a method fits the memory on this grid; a coarser one may do."""
+
+
 class Measurable(Protocol):
     """What of a stage is needed to measure it."""
 
-    schedule: Schedule
-    crop: Crop
+    @property
+    def schedule(self) -> Schedule:
+        """How it is trained."""
+
+    @property
+    def crop(self) -> Crop:
+        """What of a case a step sees."""
 
     def build(self, previous: nn.Module | None = None) -> nn.Module:
         """A new network."""
@@ -38,91 +63,213 @@ class Measurable(Protocol):
         """Named terms."""
 
 
-def training_gib(plan: Plan, recipe: Recipe, stages: Iterable[Measurable]) -> float:
-    """The peak of a training step of the hungriest stage.
+@runtime_checkable
+class Supposes(Protocol):
+    """Stages whose loss needs what a survey of all cases finds."""
 
-    Weights, their average, gradients and two moments; what a step sees, once as it comes and once
-    augmented; what autograd keeps, in the type of the device; and the largest map beside it.
+    def supposed(self) -> Any:
+        """The same without values."""
+
+
+def training_gib(
+    plan: Plan, recipe: Recipe, stages: Iterable[Measurable], limit_gib: float = inf
+) -> float:
+    """The peak of a training step of the hungriest stage, or of the first beyond a limit."""
+    largest = 0.0
+    for stage in stages:
+        largest = max(largest, _step_bytes(plan, recipe, stage) / GIB)
+        if largest > limit_gib:
+            break
+    return largest
+
+
+def synthesis_gib(plan: Plan, recipe: Recipe, stage: Measurable, synthesize: Any) -> float:
+    """The peak of one volume of the plan's grid.
+
+    Args:
+        plan: whose grid it is.
+        recipe: with how many slices at a time.
+        stage: the last one, whose network makes volumes.
+        synthesize: that of the method (plan, recipe, network, example, generator, chunk).
     """
-    return max(_step_bytes(plan, recipe, stage) for stage in stages) / GIB
+    network, number = _without_values(stage), recipe.memory.bytes_per_number
+    with OneStepRecurrence(), LiveBytes(number) as live:
+        _synthesize(plan, recipe, network, synthesize)
+    return (_held(network, number) + live.peak) / GIB
+
+
+def synthesis_flops(plan: Plan, recipe: Recipe, stage: Measurable, synthesize: Any) -> int:
+    """The floating-point operations of the same volume."""
+    network = _without_values(stage)
+    with Flops() as counter:
+        _synthesize(plan, recipe, network, synthesize)
+    return counter.total
+
+
+def _synthesize(plan: Plan, recipe: Recipe, network: nn.Module, synthesize: Any) -> None:
+    chunk = Chunk(recipe.inference.slice_batch, recipe.inference.passes)
+    with torch.no_grad():
+        (example,) = _empty(plan, Whole())
+        synthesize(plan, recipe, network, example, torch.Generator(), chunk)
+
+
+def estimated(recipe: AnyRecipe, training: float, prediction: float) -> AnyRecipe:
+    """The recipe with these estimates, in GiB."""
+    memory = replace(
+        recipe.memory, training_gib=round(training, 3), prediction_gib=round(prediction, 3)
+    )
+    return replace(recipe, memory=memory)
+
+
+def largest_that_fits(
+    plan: Plan,
+    candidates: Sequence[AnyRecipe],
+    stages: Callable[[AnyRecipe], Iterable[Measurable]],
+) -> AnyRecipe:
+    """The first recipe whose training steps fit the plan's memory budget.
+
+    Args:
+        plan: whose grid and budget it is for.
+        candidates: best first; from the third on, none needs more than the one before.
+        stages: those of a recipe.
+
+    Raises:
+        TooLargeError: If none fits.
+    """
+    limit = TRAINING_SHARE * plan.budget.memory_gib
+    recipe, needed = first_that_fits(
+        candidates, lambda recipe: training_gib(plan, recipe, stages(recipe), limit), limit
+    )
+    if needed <= limit:
+        return recipe
+    height, width = plan.grid.in_plane
+    raise TooLargeError(
+        f"The smallest network needs {needed:.2g} GiB for slices of {height}x{width}"
+    )
 
 
 def first_that_fits(
-    candidates: Iterator[AnyRecipe], needed: Any, limit_gib: float
+    candidates: Sequence[AnyRecipe], needed: Callable[[AnyRecipe], float], limit_gib: float
 ) -> tuple[AnyRecipe, float]:
-    """The first recipe whose need (GiB) is within a limit, else the last; and what it needs."""
-    found = None
-    for recipe in candidates:
-        gib = needed(recipe)
-        found = recipe, gib
-        if gib <= limit_gib:
-            break
-    assert found is not None
-    return found
+    """The first recipe whose need (GiB) is within a limit, else the last; and what it needs.
+
+    From the third on, none needs more than the one before.
+    """
+    known: dict[int, float] = {}
+
+    def fits(number: int) -> bool:
+        if number not in known:
+            known[number] = needed(candidates[number])
+        return known[number] <= limit_gib
+
+    low, high = 0, len(candidates) - 1
+    if not fits(low) and fits(high) and not fits(1):
+        low = 2
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if fits(middle) else (middle + 1, high)
+    first = next((n for n in sorted(known) if known[n] <= limit_gib), high)
+    return candidates[first], known[first]
 
 
 def training_flops(plan: Plan, stage: Measurable) -> int:
-    """The floating-point operations of a training step, forward and backward.
-
-    Source: torch.utils.flop_counter, which counts products of matrices and convolutions.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    network, batch = _without_values(plan, stage)
-    with FlopCounterMode(display=False) as counter:
-        terms = stage.loss(network, None, batch, torch.Generator())
-        torch.stack(list(terms.values())).sum().backward()
-    return int(counter.get_total_flops())
+    """The floating-point operations of a training step, forward and backward."""
+    network, batch = _without_values(stage), _batch(plan, stage)
+    with Flops() as counter:
+        _loss(stage, network, batch).backward()
+    return counter.total
 
 
-def _without_values(plan: Plan, stage: Measurable) -> tuple[nn.Module, list[Example]]:
-    """A stage's network, in which what is not trained is frozen, and what a step sees."""
-    with torch.device("meta"):
+def _without_values(stage: Measurable) -> nn.Module:
+    """A stage's network, in which what is not trained is frozen."""
+    with torch.device("meta"), LiveBytes():
         network = stage.build()
     for name, child in network.named_children():
         if name not in stage.schedule.learning_rates:
             child.requires_grad_(False)
-    return network, [_empty(plan, stage) for _ in range(stage.schedule.volumes_per_step)]
+    return network
+
+
+def _batch(plan: Plan, stage: Measurable) -> list[Example]:
+    """What a step sees."""
+    volumes = range(stage.schedule.volumes_per_step)
+    return [example for _ in volumes for example in _empty(plan, stage.crop)]
+
+
+def _loss(stage: Measurable, network: nn.Module, batch: list[Example]) -> Tensor:
+    memory = stage.supposed() if isinstance(stage, Supposes) else None
+    terms = stage.loss(network, memory, batch, torch.Generator())
+    return torch.stack(list(terms.values())).sum()
 
 
 def _step_bytes(plan: Plan, recipe: Recipe, stage: Measurable) -> float:
-    network, batch = _without_values(plan, stage)
+    """Of a step that is not the first.
+
+    Weights, their average, two moments and the gradient of the step before; what the step sees,
+    once as it comes and once augmented; all that is alive at a time of its loss and its gradient.
+    """
+    network, number = _without_values(stage), recipe.memory.bytes_per_number
     set_recompute(network, recipe.recompute)
-    kept = KeptBytes(network)
-    with torch.autograd.graph.saved_tensors_hooks(kept.count, lambda tensor: tensor):
-        stage.loss(network, None, batch, torch.Generator())
-    inputs = sum(tensor.nbytes for example in batch for tensor in example.tensors())
-    numbers = kept.total * recipe.memory.bytes_per_number / 4
-    return weight_bytes(network) + 2 * inputs + numbers
+    with OneStepRecurrence(), LiveBytes(number) as live:
+        batch = _batch(plan, stage)
+        inputs = live.now
+        loss = _loss(stage, network, batch)
+        forward = live.peak
+        with in_meta_autocast(True):
+            loss.backward()
+    average = 4 * num_parameters(network)
+    trained = 4 * sum(p.numel() for p in network.parameters() if p.requires_grad)
+    gradient = trained * (1 - number / 4)  # is in float32 for weights
+    again = inputs if recipe.augmentation is not None else 0
+    step = max(forward + trained, live.peak + gradient)
+    return _held(network, number) + average + 2 * trained + again + step
 
 
-def _empty(plan: Plan, stage: Measurable) -> Example:
+def _held(network: nn.Module, bytes_per_number: int) -> int:
+    """Bytes of a network in float32, and of the weights as autocast computes with them."""
+    copies = bytes_per_number if bytes_per_number < 4 else 0
+    return (4 + copies) * num_parameters(network) + sum(b.nbytes for b in network.buffers())
+
+
+def _empty(plan: Plan, crop: Crop) -> list[Example]:
     """What a step sees of a volume of the plan's grid, without values."""
-    crop, depth = stage.crop, plan.grid.num_slices
-    shape = (depth, *plan.grid.in_plane)
-    count = depth
-    windows: tuple[int, ...] = (0,)
+    grid = plan.grid
+    depth, shape = grid.num_slices, (grid.num_slices, *grid.in_plane)
+    if isinstance(crop, Nothing):
+        return [_example(plan, 1, (0, 0, 0), 0, ())]
+    if isinstance(crop, Planes):
+        sizes = {p: plane_size(shape, p, slice_axis=grid.slice_axis)[1:] for p in crop.counts}
+        return [
+            replace(_example(plan, n, (1, *sizes[plane]), 1, (0,) * n), plane=plane)
+            for plane, n in crop.counts.items()
+        ]
     if isinstance(crop, Patch):
-        shape, count = crop.size, crop.size[0]
-    elif isinstance(crop, Slab):
-        count = min(crop.count, depth)
-        shape = (count, *shape[1:])
-    elif isinstance(crop, Windows):
-        count, windows = min(crop.count, depth), (0,) * crop.number
+        return [_example(plan, 1, crop.size, crop.size[0], (0,))]
+    if isinstance(crop, Whole):
+        return [_example(plan, 1, shape, depth, (0,))]
+    count = min(crop.count, depth)
+    if isinstance(crop, Slab):
+        return [_example(plan, 1, (count, *grid.in_plane), count, (0,))]
+    last = max(crop.number - 1, 1)
+    windows = tuple(i * (depth - count) // last for i in range(crop.number))
+    return [_example(plan, 1, shape, count, windows)]
+
+
+def _example(
+    plan: Plan, items: int, shape: tuple[int, ...], count: int, windows: tuple[int, ...]
+) -> Example:
     sources, targets = len(plan.sources), len(plan.targets)
-
-    def empty(*size: int) -> Tensor:
-        return torch.empty(size, device="meta")
-
+    channels = (sources, targets, int(plan.grid.mask != "none"))
+    source, target, mask = (torch.empty(items, n, *shape, device="meta") for n in channels)
     return Example(
         case="",
-        source=empty(1, sources, *shape),
-        target=empty(1, targets, *shape),
-        mask=empty(1, int(plan.grid.mask != "none"), *shape),
-        air=empty(1, sources + targets),
-        given=empty(1, sources),
-        made=torch.ones(1, targets, dtype=torch.bool),
-        seeds=torch.zeros(1, dtype=torch.int64),
+        source=source,
+        target=target,
+        mask=mask,
+        air=torch.empty(items, sources + targets, device="meta"),
+        given=torch.empty(items, sources, device="meta"),
+        made=torch.ones(items, targets, dtype=torch.bool),
+        seeds=torch.zeros(items, dtype=torch.int64),
         windows=windows,
         count=count,
     )

@@ -6,8 +6,8 @@ from typing import TypeVar
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe
+from liftnet.planning.cost import TRAINING_SHARE
 from liftnet.planning.memory import GIB
-from liftnet.planning.sizing import TRAINING_SHARE
 
 __all__ = ["BY_HAND", "plan_feeding"]
 

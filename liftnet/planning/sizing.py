@@ -1,6 +1,6 @@
 """The largest network whose training fits the memory, and how it then predicts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import log2
 from typing import Literal, TypeVar
@@ -9,6 +9,7 @@ from liftnet.core.errors import PlanError
 from liftnet.core.network_specs import MixerSpec, TranslatorSpec
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Inference, Recipe
+from liftnet.planning.cost import TRAINING_SHARE, Measurable, first_that_fits, largest_that_fits
 from liftnet.planning.grid import stride_of
 
 __all__ = ["SLICE_BATCHES", "fit_to_memory", "plan_inference", "plan_mixer", "plan_translator"]
@@ -20,7 +21,6 @@ MAX_WIDTH = 512  # nnU-Net, 2D
 SIZES = (
     (64, 48), (48, 48), (32, 48), (32, 32), (32, 24), (24, 24), (16, 24), (16, 16), (8, 16), (8, 8),
 )  # fmt: skip
-TRAINING_SHARE = 0.9  # ours: the rest is for the allocator and cuDNN
 ONE_PASS_BATCH = 8  # ours: fewer at a time are slower on a GPU than two passes with more
 USEFUL_PIXELS = 2**20  # ours: at a time, 32 slices of 192x160, enough to fill a large GPU
 SLICE_BATCHES = (64, 32, 16, 8, 4, 2, 1)  # ours: larger ones gain no speed on a GPU or CPU
@@ -31,7 +31,7 @@ def fit_to_memory(
     reasons: dict[str, str],
     *,
     sized: Callable[[tuple[int, ...], int, bool], AnyRecipe],
-    training_gib: Callable[[AnyRecipe], float],
+    stages: Callable[[AnyRecipe], Iterable[Measurable]],
 ) -> AnyRecipe:
     """The recipe with the largest network and slab whose training fits the memory budget.
 
@@ -39,72 +39,69 @@ def fit_to_memory(
         plan: whose grid and budget it is for.
         reasons: receives why.
         sized: the recipe of these widths and slabs of this many slices, recomputing or not.
-        training_gib: what training takes.
+        stages: those of a recipe.
 
     Raises:
-        PlanError: If not even the smallest network fits.
+        TooLargeError: If not even the smallest network fits.
     """
-    gib = plan.budget.memory_gib
     stride = stride_of(plan.grid)
+
+    def recipe_of(base: int, slices: int, recompute: bool) -> AnyRecipe:
+        widths = tuple(min(base * 2**i, MAX_WIDTH) for i in range(int(log2(stride)) + 1))
+        return sized(widths, slices, recompute)
+
     # The paper's size is kept at the cost of time before it is given up.
     tried = [(*SIZES[0], False), (*SIZES[0], True), *((*size, False) for size in SIZES[1:])]
-    for base, slices, recompute in tried:
-        widths = tuple(min(base * 2**i, MAX_WIDTH) for i in range(int(log2(stride)) + 1))
-        candidate = sized(widths, slices, recompute)
-        needed = training_gib(candidate)
-        if needed <= TRAINING_SHARE * gib:
-            break
-    else:
-        raise PlanError(
-            f"The smallest network needs {needed:.2g} GiB for slices of "
-            f"{plan.grid.in_plane[0]}x{plan.grid.in_plane[1]}",
-            where=f"a budget of {gib:g} GiB",
-            remedy="Raise --gpu-memory, or resample the images to a coarser spacing.",
-        )
-    size = f"the largest of {len(SIZES)} sizes that fits {gib:g} GiB"
+    chosen = largest_that_fits(plan, [recipe_of(*size) for size in tried], stages)
+    size = f"the largest of {len(SIZES)} sizes that fits {plan.budget.memory_gib:g} GiB"
     reasons |= {
         "translator.widths": f"{size}; doubling to at most {MAX_WIDTH} (nnU-Net)",
         "translator.normalization": "ours: measured, see docs/explanation/context.md",
         "recompute": "the paper's size is held only without keeping the maps of blocks, which "
         "are computed again for the gradient (ours)"
-        if candidate.recompute
+        if chosen.recompute
         else "not needed: what the gradient needs is kept",
         "mixer": "bidirectional GRU over all slice descriptors (LiFT Eq. 7); what it "
         "reads and where its context enters: measured, see docs/explanation/context.md (ours)",
     }
-    return candidate
+    return chosen
 
 
 def plan_inference(
-    plan: Plan, recipe: AnyRecipe, *, synthesis_gib: Callable[[AnyRecipe], float]
+    plan: Plan, recipe: AnyRecipe, *, needed: Callable[[AnyRecipe], float]
 ) -> AnyRecipe:
     """One pass where the kept maps fit with a useful batch of slices, else two; the largest batch.
+
+    Args:
+        plan: whose grid and budget it is for.
+        recipe: of the networks.
+        needed: GiB of a recipe's synthesis.
 
     Raises:
         PlanError: If not even single slices fit.
     """
+    limit = TRAINING_SHARE * plan.budget.memory_gib
     useful = max(1, USEFUL_PIXELS // (plan.grid.in_plane[0] * plan.grid.in_plane[1]))
     depth = plan.grid.num_slices
     sizes = sorted({min(n, depth) for n in SLICE_BATCHES if n <= useful}, reverse=True)
-    one = [Inference(size, "one") for size in sizes if size >= min(ONE_PASS_BATCH, sizes[0])]
-    two = [Inference(size, "two") for size in sizes]
-    for inference in [*one, *two]:
-        candidate = replace(recipe, inference=inference)
-        needed = synthesis_gib(candidate)
-        if needed <= TRAINING_SHARE * plan.budget.memory_gib:
+    passes: Literal["one", "two"]
+    for passes, least in ("one", min(ONE_PASS_BATCH, sizes[0])), ("two", 1):
+        tried = [replace(recipe, inference=Inference(n, passes)) for n in sizes if n >= least]
+        chosen, gib = first_that_fits(tried, needed, limit)
+        if gib <= limit:
             break
     else:
         raise PlanError(
-            f"Synthesis slice by slice needs {needed:.2g} GiB",
+            f"Synthesis slice by slice needs {gib:.2g} GiB",
             where=f"a budget of {plan.budget.memory_gib:g} GiB",
             remedy="Raise --gpu-memory, or resample the images to a coarser spacing.",
         )
     reason = (
         "one pass keeps maps of all slices; two passes compute them again (LiFT Algorithm 2): "
-        f"'{inference.passes}' with {inference.slice_batch} slices at a time is the fastest "
+        f"'{passes}' with {chosen.inference.slice_batch} slices at a time is the fastest "
         "that fits the budget"
     )
-    return replace(candidate, reasons=candidate.reasons | {"inference": reason})
+    return replace(chosen, reasons=chosen.reasons | {"inference": reason})
 
 
 def plan_translator(sources: int, targets: int, widths: tuple[int, ...]) -> TranslatorSpec:

@@ -149,6 +149,7 @@ def check(task: str, name: str, spaces: dict[str, Path], tmp_path: Path, monkeyp
     for path in folder.glob("*/checkpoint_latest.safetensors"):
         cost = read_json(path.with_name("cost.json"))
         assert cost["steps"] in (0, 2) and cost["seconds"] >= 0 and cost["parameters"] >= 0
+        assert cost["steps"] == 0 or cost["flops_per_step"] > 0, path.parent.name
     where = {"workspace": space, "method": name, "device": "cpu"}
     if task in PAIRED:
         check_images(task, space, tmp_path, where)

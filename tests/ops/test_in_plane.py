@@ -40,7 +40,7 @@ def test_random_crops_reach_every_place():
 def test_padding_is_where_training_has_it():
     """Padded as in training, to the planned size or the next stride; the slices say where it is."""
     volume = torch.arange(2 * 3 * 5 * 9, dtype=torch.float32).reshape(2, 3, 5, 9)
-    padded, (rows, columns) = pad_in_plane(volume, (8, 8), 4, [-1.0, -2.0])
+    padded, (rows, columns) = pad_in_plane(volume, (8, 8), 4, torch.tensor([-1.0, -2.0]))
     assert padded.shape == (2, 3, 8, 12)
     assert torch.equal(padded[:, :, rows, columns], volume)
     assert set(padded[1, 0, 0].tolist()) == {-2.0}
@@ -50,7 +50,9 @@ def test_padding_is_where_training_has_it():
 def test_any_size_is_padded_to_the_plan_or_the_next_stride():
     """Never less than the plan's size, a multiple of the stride, centred to half a voxel."""
     for size in range(1, 30):
-        padded, (rows, _) = pad_in_plane(torch.zeros(1, 1, size, 8), (16, 8), 8, [1.0])
+        padded, (rows, _) = pad_in_plane(
+            torch.zeros(1, 1, size, 8), (16, 8), 8, torch.tensor([1.0])
+        )
         height = padded.shape[2]
         assert height >= 16 and height % 8 == 0 and (size <= 16 or height - size < 8)
         assert rows.start - (height - rows.stop) in (0, 1)

@@ -1,21 +1,21 @@
 """From grid and memory to a recipe of the joint form. Each number names its source."""
 
 from dataclasses import replace
-from functools import partial
 
 from liftnet.core.network_specs import MixerSpec, TranslatorSpec
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Inference, MemoryEstimate, schedules
-from liftnet.methods.lift.joint import STAGE
-from liftnet.methods.lift.joint_memory import synthesis_gib, training_gib
+from liftnet.methods.lift.joint import SLICE_STAGE, STAGE, ContextTranslation
 from liftnet.methods.lift.joint_schedule import plan_stages
 from liftnet.methods.lift.recipes import JointRecipe
+from liftnet.methods.lift.synthesis import synthesize, with_estimate
 from liftnet.methods.lift.translator_check import check_translator
 from liftnet.planning.augmentation import AUGMENTATION_REASON, plan_augmentation
 from liftnet.planning.consistency import refuse
+from liftnet.planning.cost import synthesis_gib
 from liftnet.planning.sizing import fit_to_memory, plan_inference, plan_mixer, plan_translator
 
-__all__ = ["decide", "refresh"]
+__all__ = ["decide", "refresh", "stages_of"]
 
 LOSSES = {"l1": 1.0, "ms_ssim": 0.2, "delta_z": 0.5}
 
@@ -52,13 +52,23 @@ def decide(plan: Plan) -> JointRecipe:
             context_translation=own[STAGE],
         )
 
-    recipe = fit_to_memory(plan, reasons, sized=sized, training_gib=partial(training_gib, plan))
+    recipe = fit_to_memory(plan, reasons, sized=sized, stages=stages_of)
     reasons[f"{STAGE}.decoded_slices"] = (
         "as many as the size of the network leaves; 48 at most (LiFT Tab. 10)"
     )
     recipe = replace(recipe, reasons=reasons)
-    recipe = plan_inference(plan, recipe, synthesis_gib=partial(synthesis_gib, plan))
+    recipe = plan_inference(
+        plan,
+        recipe,
+        needed=lambda r: synthesis_gib(plan, r, ContextTranslation(r), synthesize),
+    )
     return refresh(plan, recipe, estimate=True)
+
+
+def stages_of(recipe: JointRecipe) -> tuple[ContextTranslation, ...]:
+    """The stages in order: of a short training the translator alone comes first."""
+    first = () if recipe.slice_translation is None else (SLICE_STAGE,)
+    return tuple(ContextTranslation(recipe, name) for name in (*first, STAGE))
 
 
 def refresh(plan: Plan, recipe: JointRecipe, *, estimate: bool) -> JointRecipe:
@@ -69,14 +79,7 @@ def refresh(plan: Plan, recipe: JointRecipe, *, estimate: bool) -> JointRecipe:
     """
     _check(plan, recipe)
     recipe = replace(recipe, translator=_outputs(plan, recipe.translator))
-    if not estimate:
-        return recipe
-    memory = replace(
-        recipe.memory,
-        training_gib=round(training_gib(plan, recipe), 3),
-        prediction_gib=round(synthesis_gib(plan, recipe), 3),
-    )
-    return replace(recipe, memory=memory)
+    return with_estimate(plan, recipe, stages_of(recipe)) if estimate else recipe
 
 
 def _outputs(plan: Plan, translator: TranslatorSpec) -> TranslatorSpec:

@@ -9,10 +9,7 @@ from liftnet.core.plan import Plan
 from liftnet.data.example import Example
 from liftnet.methods.base import Method, Stage
 from liftnet.methods.lift import joint_rules, residual_rules
-from liftnet.methods.lift.joint import SLICE_STAGE, STAGE, ContextTranslation
 from liftnet.methods.lift.recipes import JointRecipe, ResidualRecipe
-from liftnet.methods.lift.residual import ResidualContext
-from liftnet.methods.lift.slices import SliceTranslation
 from liftnet.methods.lift.synthesis import SliceSynthesis
 from liftnet.networks.synthesis import trajectory_of
 from liftnet.ops.chunks import Chunk
@@ -53,10 +50,9 @@ class Lift(SliceSynthesis, Method[JointRecipe | ResidualRecipe]):
 
     def stages(self, plan: Plan, recipe: JointRecipe | ResidualRecipe) -> tuple[Stage[Any], ...]:
         """The translator first, in a short training or the residual form; then with context."""
-        if isinstance(recipe, ResidualRecipe):
-            return SliceTranslation(plan, recipe), ResidualContext(recipe)
-        first = () if recipe.slice_translation is None else (SLICE_STAGE,)
-        return tuple(ContextTranslation(recipe, name) for name in (*first, STAGE))
+        if isinstance(recipe, JointRecipe):
+            return joint_rules.stages_of(recipe)
+        return residual_rules.stages_of(plan, recipe)
 
     def trajectory(
         self, plan: Plan, recipe: Any, network: nn.Module, example: Example, chunk: Chunk

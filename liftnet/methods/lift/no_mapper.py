@@ -7,10 +7,8 @@ from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Plan
 from liftnet.methods.base import Method, Stage
 from liftnet.methods.lift import joint_rules, residual_rules
-from liftnet.methods.lift.joint import SLICE_STAGE, STAGE, ContextTranslation
 from liftnet.methods.lift.lift import METHOD as WHOLE
 from liftnet.methods.lift.recipes import JointRecipe, ResidualRecipe, SliceRecipe
-from liftnet.methods.lift.slices import SliceTranslation
 from liftnet.methods.lift.synthesis import SliceSynthesis
 from liftnet.planning.consistency import refuse
 
@@ -37,7 +35,8 @@ class NoMapper(SliceSynthesis, Method[JointRecipe | SliceRecipe]):
         self, plan: Plan, fingerprint: Fingerprint, *, squeeze: bool
     ) -> JointRecipe | SliceRecipe:
         """The recipe of LiFT-C without its mixer."""
-        return self.without(WHOLE.decide(plan, fingerprint, squeeze=squeeze))
+        recipe = self.without(WHOLE.decide(plan, fingerprint, squeeze=squeeze))
+        return self.refresh(plan, recipe)
 
     def without(self, recipe: JointRecipe | ResidualRecipe) -> JointRecipe | SliceRecipe:
         """A recipe of LiFT-C without mixer and residual."""
@@ -61,14 +60,13 @@ class NoMapper(SliceSynthesis, Method[JointRecipe | SliceRecipe]):
         if isinstance(recipe, JointRecipe):
             refuse({"there is a mixer, which is method lift": recipe.mixer is not None}, "recipe")
             return joint_rules.refresh(plan, recipe, estimate=estimate)
-        return residual_rules.refresh_slices(plan, recipe)
+        return residual_rules.refresh(plan, recipe, estimate=estimate)
 
     def stages(self, plan: Plan, recipe: JointRecipe | SliceRecipe) -> tuple[Stage[Any], ...]:
         """The translator alone."""
-        if isinstance(recipe, SliceRecipe):
-            return (SliceTranslation(plan, recipe),)
-        first = () if recipe.slice_translation is None else (SLICE_STAGE,)
-        return tuple(ContextTranslation(recipe, name) for name in (*first, STAGE))
+        if isinstance(recipe, JointRecipe):
+            return joint_rules.stages_of(recipe)
+        return residual_rules.stages_of(plan, recipe)
 
 
 METHOD = NoMapper()

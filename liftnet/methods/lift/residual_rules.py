@@ -2,22 +2,28 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any, TypeVar
 
 from liftnet.core.network_specs import ResidualSpec
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Inference, MemoryEstimate, Schedule
+from liftnet.methods.base import Stage
 from liftnet.methods.lift.recipes import ResidualRecipe, SliceRecipe
 from liftnet.methods.lift.residual import STAGE as RESIDUAL_STAGE
-from liftnet.methods.lift.residual_memory import synthesis_gib, training_gib
+from liftnet.methods.lift.residual import ResidualContext
 from liftnet.methods.lift.slices import STAGE as SLICE_STAGE
+from liftnet.methods.lift.slices import SliceTranslation
+from liftnet.methods.lift.synthesis import synthesize, with_estimate
 from liftnet.methods.lift.translator_check import check_translator
 from liftnet.planning.augmentation import AUGMENTATION_REASON, plan_augmentation
 from liftnet.planning.consistency import refuse
+from liftnet.planning.cost import synthesis_gib, training_gib
 from liftnet.planning.schedule import VALIDATION_REASON, make_schedule
 from liftnet.planning.sizing import fit_to_memory, plan_inference, plan_mixer, plan_translator
 
-__all__ = ["decide", "refresh", "refresh_slices"]
+__all__ = ["decide", "refresh", "stages_of"]
 
+AnyForm = TypeVar("AnyForm", ResidualRecipe, SliceRecipe)
 PAPER_STEPS = 100_000  # ours: LiFT gives none; 170 passes over SynthRAD2023's 18,000 brain slices
 PAPER_RATE = 2e-4  # LiFT Tab. 10, both stages
 MAX_RATE = 1e-3  # ours: the usual rate of small U-Nets; beyond it training is unstable
@@ -68,17 +74,25 @@ def decide(plan: Plan) -> ResidualRecipe:
             residual_context=replace(second, windows_per_volume=windows),
         )
 
-    recipe = fit_to_memory(plan, reasons, sized=sized, training_gib=partial(training_gib, plan))
+    def synthesis(recipe: ResidualRecipe) -> float:
+        # A step of stage 2 reads whole volumes in the same batches of slices.
+        *_, last = stages_of(plan, recipe)
+        made = synthesis_gib(plan, recipe, last, synthesize)
+        return max(made, training_gib(plan, recipe, [last]))
+
+    recipe = fit_to_memory(plan, reasons, sized=sized, stages=partial(stages_of, plan))
     reasons["residual"] = (
         "as wide as the finest stage; sees one neighbour on each side, as the paper's windows of "
         "three slices suggest (ours)"
     )
-    recipe = replace(recipe, reasons=reasons)
-    # A step of stage 2 reads whole volumes in the same batches of slices.
-    recipe = plan_inference(
-        plan, recipe, synthesis_gib=lambda r: max(synthesis_gib(plan, r), training_gib(plan, r))
-    )
+    recipe = plan_inference(plan, replace(recipe, reasons=reasons), needed=synthesis)
     return refresh(plan, recipe, estimate=True)
+
+
+def stages_of(plan: Plan, recipe: ResidualRecipe | SliceRecipe) -> tuple[Stage[Any], ...]:
+    """The translator, and then, unless it is to stay alone, its residual with context."""
+    first = SliceTranslation(plan, recipe)
+    return (first, ResidualContext(recipe)) if isinstance(recipe, ResidualRecipe) else (first,)
 
 
 def plan_stages(num_steps: int | None, reasons: dict[str, str]) -> dict[str, Schedule]:
@@ -113,7 +127,7 @@ def plan_stages(num_steps: int | None, reasons: dict[str, str]) -> dict[str, Sch
     }
 
 
-def refresh(plan: Plan, recipe: ResidualRecipe, *, estimate: bool) -> ResidualRecipe:
+def refresh(plan: Plan, recipe: AnyForm, *, estimate: bool) -> AnyForm:
     """The recipe with its number of outputs and its memory estimate brought up to date.
 
     Raises:
@@ -122,47 +136,10 @@ def refresh(plan: Plan, recipe: ResidualRecipe, *, estimate: bool) -> ResidualRe
     _check(plan, recipe)
     translator = replace(recipe.translator, target_channels=len(plan.targets))
     recipe = replace(recipe, translator=translator)
-    if not estimate:
-        return recipe
-    memory = replace(
-        recipe.memory,
-        training_gib=round(training_gib(plan, recipe), 3),
-        prediction_gib=round(synthesis_gib(plan, recipe), 3),
-    )
-    return replace(recipe, memory=memory)
+    return with_estimate(plan, recipe, stages_of(plan, recipe)) if estimate else recipe
 
 
-def refresh_slices(plan: Plan, recipe: SliceRecipe) -> SliceRecipe:
-    """The recipe of the translator alone with its number of outputs, checked.
-
-    Raises:
-        PlanError: If channels, widths and sizes contradict each other.
-    """
-    _check_slices(plan, recipe)
-    translator = replace(recipe.translator, target_channels=len(plan.targets))
-    return replace(recipe, translator=translator)
-
-
-def _check(plan: Plan, recipe: ResidualRecipe) -> None:
-    mixer, residual = recipe.mixer, recipe.residual
-    _check_slices(plan, recipe)
-    refuse(
-        {
-            "mixer.inject must be none and through_plane_kernel 0: the residual head takes the "
-            "context": mixer.inject != "none" or mixer.through_plane_kernel != 0,
-            "residual needs a width of 1 or more": residual.width < 1,
-            "residual.neighbours or convolutions is negative": min(
-                residual.neighbours, residual.convolutions
-            )
-            < 0,
-            f"the translator is frozen in {RESIDUAL_STAGE}; its learning rate must go": "translator"
-            in recipe.residual_context.learning_rates,
-        },
-        "recipe",
-    )
-
-
-def _check_slices(plan: Plan, recipe: ResidualRecipe | SliceRecipe) -> None:
+def _check(plan: Plan, recipe: ResidualRecipe | SliceRecipe) -> None:
     mixer = recipe.mixer if isinstance(recipe, ResidualRecipe) else None
     parts = ("translator", "mixer", "residual") if mixer is not None else ("translator",)
     check_translator(plan, recipe, recipe.translator, mixer, parts, LOSSES, recipe.losses)
@@ -175,6 +152,26 @@ def _check_slices(plan: Plan, recipe: ResidualRecipe | SliceRecipe) -> None:
             )
             != {"translator"},
             "losses.outside_mask is above 1": recipe.losses["outside_mask"] > 1,
+        },
+        "recipe",
+    )
+    if isinstance(recipe, ResidualRecipe):
+        _check_residual(recipe)
+
+
+def _check_residual(recipe: ResidualRecipe) -> None:
+    mixer, residual = recipe.mixer, recipe.residual
+    refuse(
+        {
+            "mixer.inject must be none and through_plane_kernel 0: the residual head takes the "
+            "context": mixer.inject != "none" or mixer.through_plane_kernel != 0,
+            "residual needs a width of 1 or more": residual.width < 1,
+            "residual.neighbours or convolutions is negative": min(
+                residual.neighbours, residual.convolutions
+            )
+            < 0,
+            f"the translator is frozen in {RESIDUAL_STAGE}; its learning rate must go": "translator"
+            in recipe.residual_context.learning_rates,
         },
         "recipe",
     )

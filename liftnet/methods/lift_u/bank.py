@@ -20,11 +20,12 @@ from liftnet.data.array_file import StoredRows, new_array, stored_rows
 from liftnet.data.store import Store, write_array
 from liftnet.losses.feature_scale import FeatureScale, scale_of, stack_scales
 from liftnet.methods.lift_u.batches import PLANES, real_volume
+from liftnet.methods.lift_u.recipe import LiftURecipe
 from liftnet.metrics.cohort import delta_z_profile, depth_reference
-from liftnet.networks.volume_generator import VolumeGenerator, slice_features
+from liftnet.networks.volume_generator import VolumeGenerator, make_features, slice_features
 from liftnet.ops.planes import plane_size, slices_of
 
-__all__ = ["Bank", "load_bank", "make_bank", "plane_features"]
+__all__ = ["Bank", "load_bank", "make_bank", "plane_features", "supposed_bank"]
 
 SCALE_VOLUMES = 256  # ours: enough for a mean distance, and its square is affordable
 LEAST_SPREAD = 1e-6  # ours: a part that does not vary at all weighs nothing
@@ -70,6 +71,42 @@ class Bank:
         """The scale of these slices."""
         chosen = self.scales[plane].at(torch.as_tensor(list(indices)))
         return FeatureScale(*(t.to(device) for t in (chosen.mean, chosen.distance, chosen.cv)))
+
+
+class SupposedBank(Bank):
+    """A bank without values, to count what a step holds of one."""
+
+    def positives(
+        self, plane: str, indices: Sequence[int], volumes: Sequence[int], device: torch.device
+    ) -> Tensor:
+        """Shapes as of those of a bank."""
+        return torch.empty(len(indices), len(volumes), len(self.balance[plane]), device="meta")
+
+
+def supposed_bank(plan: Plan, recipe: LiftURecipe) -> SupposedBank:
+    """The bank of as many volumes of the plan's grid as a step compares with."""
+    grid, positives = plan.grid, recipe.drift.positives
+    shape = (grid.num_slices, *grid.in_plane)
+    sizes = {plane: plane_size(shape, plane, slice_axis=grid.slice_axis) for plane in PLANES}
+    with torch.device("meta"), torch.no_grad():
+        features = make_features(recipe.features)
+        widths = {p: slice_features(features, torch.empty(1, *sizes[p][1:]))[0] for p in PLANES}
+        return SupposedBank(
+            cases=("",) * positives,
+            features={},
+            balance={plane: widths[plane][0] for plane in PLANES},
+            scales={
+                plane: FeatureScale(
+                    torch.empty(sizes[plane][0], widths[plane].shape[1]),
+                    *torch.empty(2, sizes[plane][0]),
+                )
+                for plane in PLANES
+            },
+            varied={plane: tuple(range(sizes[plane][0])) for plane in PLANES},
+            codes=torch.empty(positives, grid.num_slices, recipe.mapper.code_size),
+            step=0.0,
+            depth=np.empty((0, 0)),
+        )
 
 
 def plane_features(

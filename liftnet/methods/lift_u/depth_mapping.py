@@ -15,7 +15,7 @@ from liftnet.data.crops import Crop, Nothing
 from liftnet.data.example import Example
 from liftnet.data.store import Store
 from liftnet.methods.base import Stage, Validation
-from liftnet.methods.lift_u.bank import Bank, make_bank
+from liftnet.methods.lift_u.bank import Bank, make_bank, supposed_bank
 from liftnet.methods.lift_u.batches import real_volume
 from liftnet.methods.lift_u.drifting import code_terms, lifted_terms
 from liftnet.methods.lift_u.generation import latent_from
@@ -84,6 +84,10 @@ class DepthMapping(Stage[Banks]):
         if self.name == CODE_STAGE and self.recipe.drift.start == "real":
             network.mapper.start_at(bank.codes)
         return Banks(bank, folder.parent)
+
+    def supposed(self) -> Banks:
+        """A bank without values."""
+        return Banks(supposed_bank(self.plan, self.recipe), Path())
 
     def loss(
         self,

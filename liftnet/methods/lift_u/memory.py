@@ -1,4 +1,8 @@
-"""How much memory training and generation take."""
+"""How much memory training and generation take, from what networks keep of a slice.
+
+By formula: sizes are searched among grids, numbers of slices and widths at once, for which the
+measurement of `planning.cost`, a second or two for all stages, is too slow.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -22,7 +26,7 @@ from liftnet.networks.features import ResNet18, pooled_parts
 from liftnet.networks.masked_autoencoder import MaskedAutoencoder
 from liftnet.networks.slice_generator import PatchDiscriminator, SliceGenerator
 from liftnet.networks.volume_generator import FEATURE_GRIDS, feature_maps, make_features
-from liftnet.planning.memory import GIB, KeptBytes, num_parameters, weight_bytes
+from liftnet.planning.memory import GIB, num_parameters
 
 __all__ = ["prediction_gib", "training_gib"]
 
@@ -157,6 +161,27 @@ def _pooled(network: nn.Module, slices: Tensor) -> list[Tensor]:
     return pooled_parts(feature_maps(network, slices), grids=FEATURE_GRIDS)
 
 
+class KeptBytes:
+    """Counts the bytes of tensors that autograd keeps, each storage once, weights not at all."""
+
+    def __init__(self, network: nn.Module):
+        self.total = 0
+        self._known = {p.untyped_storage()._cdata for p in network.parameters()}
+        self._alive: list[torch.UntypedStorage] = []
+
+    def count(self, tensor: Tensor) -> Tensor:
+        """The tensor's values; a hook for `torch.autograd.graph.saved_tensors_hooks`.
+
+        Without its graph: a graph that keeps what leads back to itself is never freed.
+        """
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._known:
+            self._known.add(storage._cdata)
+            self._alive.append(storage)  # so that no later storage gets the same address
+            self.total += storage.nbytes()
+        return tensor.detach()
+
+
 def _held_bytes(network: nn.Module) -> int:
     """Float32 weights, and what else a network holds."""
     return 4 * num_parameters(network) + sum(b.nbytes for b in network.buffers())
@@ -164,7 +189,9 @@ def _held_bytes(network: nn.Module) -> int:
 
 def _trained_bytes(network: nn.Module) -> int:
     """Those of a network, its average, its gradients and two Adam moments."""
-    return weight_bytes(network) + 2 * sum(b.nbytes for b in network.buffers())
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    buffers = sum(b.nbytes for b in network.buffers())
+    return 4 * (2 * num_parameters(network) + 3 * trained) + 2 * buffers
 
 
 @lru_cache(maxsize=64)

@@ -14,14 +14,14 @@ from liftnet.core.network_specs import (
 from liftnet.core.plan import Grid, Plan
 from liftnet.core.recipe import AugmentationSpec, Inference, MemoryEstimate
 from liftnet.core.storage.checksum import file_sha256
-from liftnet.methods.base import TooLargeError
 from liftnet.methods.lift_u.check import check
 from liftnet.methods.lift_u.memory import prediction_gib, training_gib
 from liftnet.methods.lift_u.recipe import LiftURecipe
 from liftnet.methods.lift_u.schedule import MAX_SLICES, is_short, plan_drift, plan_stages
 from liftnet.networks.features import RESNET18_FILE, RESNET18_SHA256
 from liftnet.planning.augmentation import plan_augmentation
-from liftnet.planning.sizing import MAX_WIDTH, TRAINING_SHARE
+from liftnet.planning.cost import TRAINING_SHARE, TooLargeError
+from liftnet.planning.sizing import MAX_WIDTH
 
 __all__ = ["decide", "refresh"]
 

@@ -112,6 +112,11 @@ class SliceGeneration(Stage[Tensor]):
             network.features.load_state_dict(trained.state_dict())
         return codes
 
+    def supposed(self) -> Tensor:
+        """The codes without values."""
+        depth, size = self.plan.grid.num_slices, self.recipe.generator.code_size
+        return torch.empty(MIXED, depth, size, device="meta")
+
     def _some_slices(self, store: Store, training: Sequence[str]) -> Tensor:
         """Slices (N, 1, H, W), evenly from all training volumes, that fit the memory."""
         rows, columns = self.plan.grid.in_plane

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from liftnet.core.errors import PlanError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Inference, MemoryEstimate, Recipe, Schedule
@@ -29,7 +28,7 @@ from liftnet.ops.depth import fold_slices, unfold_slices
 from liftnet.ops.in_plane import pad_in_plane
 from liftnet.planning.augmentation import AUGMENTATION_REASON, plan_augmentation
 from liftnet.planning.consistency import check_recipe, refuse
-from liftnet.planning.cost import TRAINING_SHARE, first_that_fits, training_gib
+from liftnet.planning.cost import estimated, largest_that_fits, synthesis_gib, training_gib
 from liftnet.planning.grid import stride_of
 from liftnet.planning.schedule import make_schedule
 
@@ -169,15 +168,7 @@ class Pix2Pix(Method[Pix2PixRecipe]):
 
     def decide(self, plan: Plan, fingerprint: Fingerprint, *, squeeze: bool) -> Pix2PixRecipe:
         """The widest pair whose step fits the memory."""
-        budget = plan.budget
-        limit = TRAINING_SHARE * budget.memory_gib
-        recipe, needed = first_that_fits(self._sizes(plan), partial(self._gib, plan), limit)
-        if needed > limit:
-            raise PlanError(
-                f"The smallest network of this method needs {needed:.2g} GiB",
-                where=f"a budget of {budget.memory_gib:g} GiB",
-                remedy="Raise --gpu-memory, or resample the images to a coarser spacing.",
-            )
+        recipe = largest_that_fits(plan, list(self._sizes(plan)), partial(self.stages, plan))
         return self.refresh(plan, recipe)
 
     def _sizes(self, plan: Plan) -> Iterator[Pix2PixRecipe]:
@@ -234,12 +225,9 @@ class Pix2Pix(Method[Pix2PixRecipe]):
         )
         if not estimate:
             return recipe
-        gib = round(self._gib(plan, recipe), 3)
-        memory = replace(recipe.memory, training_gib=gib, prediction_gib=gib)
-        return replace(recipe, memory=memory)
-
-    def _gib(self, plan: Plan, recipe: Pix2PixRecipe) -> float:
-        return training_gib(plan, recipe, self.stages(plan, recipe))
+        stages = self.stages(plan, recipe)
+        prediction = synthesis_gib(plan, recipe, stages[-1], self.synthesize)
+        return estimated(recipe, training_gib(plan, recipe, stages), prediction)
 
     def stages(self, plan: Plan, recipe: Pix2PixRecipe) -> tuple[Stage[Any], ...]:
         """One."""
@@ -258,7 +246,7 @@ class Pix2Pix(Method[Pix2PixRecipe]):
         assert isinstance(network, nn.ModuleDict)
         number, stride = example.source.shape[1], 2**recipe.halvings
         padded, (rows, columns) = pad_in_plane(
-            example.source[0], plan.grid.in_plane, stride, example.air[0, :number].tolist()
+            example.source[0], plan.grid.in_plane, stride, example.air[0, :number]
         )
         whole = inputs_of(plan, replace(example, source=padded[None]))
         made: list[Tensor] = []

@@ -1,11 +1,23 @@
 """Which arithmetic a device should use."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import nn
 
-__all__ = ["autocast", "pick_device", "place", "supports_bfloat16", "without_autocast"]
+__all__ = [
+    "autocast",
+    "in_meta_autocast",
+    "is_meta_autocast",
+    "pick_device",
+    "place",
+    "supports_bfloat16",
+    "without_autocast",
+]
+
+_META_AUTOCAST = ContextVar("meta_autocast", default=False)
 
 
 def supports_bfloat16(device: torch.device) -> bool:
@@ -19,16 +31,31 @@ def supports_bfloat16(device: torch.device) -> bool:
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:
     """A context in which convolutions and products run in bfloat16 where the device has it."""
-    if device.type == "meta":  # no values, no autocast
-        return nullcontext()
+    if device.type == "meta":
+        return in_meta_autocast(True)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=supports_bfloat16(device))
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """A context in which arithmetic keeps the type of its inputs, inside an autocast or not."""
-    if device.type == "meta":  # no values, no autocast
-        return nullcontext()
+    if device.type == "meta":
+        return in_meta_autocast(False)
     return torch.autocast(device.type, enabled=False)
+
+
+@contextmanager
+def in_meta_autocast(enabled: bool) -> Iterator[None]:
+    """What an autocast is on "meta", for which PyTorch has none: a mark for who counts bytes."""
+    token = _META_AUTOCAST.set(enabled)
+    try:
+        yield
+    finally:
+        _META_AUTOCAST.reset(token)
+
+
+def is_meta_autocast() -> bool:
+    """Whether numbers on "meta" would be made in an autocast."""
+    return _META_AUTOCAST.get()
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:

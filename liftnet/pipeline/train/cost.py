@@ -10,8 +10,7 @@ from torch import nn
 
 from liftnet.core.plan import Plan
 from liftnet.core.storage.jsonable import write_json
-from liftnet.data.crops import Nothing, Planes
-from liftnet.methods.base import Stage, Surveys
+from liftnet.methods.base import Stage
 from liftnet.ops.compute.cost import Meter
 from liftnet.ops.compute.machine import describe_machine
 from liftnet.ops.compute.processes import is_first
@@ -71,8 +70,7 @@ def note_cost(
 
 def _flops(plan: Plan, stage: Stage[Any]) -> int | None:
     """The operations of a step, where it can be counted on tensors without values."""
-    without = isinstance(stage, Surveys) or isinstance(stage.crop, Planes | Nothing)
-    if without or stage.schedule.num_steps == 0:
+    if stage.schedule.num_steps == 0:
         return None
     try:
         with torch.random.fork_rng(devices=[]):

@@ -16,11 +16,13 @@ from liftnet.core.request import Request
 from liftnet.data.crops import whole
 from liftnet.methods import load_method
 from liftnet.methods.lift.joint import ContextTranslation, slab_loss
-from liftnet.methods.lift.joint_memory import synthesis_gib, training_gib
+from liftnet.methods.lift.joint_rules import stages_of
 from liftnet.methods.lift.recipes import JointRecipe
+from liftnet.methods.lift.synthesis import synthesize
 from liftnet.networks.blocks import set_recompute
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.pipeline.models.volumes import Training, make_volumes
+from liftnet.planning import cost
 from liftnet.planning.augmentation import plan_augmentation
 from liftnet.planning.memory import GIB
 from liftnet.planning.sizing import plan_inference, plan_mixer, plan_translator
@@ -66,6 +68,16 @@ def make_recipe(*, volumes: int = 1, kernel: int = 0, bytes_per_number: int = 4)
             1.0, 0,
         ),
     )  # fmt: skip
+
+
+def training_gib(plan: Plan, recipe: JointRecipe) -> float:
+    """What the hungriest stage is estimated to take."""
+    return cost.training_gib(plan, recipe, stages_of(recipe))
+
+
+def synthesis_gib(plan: Plan, recipe: JointRecipe) -> float:
+    """What a volume is estimated to take."""
+    return cost.synthesis_gib(plan, recipe, ContextTranslation(recipe), synthesize)
 
 
 def network_of(recipe: JointRecipe) -> VolumeTranslator:
@@ -169,7 +181,7 @@ def test_paper_size_in_a_gibibyte_and_a_half():
     def chosen(gib: float) -> JointRecipe:
         budgeted = replace(plan, budget=Budget(gib, 2, None))
         given = replace(recipe, memory=MemoryEstimate(gib, 2, 0.0, 0.0))
-        return plan_inference(budgeted, given, synthesis_gib=partial(synthesis_gib, budgeted))
+        return plan_inference(budgeted, given, needed=partial(synthesis_gib, budgeted))
 
     small = chosen(1.5)
     assert small.inference == Inference(32, "two")

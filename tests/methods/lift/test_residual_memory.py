@@ -16,14 +16,16 @@ from liftnet.core.request import Request
 from liftnet.data.crops import whole
 from liftnet.data.example import Example
 from liftnet.methods import load_method
-from liftnet.methods.lift import residual_memory as memory
 from liftnet.methods.lift.recipes import ResidualRecipe, SliceRecipe
 from liftnet.methods.lift.residual import STAGE as RESIDUAL
 from liftnet.methods.lift.residual import ResidualContext
+from liftnet.methods.lift.residual_rules import stages_of
 from liftnet.methods.lift.slices import SliceTranslation
+from liftnet.methods.lift.synthesis import synthesize
 from liftnet.pipeline.models.volumes import Training, make_volumes
 from liftnet.pipeline.train.state import Run, make_optimizer
 from liftnet.pipeline.train.step import take_step
+from liftnet.planning.cost import synthesis_gib, training_gib
 from liftnet.planning.memory import GIB
 from liftnet.tasks import load_task
 
@@ -119,7 +121,9 @@ def test_slice_stage_is_within_a_quarter(sources):
     """Stage 1: weights, moments, average, inputs and all kept maps."""
     plan, recipe = make_plan(sources), make_recipe(sources=sources)
     expected = measured_gib(plan, recipe, SliceTranslation(plan, recipe))
-    assert memory._slice_bytes(plan, recipe) / GIB == pytest.approx(expected, rel=0.25)
+    assert training_gib(plan, recipe, [SliceTranslation(plan, recipe)]) == pytest.approx(
+        expected, rel=0.25
+    )
 
 
 @pytest.mark.parametrize(("volumes", "slice_batch"), [(1, 4), (2, 12), (4, 2)])
@@ -127,20 +131,36 @@ def test_residual_stage_is_within_a_quarter(volumes, slice_batch):
     """Stage 2: whole volumes, the frozen maps of the windows, the head's graph."""
     plan, recipe = make_plan(), make_recipe(volumes=volumes, slice_batch=slice_batch)
     expected = measured_gib(plan, recipe, ResidualContext(recipe))
-    assert memory._residual_bytes(plan, recipe) / GIB == pytest.approx(expected, rel=0.25)
+    assert training_gib(plan, recipe, [ResidualContext(recipe)]) == pytest.approx(
+        expected, rel=0.25
+    )
 
 
-def test_training_is_the_hungrier_stage():
+def test_a_step_in_bfloat16_is_within_a_tenth(monkeypatch):
+    """Maps take half, copies of the weights are made, losses and gradients of weights stay."""
+    monkeypatch.undo()
+    monkeypatch.setattr("liftnet.ops.compute.precision.supports_bfloat16", lambda _: True)
+    plan, recipe = make_plan(), make_recipe()
+    recipe = replace(recipe, memory=replace(recipe.memory, bytes_per_number=2))
+    for stage in stages_of(plan, recipe):
+        expected = measured_gib(plan, recipe, stage)
+        assert training_gib(plan, recipe, [stage]) == pytest.approx(expected, rel=0.1)
+
+
+def test_training_is_the_hungrier_stage(monkeypatch):
     """The estimate is the larger of both, of slices alone their own; half the bytes save much."""
     plan, recipe = make_plan(), make_recipe()
-    both = [memory._slice_bytes(plan, recipe), memory._residual_bytes(plan, recipe)]
-    assert memory.training_gib(plan, recipe) == max(both) / GIB
+    stages = SliceTranslation(plan, recipe), ResidualContext(recipe)
+    both = [training_gib(plan, recipe, [stage]) for stage in stages]
+    assert training_gib(plan, recipe, stages) == max(both)
     slices = SliceRecipe(
         **{field.name: getattr(recipe, field.name) for field in fields(SliceRecipe)}
     )
-    assert memory.training_gib(plan, slices) == both[0] / GIB
+    assert training_gib(plan, slices, stages_of(plan, slices)) == both[0]
+    monkeypatch.undo()
     half = replace(recipe, memory=replace(recipe.memory, bytes_per_number=2))
-    assert memory.training_gib(plan, half) < 0.8 * memory.training_gib(plan, recipe)
+    stages = SliceTranslation(plan, half), ResidualContext(half)
+    assert training_gib(plan, half, stages) < 0.8 * max(both)
 
 
 @pytest.mark.parametrize("passes", ["one", "two"])
@@ -161,4 +181,5 @@ def test_synthesis_is_within_a_quarter(passes, slice_batch, width):
         voxels = torch.rand(2, DEPTH, *SIZE)
         example = whole(plan, Request(("a",), ("ct",)), voxels, ranges, "x", seed=0)
         make_volumes(of, [network], example)
-    assert memory.synthesis_gib(plan, recipe) == pytest.approx(measured.peak / GIB, rel=0.25)
+    estimate = synthesis_gib(plan, recipe, ResidualContext(recipe), synthesize)
+    assert estimate == pytest.approx(measured.peak / GIB, rel=0.25)

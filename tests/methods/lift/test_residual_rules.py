@@ -16,6 +16,7 @@ from liftnet.methods import load_method
 from liftnet.methods.lift.recipes import ResidualRecipe
 from liftnet.methods.lift.residual_rules import plan_stages
 from liftnet.pipeline.plan import apply_setting, explain
+from liftnet.planning.cost import TooLargeError
 from liftnet.tasks import load_task
 
 SLICES, RESIDUAL = "slice_translation", "residual_context"
@@ -104,8 +105,8 @@ def test_smaller_budgets_never_get_more():
     for budget in (0.3, 0.06, 0.02, 0.0005):
         try:
             _, recipe = decided(fingerprint, Budget(budget, 4, None))
-        except PlanError as error:
-            assert "Raise --gpu-memory" in str(error)
+        except TooLargeError as error:
+            assert "The smallest network needs" in str(error)
             break
         assert recipe.memory.training_gib <= 0.9 * budget
         assert recipe.memory.prediction_gib <= 0.9 * budget

@@ -16,12 +16,12 @@ from liftnet.core.plan import Budget, Plan
 from liftnet.core.recipe import schedules
 from liftnet.core.storage.jsonable import from_json, to_json
 from liftnet.methods import load_method
-from liftnet.methods.base import TooLargeError
 from liftnet.methods.lift_u.recipe import LiftURecipe
 from liftnet.methods.lift_u.rules import MAPPER, plan_generator
 from liftnet.methods.lift_u.schedule import plan_stages
 from liftnet.networks.depth_mapper import DepthMapper
 from liftnet.pipeline.plan import apply_setting, explain
+from liftnet.planning.cost import TooLargeError
 from liftnet.planning.grid import GridChoice
 from liftnet.planning.memory import num_parameters
 from liftnet.tasks import load_task
