@@ -132,12 +132,12 @@ def test_the_rest_of_the_grid_follows(workspace):
     """A spacing or slice axis by hand moves size, number of slices and flips; a box does not."""
     first = read_plan(plan_file(workspace))
     depth, height, width = first.grid.spacing_mm
-    make = partial(plan, 7, workspace=workspace, gpu_memory=0.03, steps=8, plan_name="other")
+    make = partial(plan, 7, workspace=workspace, gpu_memory=0.04, steps=8, plan_name="other")
     finer, recipe = make(settings=[f"grid.spacing_mm=[{depth},{height / 2},{width / 2}]"])
     assert finer.grid.num_slices == first.grid.num_slices
     for now, then in zip(finer.grid.in_plane, first.grid.in_plane, strict=True):
         assert 1.5 * then < now <= 2.1 * then
-    assert recipe.memory.training_gib <= 0.03  # the networks follow too
+    assert recipe.memory.training_gib <= 0.04  # the networks follow too
     near = make(settings=[f"grid.spacing_mm=[{depth * 1.015},{height},{width}]"]).plan
     assert near.grid.num_slices == first.grid.num_slices  # as near as is never resampled
     halved = f"grid.spacing_mm=[{depth / 2},{height},{width}]"
@@ -218,14 +218,14 @@ def test_resampling_by_hand_moves_the_grid(workspace):
 
 def test_sizes_by_hand_move_the_networks(workspace, pairs):
     """Larger slices, more of them, or a box: the largest networks that fit are those of that."""
-    make = partial(plan, 7, workspace=workspace, gpu_memory=0.06, steps=8, plan_name="other")
+    make = partial(plan, 7, workspace=workspace, gpu_memory=0.1, steps=8, plan_name="other")
     large, recipe = make(settings=["grid.in_plane=[64,128]"])
     assert large.grid.in_plane == (64, 128)
-    assert recipe.memory.training_gib <= 0.06
+    assert recipe.memory.training_gib <= 0.1
     assert recipe.translator.widths[0] < make().recipe.translator.widths[0]
     deep, recipe = make(settings=["grid.num_slices=200"])
-    assert deep.grid.num_slices == 200 and recipe.memory.training_gib <= 0.06
-    head = partial(plan, workspace=pairs, gpu_memory=0.06, steps=8, plan_name="other")
+    assert deep.grid.num_slices == 200 and recipe.memory.training_gib <= 0.1
+    head = partial(plan, workspace=pairs, gpu_memory=0.1, steps=8, plan_name="other")
     box, recipe = head(settings=["grid.box=[8,16,16]"])
     assert (box.grid.num_slices, box.grid.in_plane) == (8, (16, 16))
     assert recipe.translator.widths[0] > head().recipe.translator.widths[0]
