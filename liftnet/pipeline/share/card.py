@@ -14,7 +14,7 @@ from liftnet.core.recipe import Recipe, schedules
 from liftnet.core.scores import AVERAGE, CohortScores, MetricSummary
 from liftnet.core.storage.jsonable import from_json
 from liftnet.methods import load_method
-from liftnet.metrics.meaning import cohort_name, explain, explain_cohort, short_name
+from liftnet.metrics.catalogue import cohort_name, explain, explain_cohort, short_name
 from liftnet.pipeline.models.model_file import (
     FINGERPRINT,
     PLAUSIBILITY,
