@@ -122,6 +122,7 @@ def entries() -> dict[str, Callable[[Path, Path], Entry]]:
         "NRRD": partial(files.image, kind="nrrd", packed=False),
         "stored case (.npy)": files.stored,
         "checkpoint": files.checkpoint,
+        "exported model": files.exported,
         "weights (.pth, .safetensors)": files.weights,
         "trajectory (.npz)": lambda place, work: places.bytes_entry(
             [next((place / "one" / "trajectories").glob("*.npz")).read_bytes()], work / "x.npz",

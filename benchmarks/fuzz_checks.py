@@ -4,6 +4,7 @@ import json
 import math
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -225,6 +226,18 @@ def use_checkpoint(path: Path, fold: Path) -> None:
     network = method.stages(plan, recipe)[-1].build()
     for group in ("network", "average"):
         load_weights(network, state.groups.get(group, {}), where=path)
+
+
+def use_model(path: Path) -> None:
+    """A model file; what is let in can be exported again."""
+    from liftnet.pipeline.share.export import export
+    from liftnet.pipeline.share.import_model import import_model
+
+    with TemporaryDirectory() as name:
+        run = import_model(path, workspace=name)
+        assert run is not None
+        again = export(Path(name) / path.name, plan_name=run.name, workspace=name)
+        import_model(again, show=True)
 
 
 def use_weights(path: Path) -> None:

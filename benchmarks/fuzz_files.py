@@ -1,9 +1,11 @@
 """The entry points of benchmarks/fuzz.py that read bytes: images, arrays, checkpoints, weights."""
 
 import gzip
+import hashlib
 import json
 import os
 import struct
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -16,7 +18,7 @@ from fuzz_places import NAME, Entry
 
 from liftnet.core.storage.jsonable import read_json
 
-__all__ = ["bombs", "checkpoint", "image", "stored", "weights"]
+__all__ = ["bombs", "checkpoint", "exported", "image", "stored", "weights"]
 
 BOMB_BYTES = 2**30  # what a megabyte expands to; eight of them are one file
 
@@ -97,24 +99,42 @@ def checkpoint(place: Path, work: Path) -> Entry:
     folder = place / "workspace" / "results" / NAME / "default" / "lift" / "fold_0"
     source = min(folder.glob("*/checkpoint_latest.safetensors"))  # of the last stage
     data = source.read_bytes()
+    target = work / "checkpoint_latest.safetensors"
+    return places.bytes_entry(
+        [data], target, [partial(damage_header, seal=False), mutations.damage_bytes],
+        lambda: checks.use_checkpoint(target, folder))  # fmt: skip
+
+
+def exported(place: Path, work: Path) -> Entry:
+    """A model of liftnet_export: header, papers whose digest is right all the same, tensors."""
+    from liftnet.pipeline.share.export import export
+
+    target = work / "model.safetensors"
+    data = export(target, workspace=place / "workspace").read_bytes()
+    return places.bytes_entry(
+        [data], target, [partial(damage_header, seal=True), mutations.damage_bytes],
+        lambda: checks.use_model(target))  # fmt: skip
+
+
+def damage_header(rng: Random, data: bytes, *, seal: bool) -> bytes:
+    """A safetensors file of liftnet with another header, or another text in it.
+
+    `seal` puts the digest into the text that it would have if it had been written so.
+    """
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])
-    target = work / "checkpoint_latest.safetensors"
-
-    def facts(rng: Random, _: bytes) -> bytes:
-        damaged = dict(header)
-        if rng.random() < 0.5:
-            inner = json.loads(header["__metadata__"]["liftnet"])
-            text = mutations.damage_json(rng, inner).decode("utf-8", "replace")
-            damaged["__metadata__"] = {"liftnet": text}
-            content = json.dumps(damaged).encode()
-        else:
-            content = mutations.damage_json(rng, header)
-        return len(content).to_bytes(8, "little") + content + data[8 + size :]
-
-    return places.bytes_entry(
-        [data], target, [facts, mutations.damage_bytes],
-        lambda: checks.use_checkpoint(target, folder))  # fmt: skip
+    content = mutations.damage_json(rng, header)
+    if rng.random() < (0.8 if seal else 0.5):
+        text = mutations.damage_json(rng, json.loads(header["__metadata__"]["liftnet"]))
+        if seal:
+            with suppress(ValueError, AttributeError, TypeError, RecursionError):  # no object
+                papers = json.loads(text)
+                papers.pop("sha256", None)
+                digest = hashlib.sha256(json.dumps(papers, sort_keys=True).encode()).hexdigest()
+                text = json.dumps({**papers, "sha256": digest}).encode()
+        header["__metadata__"] = {"liftnet": text.decode("utf-8", "replace")}
+        content = json.dumps(header).encode()
+    return len(content).to_bytes(8, "little") + content + data[8 + size :]
 
 
 def weights(place: Path, work: Path) -> Entry:

@@ -153,13 +153,15 @@ def list_steps(root: Path) -> list[Step]:
         Step("evaluate, two parts", score_parts, (root / "parts",)),
         Step(
             "export",
-            lambda: export(root / "zip" / "model.zip", 7, overwrite=True, **here),
-            (root / "zip",),
+            lambda: export(root / "exported" / "model.safetensors", 7, overwrite=True, **here),
+            (root / "exported",),
         ),
         Step(
             "import",
             lambda: import_model(
-                root / "zip" / "model.zip", overwrite=True, workspace=root / "elsewhere"
+                root / "exported" / "model.safetensors",
+                overwrite=True,
+                workspace=root / "elsewhere",
             ),
             (root / "elsewhere",),
         ),
@@ -209,7 +211,7 @@ def broken_files(step: Step, reference: dict[str, object]) -> list[str]:
     for name, path in files_of(step).items():
         if any(part.startswith(".") for part in Path(name).parts) or path.name == "log.jsonl":
             continue
-        if path.suffix == ".safetensors":
+        if path.suffix == ".safetensors" and "/exported/" not in path.as_posix():
             try:
                 load_checkpoint(path)
             except CheckpointError:

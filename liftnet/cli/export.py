@@ -10,7 +10,9 @@ from liftnet.cli.shell import DatasetOption, MethodOption, PlanOption, Workspace
 
 def export(
     *,
-    output_file: Annotated[str, typer.Option("-o", metavar="FILE", help="The zip to write.")],
+    output_file: Annotated[
+        str, typer.Option("-o", metavar="FILE", help="The .safetensors file to write.")
+    ],
     dataset: DatasetOption = None,
     plan_name: PlanOption = "default",
     fold: Annotated[
@@ -36,11 +38,11 @@ def export(
         str, typer.Option("--intended-use", metavar="TEXT", help="What the model is meant for.")
     ] = "",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a zip that is there.")
+        bool, typer.Option("--overwrite", help="Replace a file that is there.")
     ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Write a trained model and its model card into one zip, and list what leaves."""
+    """Write a trained model and its model card into one file, and list what leaves."""
     from liftnet.pipeline.share import export as step
 
     step.export(

@@ -10,7 +10,7 @@ from liftnet.cli.shell import WorkspaceOption, run
 def import_model(
     *,
     input_file: Annotated[
-        str, typer.Option("-i", metavar="FILE|URL", help="The zip, or its https address.")
+        str, typer.Option("-i", metavar="FILE|URL", help="The model, or its https address.")
     ],
     dataset: Annotated[
         str | None,
@@ -22,8 +22,11 @@ def import_model(
     ] = None,
     sha256: Annotated[
         str | None,
-        typer.Option("--sha256", metavar="HEX", help="What liftnet_export printed for the zip."),
+        typer.Option("--sha256", metavar="HEX", help="What liftnet_export printed for the file."),
     ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the model card; import nothing.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a model of the same dataset and plan.")
     ] = False,
@@ -37,6 +40,7 @@ def import_model(
         dataset,
         plan_name=plan_name,
         sha256=sha256,
+        show=show,
         overwrite=overwrite,
         workspace=workspace,
     )

@@ -26,8 +26,8 @@ COMMANDS = {
     "liftnet_evaluate": "score images against references, or generated volumes",
     "liftnet_compare": "two or more methods on the same images: paired differences",
     "liftnet_report": "one HTML page of an evaluation or comparison, to look at offline",
-    "liftnet_export": "one zip of a trained model that can be given away, with a model card",
-    "liftnet_import": "check such a zip, and predict with it here",
+    "liftnet_export": "one file of a trained model that can be given away, with a model card",
+    "liftnet_import": "check such a file, and predict with it here",
     "liftnet_probe": "look for copies of training volumes among predicted ones",
 }
 

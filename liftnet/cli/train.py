@@ -35,7 +35,7 @@ def train(
         typer.Option(
             "--pretrained",
             metavar="FILE",
-            help="Begin with the weights of an exported zip, a fold's folder or a checkpoint.",
+            help="Begin with the weights of an exported model, a fold's folder or a checkpoint.",
         ),
     ] = None,
     compiled: Annotated[

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from liftnet.core.geometry import SliceAxis, Triple
-from liftnet.core.storage.jsonable import from_json, read_versioned
+from liftnet.core.storage.jsonable import from_json, read_json
+from liftnet.core.storage.migration import refuse_other
 
 __all__ = [
     "AVERAGE",
@@ -26,6 +27,8 @@ __all__ = [
     "Protocol",
     "ScoreFailure",
     "Scores",
+    "parse_cohort_scores",
+    "parse_scores",
     "read_cohort_scores",
     "read_scores",
     "with_infinities",
@@ -33,6 +36,7 @@ __all__ = [
 
 SCORES_VERSION = 1
 COHORT_SCORES_VERSION = 1
+REMEDY = "Make them again with liftnet_evaluate."
 AVERAGE = "average"  # the key of the summary over all contrasts
 
 
@@ -160,9 +164,17 @@ def read_scores(path: Path) -> Scores:
     Raises:
         PlanError: If the file is missing, damaged or of another version.
     """
-    remedy = "Make them again with liftnet_evaluate."
-    data = read_versioned(path, SCORES_VERSION, what="The scores have", remedy=remedy)
-    return from_json(Scores, with_infinities(data), where=path)
+    return parse_scores(read_json(path), where=path)
+
+
+def parse_scores(data: Any, *, where: Path | str) -> Scores:
+    """Scores from the JSON of a file, with infinite values put back.
+
+    Raises:
+        PlanError: If they are of another version; names the place.
+    """
+    refuse_other(data, SCORES_VERSION, what="The scores have", where=where, remedy=REMEDY)
+    return from_json(Scores, with_infinities(data), where=where)
 
 
 @dataclass(frozen=True)
@@ -218,9 +230,17 @@ def read_cohort_scores(path: Path) -> CohortScores:
     Raises:
         PlanError: If the file is missing, damaged or of another version.
     """
-    remedy = "Make them again with liftnet_evaluate."
-    data = read_versioned(path, COHORT_SCORES_VERSION, what="The scores have", remedy=remedy)
-    return from_json(CohortScores, data, where=path)
+    return parse_cohort_scores(read_json(path), where=path)
+
+
+def parse_cohort_scores(data: Any, *, where: Path | str) -> CohortScores:
+    """Scores of a cohort from the JSON of a file.
+
+    Raises:
+        PlanError: If they are of another version; names the place.
+    """
+    refuse_other(data, COHORT_SCORES_VERSION, what="The scores have", where=where, remedy=REMEDY)
+    return from_json(CohortScores, data, where=where)
 
 
 def with_infinities(node: Any, key: str = "") -> Any:

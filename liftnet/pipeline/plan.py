@@ -16,11 +16,12 @@ from liftnet.core.storage.files import remove_drafts
 from liftnet.core.storage.jsonable import (
     did_you_mean,
     from_json,
-    read_versioned,
+    read_json,
     replace_path,
     to_json,
     write_sealed,
 )
+from liftnet.core.storage.migration import refuse_other
 from liftnet.core.storage.strict_json import parse_json
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.host.lock import hold, refuse_busy
@@ -43,6 +44,8 @@ __all__ = [
     "load_plan",
     "load_recipe",
     "method_of",
+    "parse_plan",
+    "parse_recipe",
     "plan",
     "read_plan",
     "read_recipe",
@@ -475,12 +478,21 @@ def read_plan(path: Path) -> Plan:
     Raises:
         PlanError: If it is damaged, of another version, or contradicts itself.
     """
-    data = read_versioned(path, PLAN_VERSION, what="The plan has", remedy=PLAN_REMEDY)
-    decided = from_json(Plan, data, where=path)
+    return parse_plan(read_json(path), where=path)
+
+
+def parse_plan(data: Any, *, where: Path | str) -> Plan:
+    """A plan from the JSON of a file, checked.
+
+    Raises:
+        PlanError: If it is of another version, or contradicts itself; names the place.
+    """
+    refuse_other(data, PLAN_VERSION, what="The plan has", where=where, remedy=PLAN_REMEDY)
+    decided = from_json(Plan, data, where=where)
     try:
         return load_task(decided.task).refresh(decided)
     except PlanError as error:
-        error.where = error.where or str(path)
+        error.where = error.where or str(where)
         raise
 
 
@@ -490,13 +502,22 @@ def read_recipe(path: Path, plan: Plan, method: Method[Any]) -> Recipe:
     Raises:
         PlanError: If it is damaged, of another version, or contradicts itself or its plan.
     """
+    return parse_recipe(read_json(path), plan, method, where=path)
+
+
+def parse_recipe(data: Any, plan: Plan, method: Method[Any], *, where: Path | str) -> Recipe:
+    """A recipe from the JSON of a file, checked.
+
+    Raises:
+        PlanError: If it is of another version, or contradicts itself or its plan; names the place.
+    """
     remedy = f"Make it again with liftnet_plan --method {method.name}."
-    data = read_versioned(path, RECIPE_VERSION, what="The recipe has", remedy=remedy)
-    recipe: Recipe = from_json(method.recipe, data, where=path)
+    refuse_other(data, RECIPE_VERSION, what="The recipe has", where=where, remedy=remedy)
+    recipe: Recipe = from_json(method.recipe, data, where=where)
     try:
         refreshed: Recipe = method.refresh(plan, recipe, estimate=False)
     except PlanError as error:
-        error.where = error.where or str(path)
+        error.where = error.where or str(where)
         raise
     return refreshed
 

@@ -88,8 +88,8 @@ def test_a_second_stage_that_got_worse_is_not_used(pairs, monkeypatch, capsys):
     scores = {row["step"]: row["validation"] for row in log if "validation" in row}
     assert scores[0] == best["score"] < scores[max(scores)]
 
-    export(pairs / "model.zip", workspace=pairs)
-    import_model(pairs / "model.zip", workspace=pairs / "elsewhere")
+    export(pairs / "model.safetensors", workspace=pairs)
+    import_model(pairs / "model.safetensors", workspace=pairs / "elsewhere")
     made = {}
     for name, space, method in (
         ("both", pairs, "lift"), ("first", pairs, "no_mapper"), ("zip", pairs / "elsewhere", None)

@@ -36,6 +36,7 @@ __all__ = [
 T = TypeVar("T")
 CHECKSUM = "checksum"  # of the other keys of a file
 MAX_BYTES = 2**27  # ours: 128 MiB; the scores of 100 000 images take half of it
+MOST_NUMBERS = 64  # ours: of several in a range; no U-Net has more stages
 FILE_END = ": "  # between the file and the keys in it
 MOST_SHOWN = 60  # letters of a value or a key in a message
 
@@ -132,6 +133,8 @@ def _parse_between(kind: Any, data: Any, where: str) -> Any:
     """A number, or several of one kind, that must lie in a range."""
     inner, limits = get_args(kind)
     value = _parse(inner, data, where)
+    if isinstance(value, tuple) and len(value) > MOST_NUMBERS:
+        raise _wrong(where, f"at most {MOST_NUMBERS} numbers", data)
     for number in value if isinstance(value, tuple) else (value,):
         if not limits.low <= number <= limits.high:
             raise _wrong(where, f"a number from {limits}", data)

@@ -10,7 +10,7 @@ __all__ = ["refuse_newer", "refuse_other"]
 MOST_SHOWN = 40  # letters of what stands in place of a version
 
 
-def refuse_other(data: Any, version: int, *, what: str, where: Path, remedy: str) -> None:
+def refuse_other(data: Any, version: int, *, what: str, where: Path | str, remedy: str) -> None:
     """Refuse the parsed JSON of a file whose "version" is not the one that this liftnet reads.
 
     Args:
@@ -38,7 +38,7 @@ def refuse_newer(
     version: int,
     *,
     what: str,
-    where: Path,
+    where: Path | str,
     otherwise: str = "Use the one that made the file.",
     error: type[LiftnetError] = PlanError,
 ) -> None:

@@ -100,8 +100,7 @@ def _unfinished(folder: Path) -> str:
         ImportError: Without torch.
     """
     from liftnet.pipeline.models.checkpoint import finished_steps, has_checkpoint
-    from liftnet.pipeline.models.model_file import IMPORTED
-    from liftnet.pipeline.models.runs import BEST, LATEST, read_run
+    from liftnet.pipeline.models.runs import BEST, IMPORTED, LATEST, read_run
 
     plan, method, recipe = read_run(folder)
     stages = method.stages(plan, recipe)

@@ -23,17 +23,21 @@ from liftnet.host.failures import file_problem
 from liftnet.host.progress import say
 
 __all__ = [
+    "METADATA",
     "UNREADABLE",
     "Checkpoint",
     "finished_steps",
     "has_checkpoint",
+    "header_facts",
     "load_checkpoint",
     "load_weights",
     "save_checkpoint",
     "weights_digest",
+    "write_tensors",
 ]
 
 FORMAT_VERSION = 1
+METADATA = "liftnet"  # the one key of the header; several would be written in any order
 CHECKSUM = "checksum"  # of all tensors; among the facts in the file
 UNREADABLE = (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError,
               OverflowError, RecursionError)  # fmt: skip
@@ -45,6 +49,11 @@ class Checkpoint:
 
     groups: dict[str, dict[str, Tensor]]
     facts: dict[str, Any]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Those that predict: the average, where there is one; none of a training state alone."""
+        return self.groups.get("average") or self.groups.get("network") or {}
 
 
 def save_checkpoint(
@@ -62,20 +71,40 @@ def save_checkpoint(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {"format": FORMAT_VERSION, **facts, CHECKSUM: _checksum(tensors)}
+    write_tensors(
+        path, tensors, json.dumps(state), previous=path.with_name(f"{path.name}.previous")
+    )
+
+
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], text: str, *, previous: Path | None = None
+) -> None:
+    """Write tensors of the CPU and a text of JSON into one file, whole or not at all.
+
+    Args:
+        path: the file.
+        tensors: each contiguous; they are not copied.
+        text: goes into the header.
+        previous: the name that the file keeps which was there before, if any.
+
+    Raises:
+        LiftnetError: If it cannot be written; what is there stays as it is.
+    """
     try:
         with written_whole(path) as temporary:
             mode = temporary.stat().st_mode
-            save_file(tensors, temporary, metadata={"liftnet": json.dumps(state)})
+            save_file(tensors, temporary, metadata={METADATA: text})
             temporary.chmod(mode)  # safetensors would let nobody else read it
-            keep_as(path, path.with_name(path.name + ".previous"))
+            if previous is not None:
+                keep_as(path, previous)
     except SafetensorError as error:
         if f"os error {errno.EFBIG})" in str(error):
             raise file_problem(OSError(errno.EFBIG, "", str(path))) from None
         raise CheckpointError(
-            f"The checkpoint could not be written ({error}); "
+            f"The weights could not be written ({error}); "
             f"{disk_usage(path.parent).free / 2**30:.3f} GiB are free there",
             where=str(path),
-            remedy="Make room, then give the same command again: it continues from the last one.",
+            remedy="Make room, then give the same command again: what is finished is kept.",
         ) from None
 
 
@@ -122,17 +151,23 @@ def has_checkpoint(path: Path) -> bool:
 
 def finished_steps(path: Path) -> int:
     """How many steps the training state in a file has behind it; 0 if it cannot be read."""
+    step = header_facts(path).get("step")
+    return step if isinstance(step, int) else 0
+
+
+def header_facts(path: Path) -> dict[str, Any]:
+    """What the header of a file of weights says, without reading them; nothing if it is damaged."""
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return int(parse_json(file.metadata()["liftnet"])["step"])
+            return dict(parse_json(file.metadata()[METADATA]))
     except UNREADABLE:
-        return 0
+        return {}
 
 
 def _read(path: Path) -> Checkpoint:
     groups: dict[str, dict[str, Tensor]] = {}
     with safe_open(path, framework="pt", device="cpu") as file:
-        facts = parse_json(file.metadata()["liftnet"])
+        facts = parse_json(file.metadata()[METADATA])
         for key in file.keys():  # noqa: SIM118 - not a dict
             group, name = key.split("/", 1)
             groups.setdefault(group, {})[name] = file.get_tensor(key)
@@ -163,7 +198,8 @@ def weights_digest(networks: Iterable[Mapping[str, Tensor]]) -> str:
     for tensors in networks:
         for key, tensor in sorted(tensors.items()):
             raw = tensor.reshape(-1).view(torch.uint8)  # of any type, bfloat16 too
-            digest.update(key.encode() + raw.numpy().tobytes())
+            digest.update(key.encode())
+            digest.update(raw.numpy().data)
     return digest.hexdigest()[:16]
 
 

@@ -32,7 +32,9 @@ from liftnet.pipeline.plan import DEFAULT_PLAN
 from liftnet.tasks import load_task
 from liftnet.tasks.base import SynthesisTask
 
-__all__ = ["Model", "load_model", "trained_folds"]
+__all__ = ["CHECKPOINTS", "Model", "load_model", "trained_folds"]
+
+CHECKPOINTS = {"best": BEST, "latest": LATEST}  # what is asked for with -chk -> its file
 
 
 @dataclass(frozen=True)
@@ -94,18 +96,17 @@ def load_model(
         path = folder / stage.name / file
         state = load_checkpoint(path)
         network = stage.build()
-        group = "average" if "average" in state.groups else "network"
-        if group not in state.groups:
+        if not state.weights:
             raise CheckpointError(
                 "The checkpoint holds no weights of a network",
                 where=str(path),
                 remedy="Train again (liftnet_train), or import the model again.",
             )
-        load_weights(network, state.groups[group], where=path)
+        load_weights(network, state.weights, where=path)
         networks.append(place(network, where).eval())
         if _is_unimproved(folder, stage, state.facts.get("step")):
             unimproved.append(folder.name)
-        weights.append(state.groups[group])
+        weights.append(state.weights)
     assert found is not None
     plan, recipe = found
     judged = isinstance(load_task(plan.task), SynthesisTask)
@@ -181,12 +182,11 @@ def trained_folds(run: Path, method: Method[Any], *, checkpoint: str) -> list[Pa
 
 def _file_name(checkpoint: str) -> str:
     """The file of the checkpoint asked for with -chk."""
-    names = {"best": BEST, "latest": LATEST}
-    if checkpoint not in names:
+    if checkpoint not in CHECKPOINTS:
         raise LiftnetError(
             f"There is no checkpoint '{checkpoint}'", where="-chk", remedy="Use best or latest."
         )
-    return names[checkpoint]
+    return CHECKPOINTS[checkpoint]
 
 
 def _weights(folder: Path, name: str) -> Path:

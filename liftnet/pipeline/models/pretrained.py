@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-from zipfile import is_zipfile
 
 from torch import Tensor
 
@@ -18,7 +16,13 @@ from liftnet.host.progress import mention, say
 from liftnet.host.text_table import first_names
 from liftnet.methods.base import Method, Stage
 from liftnet.ops.compute.processes import is_first
-from liftnet.pipeline.models.checkpoint import has_checkpoint, load_checkpoint, weights_digest
+from liftnet.pipeline.models.checkpoint import (
+    has_checkpoint,
+    header_facts,
+    load_checkpoint,
+    weights_digest,
+)
+from liftnet.pipeline.models.model_file import SUFFIX, read_model_file
 from liftnet.pipeline.models.pretrained_match import TensorMatch, differences, fit, match_tensors
 from liftnet.pipeline.models.runs import BEST, LATEST, PLAN, read_run
 
@@ -35,9 +39,7 @@ __all__ = [
 
 PRETRAINED = "pretrained.json"
 PRETRAINED_VERSION = 1
-NAMES = (
-    "Name a checkpoint (.safetensors), the folder of a trained fold, or a zip of liftnet_export."
-)
+NAMES = "Name a checkpoint, the folder of a trained fold, or a model of liftnet_export."
 SIZES = ("widths", "hidden_size", "num_layers", "convolutions_per_stage")  # that tensors have
 Fitting = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]  # a network's tensors -> those to put
 SHOWN_NAMES = 6  # ours: the others are in pretrained.json
@@ -57,39 +59,34 @@ class Pretrained:
 
 
 def read_pretrained(path: Path, fold: str) -> Pretrained:
-    """The weights in an exported zip, the folder of a fold, or a checkpoint inside of one.
+    """The weights in an exported model, the folder of a fold, or a checkpoint inside of one.
 
     `fold` is the one to take where there are several; if it is not there, the first is.
 
     Raises:
-        CheckpointError: If there are no weights, or no plan is beside them.
+        LiftnetError: If there are no weights, or no plan is beside them.
     """
     if path.is_dir():
         return _from_checkpoint(_last_checkpoint(path), path.name)
     if not path.is_file():
         remedy = NAMES
         if path.parts[:1] in (("http:",), ("https:",)):
-            remedy = "Bring it here with liftnet_import first, or fetch the zip and name the file."
+            remedy = "Bring it here with liftnet_import first, or fetch the file and name it."
         raise CheckpointError("There is no such file of weights", where=str(path), remedy=remedy)
-    if path.suffix == ".zip" or is_zipfile(path):
-        return _from_zip(path, fold)
-    if path.suffix != ".safetensors":
-        raise CheckpointError("The file holds no weights of liftnet", where=str(path), remedy=NAMES)
+    facts = header_facts(path)
+    in_run = "format" in facts or _fold_of(path) is not None
+    if path.suffix != SUFFIX or "manifest" in facts or not in_run:
+        return _from_model_file(path, fold)
     return _from_checkpoint(path, path.name)
 
 
-def _from_zip(path: Path, fold: str) -> Pretrained:
+def _from_model_file(path: Path, fold: str) -> Pretrained:
     """Weights of a model file, which is checked as when it is imported."""
-    from liftnet.pipeline.models.model_check import read_model_file
-
-    with TemporaryDirectory(prefix="liftnet_pretrained_") as scratch:
-        unpacked = read_model_file(path, Path(scratch) / "zip")
-        folds = unpacked.manifest.folds
-        number = fold.removeprefix("fold_")
-        number = number if number in folds else folds[0]
-        groups = load_checkpoint(unpacked.weights(number)).groups
-        made = (unpacked.plan, unpacked.method, unpacked.recipe)
-        return _pretrained(path.name, made, f"fold_{number}", groups)
+    found = read_model_file(path)
+    number = fold.removeprefix("fold_")
+    number = number if number in found.tensors else next(iter(found.tensors))
+    made = (found.plan, found.method, found.recipe)
+    return _pretrained(path.name, made, f"fold_{number}", found.tensors[number])
 
 
 def _last_checkpoint(folder: Path) -> Path:
@@ -107,25 +104,29 @@ def _last_checkpoint(folder: Path) -> Path:
     )
 
 
+def _fold_of(path: Path) -> Path | None:
+    """The folder of a fold in which a checkpoint lies."""
+    return next((some for some in path.absolute().parents[:2] if (some / PLAN).is_file()), None)
+
+
 def _from_checkpoint(path: Path, name: str) -> Pretrained:
-    beside = [folder for folder in path.absolute().parents[:2] if (folder / PLAN).is_file()]
-    if not beside:
+    folder = _fold_of(path)
+    if folder is None:
         raise CheckpointError(
             "The plan of these weights is not beside them: nothing says what their channels are",
             where=str(path),
             remedy="Name the checkpoint where training left it, in the folder of its fold.",
         )
-    return _pretrained(name, read_run(beside[0]), beside[0].name, load_checkpoint(path).groups)
+    return _pretrained(name, read_run(folder), folder.name, load_checkpoint(path).weights)
 
 
 def _pretrained(
     name: str,
     made: tuple[Plan, Method[Any], Recipe],
     fold: str,
-    groups: dict[str, dict[str, Tensor]],
+    tensors: dict[str, Tensor],
 ) -> Pretrained:
     plan, method, recipe = made
-    tensors = groups.get("average") or groups.get("network") or {}
     return Pretrained(name, weights_digest([tensors]), plan, recipe, method.name, fold, tensors)
 
 

@@ -19,13 +19,14 @@ from liftnet.methods import load_method, method_names
 from liftnet.methods.base import Method
 from liftnet.ops.compute.precision import pick_device
 from liftnet.ops.compute.processes import local_rank, world_size
-from liftnet.pipeline.models.model_file import IMPORTED, MANIFEST
 from liftnet.pipeline.plan import read_plan, read_recipe
 
 __all__ = [
     "BEST",
+    "IMPORTED",
     "LATEST",
     "LOG",
+    "MANIFEST",
     "PLAN",
     "RECIPE",
     "Folds",
@@ -45,6 +46,8 @@ BEST = "checkpoint_best.safetensors"
 LOG = "log.jsonl"
 PLAN = "plan.json"
 RECIPE = "recipe.json"
+IMPORTED = "model_card"  # the folder of a run in which an imported model's papers lie
+MANIFEST = "manifest.json"  # one of them
 Folds = int | str | Sequence[int | str]  # 0 to 4, or "all"
 
 

@@ -1,10 +1,8 @@
 """The model card: what a model makes of what, from which data, how well, and what it is not for."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,17 +10,16 @@ from torch import nn
 from liftnet.core.plan import ClipAndScale, Plan
 from liftnet.core.recipe import Recipe, schedules
 from liftnet.core.scores import AVERAGE, CohortScores, MetricSummary
-from liftnet.core.storage.jsonable import from_json
 from liftnet.methods import load_method
 from liftnet.metrics.catalogue import cohort_name, explain, explain_cohort, short_name
 from liftnet.pipeline.models.model_file import (
-    FINGERPRINT,
-    PLAUSIBILITY,
+    SUFFIX,
     DatasetStatistics,
+    FoldPapers,
     Manifest,
+    Papers,
 )
-from liftnet.pipeline.models.training_facts import FACTS
-from liftnet.pipeline.share.contents import TRAINING_CASES, Measured
+from liftnet.pipeline.share.contents import Measured
 from liftnet.tasks import load_task
 from liftnet.tasks.base import SynthesisTask
 
@@ -56,39 +53,34 @@ GENERATED_NOT_FOR = (
 
 
 def model_card(
-    manifest: Manifest,
-    plan: Plan,
-    recipe: Recipe,
+    papers: Papers,
     network: nn.Module,
-    facts: Sequence[Mapping[str, Any]],
     measured: Measured | None,
     seen: str | None,
-    contents: Mapping[str, bytes],
+    sizes: Mapping[str, int],
 ) -> str:
     """The model card as Markdown.
 
     Args:
-        manifest: which model this is; its list of files may be empty.
-        plan: of the model.
-        recipe: of its method.
+        papers: of the model, as they leave; without a card.
         network: of one fold.
-        facts: of each fold's checkpoint.
         measured: scores that were measured elsewhere.
         seen: whether training cases were scored, in words.
-        contents: of the other files of the zip.
+        sizes: what else is in the file -> its bytes.
     """
+    manifest, plan = papers.manifest, papers.plan
     sections = {
         "What it does": _purpose(manifest, plan),
-        "How to use it": _use(manifest, plan, recipe),
-        "Training data": _data(manifest, plan, contents.get(FINGERPRINT)),
+        "How to use it": _use(manifest, plan, papers.recipe),
+        "Training data": _data(manifest, plan, papers.fingerprint),
         "Licence": [_stated(manifest.licence) or NOT_STATED],
         "Intended use": [_stated(manifest.intended_use) or RESEARCH],
         "What it must not be used for": [f"- {x}" for x in _not_for(plan)],
-        "Scores": _scores(manifest, measured, seen, facts),
-        "Training": _training(manifest, plan, recipe, network, facts),
-        "What is in the file, and what is not": _files(contents),
+        "Scores": _scores(manifest, measured, seen, papers.folds),
+        "Training": _training(papers, network),
+        "What is in the file, and what is not": _inside(papers, sizes),
     }
-    parts = [f"# Model card: {manifest.dataset}, plan {manifest.plan}\n"]
+    parts = [f"# Model card: {plan.dataset}, plan {plan.name}\n"]
     for title, lines in sections.items():
         parts.append(f"## {title}\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
@@ -122,15 +114,15 @@ def _purpose(manifest: Manifest, plan: Plan) -> Iterator[str]:
 
 
 def _use(manifest: Manifest, plan: Plan, recipe: Recipe) -> Iterator[str]:
-    number = int(manifest.dataset[7:10])
+    number = int(plan.dataset[7:10])
     task = load_task(plan.task)
     own = manifest.method == task.default_method
     option = "" if own else f" --method {manifest.method}"
     synthesis = isinstance(task, SynthesisTask)
     source = "-i new_cases" if synthesis else "-n 10"
     yield "```"
-    yield "liftnet_import -i model.zip"
-    yield f"liftnet_predict -d {number} -p {manifest.plan}{option} {source} -o predicted"
+    yield f"liftnet_import -i model{SUFFIX}"
+    yield f"liftnet_predict -d {number} -p {plan.name}{option} {source} -o predicted"
     yield "```"
     yield ""
     yield (
@@ -165,11 +157,10 @@ def _use(manifest: Manifest, plan: Plan, recipe: Recipe) -> Iterator[str]:
         )
 
 
-def _data(manifest: Manifest, plan: Plan, fingerprint: bytes | None) -> Iterator[str]:
+def _data(manifest: Manifest, plan: Plan, found: DatasetStatistics | None) -> Iterator[str]:
     yield _stated(manifest.data) or NOT_STATED
-    if fingerprint is None:
+    if found is None:
         return
-    found = from_json(DatasetStatistics, json.loads(fingerprint), where=FINGERPRINT)
     yield ""
     yield "| channel | kind | cases | mean | median | 0.1 to 99.9 percentile |"
     yield "|---|---|---|---|---|---|"
@@ -196,12 +187,11 @@ def _scores(
     manifest: Manifest,
     measured: Measured | None,
     seen: str | None,
-    facts: Sequence[Mapping[str, Any]],
+    folds: Mapping[str, FoldPapers],
 ) -> Iterator[str]:
-    validated = any("score" in fact for fact in facts)
     if measured is None:
         yield "No scores of an evaluation came with the model."
-        if validated:
+        if any(fold.score is not None for fold in folds.values()):
             yield (
                 "The scores of validation during training are under Training; the checkpoint was "
                 "chosen by them, so they are better than those of new cases."
@@ -291,13 +281,8 @@ def _cohort_table(scores: CohortScores) -> Iterator[str]:
         yield f"- {text}"
 
 
-def _training(
-    manifest: Manifest,
-    plan: Plan,
-    recipe: Recipe,
-    network: nn.Module,
-    facts: Sequence[Mapping[str, Any]],
-) -> Iterator[str]:
+def _training(papers: Papers, network: nn.Module) -> Iterator[str]:
+    manifest, recipe = papers.manifest, papers.recipe
     count = sum(p.numel() for p in network.parameters())
     yield f"- parameters: {count:,} per fold"
     sizes = list(_sizes(manifest.method, recipe))
@@ -311,19 +296,19 @@ def _training(
     losses = getattr(recipe, "losses", {})
     if losses:
         yield f"- losses: {', '.join(f'{name} {weight:g}' for name, weight in losses.items())}"
-    yield f"- seed: {plan.seed}"
+    yield f"- seed: {papers.plan.seed}"
     yield f"- digest of the weights: `{manifest.model}`, in the JSON beside every image they make"
     yield f"- written by liftnet {manifest.liftnet}, torch {torch.__version__.split('+')[0]}"
     yield ""
     yield "| fold | training cases | checkpoint of step | validation during training |"
     yield "|---|---|---|---|"
-    for fold, fact in zip(manifest.folds, facts, strict=True):
-        details = ", ".join(f"{k} {v:.4g}" for k, v in fact.get("details", {}).items())
-        metric = f"{fact.get('metric', '')}: " if fact.get("metric") else ""
-        cases = fact.get(TRAINING_CASES, "not known")
-        yield f"| {fold} | {cases} | {fact['step']:,} | {metric}{details or '-'} |"
+    for name, fold in papers.folds.items():
+        details = ", ".join(f"{k} {v:.4g}" for k, v in fold.details.items())
+        metric = f"{fold.metric}: " if fold.metric else ""
+        cases = fold.training_cases or "not known"
+        yield f"| {name} | {cases} | {fold.step:,} | {metric}{details or '-'} |"
     yield ""
-    yield "Every decision and its reason is in `plan.json` and `recipe.json`."
+    yield "Every decision and its reason is in `plan.json` and `recipe.json` of each imported fold."
 
 
 def _sizes(method: str, recipe: Recipe) -> Iterator[str]:
@@ -336,23 +321,23 @@ def _sizes(method: str, recipe: Recipe) -> Iterator[str]:
                 yield f"{method}.{field.name}.{key}={text}"
 
 
-def _files(contents: Mapping[str, bytes]) -> Iterator[str]:
-    yield "| file | bytes |"
+def _inside(papers: Papers, sizes: Mapping[str, int]) -> Iterator[str]:
+    yield "| part | bytes |"
     yield "|---|---|"
-    for name, content in contents.items():
-        yield f"| {name} | {len(content):,} |"
+    for name, size in sizes.items():
+        yield f"| {name} | {size:,} |"
     yield ""
     yield (
-        "`manifest.json` has the SHA-256 of each. There are no images in it, no names of cases, no "
-        "paths and nothing from the headers of image files. That weights give no training image "
-        "away is not proven by this; see liftnet_probe."
+        "The header of the file holds digests of all of it. There are no images in it, no names of "
+        "cases, no paths and nothing from the headers of image files. That weights give no "
+        "training image away is not proven by this; see liftnet_probe."
     )
-    if any(name.endswith(PLAUSIBILITY) for name in contents):
+    if any(fold.plausibility is not None for fold in papers.folds.values()):
         yield ""
         yield (
-            f"`{PLAUSIBILITY}` has a few numbers of each of up to 50 training images per fold, as "
-            f"their mean and spread, without names, and `{FACTS}` how many training cases "
-            "had each channel, and their spacing: liftnet_predict tells what is unlike them."
+            "Of each fold there are a few numbers of each of up to 50 training images, as their "
+            "mean and spread, without names, and how many training cases had each channel, and "
+            "their spacing: liftnet_predict tells what is unlike them."
         )
 
 

@@ -1,54 +1,42 @@
-"""What of a trained model leaves in its zip, without anything that names a case or a place."""
+"""What of a trained model leaves, without anything that names a case or a place."""
 
 import json
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from liftnet.core.dataset import Channel, DatasetDescription
 from liftnet.core.errors import LiftnetError, PlanError
-from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.network_specs import ResNetSpec
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe
 from liftnet.core.scores import NOT_NOTED, CohortScores, Scores, read_cohort_scores, read_scores
-from liftnet.core.storage.jsonable import from_json, read_json, to_json, write_json
+from liftnet.core.storage.jsonable import from_json, read_json, to_json
 from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
-from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
+from liftnet.pipeline.models.checkpoint import Checkpoint
 from liftnet.pipeline.models.model import Model
-from liftnet.pipeline.models.model_file import (
-    COHORT_SCORES,
-    DATASET,
-    FINGERPRINT,
-    IMPORTED,
-    PLAN,
-    PLAUSIBILITY,
-    RECIPE,
-    SCORES,
-    TRAINING_FACTS,
-    WEIGHTS,
-    DatasetStatistics,
-)
+from liftnet.pipeline.models.model_file import DatasetStatistics, FoldPapers
 from liftnet.pipeline.models.plausibility import FILE as NUMBERS_FILE
 from liftnet.pipeline.models.plausibility import TrainingNumbers
-from liftnet.pipeline.models.runs import LOG, plan_digest
+from liftnet.pipeline.models.runs import IMPORTED, LOG, plan_digest
 
 __all__ = [
-    "TRAINING_CASES",
+    "COHORT_SCORES",
+    "FINGERPRINT",
+    "SCORES",
     "Measured",
     "case_names",
     "find_scores",
-    "model_files",
+    "find_statistics",
+    "fold_papers",
     "portable_plan",
     "portable_recipe",
-    "validation_facts",
 ]
 
-TRAINING_CASES = "training_cases"  # their number, among the facts beside the weights
+FINGERPRINT = "fingerprint.json"  # among the papers of an imported model; and so are these
+SCORES = "scores.json"
+COHORT_SCORES = "cohort_scores.json"
 
 
 @dataclass(frozen=True)
@@ -78,73 +66,58 @@ def portable_recipe(recipe: Recipe) -> Recipe:
     return replace(recipe, **changed)
 
 
-def model_files(
-    model: Model,
-    plan: Plan,
-    recipe: Recipe,
-    facts: Sequence[Mapping[str, Any]],
-    fingerprint: Path,
-    measured: Measured | None,
-) -> dict[str, bytes]:
-    """Name in the zip -> content, of everything but model card and manifest.
+def fold_papers(
+    model: Model, plan: Plan, states: Mapping[Path, Checkpoint], training: Sequence[set[str]]
+) -> list[FoldPapers]:
+    """What leaves of each fold beside its weights.
 
     Args:
         model: with its folds.
         plan: as it leaves.
-        recipe: likewise.
-        facts: of each fold's checkpoint, as `validation_facts` has them.
-        fingerprint: the file, which may be missing.
-        measured: scores.
+        states: the file of each fold's checkpoint -> what it holds.
+        training: the training cases of each fold; none takes what came with an imported one.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_json(folder / PLAN, plan)
-        write_json(folder / RECIPE, recipe)
-        write_json(folder / DATASET, _description(plan))
-        if fingerprint.parent.name == IMPORTED and fingerprint.is_file():
-            shutil.copyfile(fingerprint, folder / FINGERPRINT)
-        elif fingerprint.is_file():
-            write_json(folder / FINGERPRINT, _without_cases(read_fingerprint(fingerprint)))
-        if measured is not None:
-            cohort = isinstance(measured.scores, CohortScores)
-            write_json(folder / (COHORT_SCORES if cohort else SCORES), measured.scores)
-        numbers = _anonymous([_numbers(fold, model.plan) for fold in model.folders], plan)
-        for fold, network, known, had, fact in zip(
-            model.folders, model.networks, numbers, model.facts, facts, strict=True
-        ):
-            weights = {"network": network.state_dict()}
-            save_checkpoint(folder / fold.name / WEIGHTS, weights, dict(fact))
-            if known is not None:
-                write_json(folder / fold.name / PLAUSIBILITY, known)
-            if had is not None:
-                write_json(
-                    folder / fold.name / TRAINING_FACTS, replace(had, plan=plan_digest(plan))
-                )
-        found = sorted(path for path in folder.rglob("*") if path.is_file())
-        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+    numbers = _anonymous([_numbers(fold, model.plan) for fold in model.folders], plan)
+    return [
+        replace(
+            _validation(path.with_name(LOG), state.facts, len(cases)),
+            plausibility=known,
+            training_facts=None if had is None else replace(had, plan=plan_digest(plan)),
+        )
+        for (path, state), cases, known, had in zip(
+            states.items(), training, numbers, model.facts, strict=True
+        )
+    ]
 
 
-def validation_facts(path: Path, training: int) -> dict[str, Any]:
+def find_statistics(path: Path) -> DatasetStatistics | None:
+    """What is known of the dataset as a whole, from its fingerprint or one that was imported."""
+    if not path.is_file():
+        return None
+    if path.parent.name == IMPORTED:
+        return from_json(DatasetStatistics, read_json(path), where=path)
+    found = read_fingerprint(path)
+    count = len(found.cases)
+    return DatasetStatistics(found.version, found.dataset, found.foreground, count, found.channels)
+
+
+def _validation(log: Path, facts: Mapping[str, Any], training: int) -> FoldPapers:
     """Of a checkpoint: its step, and its score on validation cases if it was kept for that.
 
     Args:
-        path: the checkpoint.
+        log: of its training, which names the metric; may be missing.
+        facts: of the checkpoint.
         training: on how many cases it was trained; 0 takes what came with an imported one.
     """
-    facts = load_checkpoint(path).facts
-    log = path.with_name(LOG)
     rows = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
     named = [re.search(r'"validation_(\w+)": ', row) for row in rows]
-    kept: dict[str, Any] = {"step": int(facts["step"])}
-    known = training or int(facts.get(TRAINING_CASES, 0))
-    if known:
-        kept[TRAINING_CASES] = known
-    if "score" in facts:
-        kept["score"] = float(facts["score"])
-        kept["details"] = {str(k): float(v) for k, v in facts.get("details", {}).items()}
-        metric = next((found[1] for found in named if found), "")
-        kept["metric"] = str(facts.get("metric", metric))  # an imported model has no log
-    return kept
+    found = FoldPapers(int(facts["step"]), training or int(facts.get("training_cases", 0)))
+    if "score" not in facts:
+        return found
+    details = {str(k): float(v) for k, v in facts.get("details", {}).items()}
+    metric = next((found[1] for found in named if found), "")
+    metric = str(facts.get("metric", metric))  # an imported model has no log
+    return replace(found, score=float(facts["score"]), metric=metric, details=details)
 
 
 def find_scores(folder: Path, plan: Plan) -> Measured:
@@ -154,9 +127,7 @@ def find_scores(folder: Path, plan: Plan) -> Measured:
         LiftnetError: If there are none, or they are of another dataset.
     """
     names = (SCORES, COHORT_SCORES)
-    path = folder
-    if folder.is_dir():
-        path = next((folder / name for name in names if (folder / name).is_file()), folder)
+    path = next((folder / name for name in names if (folder / name).is_file()), folder)
     if not path.is_file():
         raise LiftnetError(
             f"There is neither {SCORES} nor {COHORT_SCORES}",
@@ -211,25 +182,6 @@ def case_names(plan: Plan, folders: Sequence[Path], files: Sequence[Path]) -> se
             elif isinstance(found, list):
                 names |= {c for fold in found for group in fold.values() for c in group}
     return names
-
-
-def _description(plan: Plan) -> DatasetDescription:
-    """What a user of the model must know of its images; what somebody wrote by hand stays."""
-    given = [channel for channel in plan.channels if channel.name in plan.sources]
-    made = [channel for channel in plan.channels if channel.name not in plan.sources]
-    if not given:  # volumes from nothing: the channel is in imagesTr all the same
-        given, made = made, []
-
-    def numbered(channels: Sequence[Any]) -> dict[str, Channel]:
-        return {str(i): Channel(c.name, c.modality) for i, c in enumerate(channels)}
-
-    name = plan.dataset.partition("_")[2]
-    return DatasetDescription(name, plan.task, numbered(given), numbered(made))
-
-
-def _without_cases(found: Fingerprint) -> DatasetStatistics:
-    count = len(found.cases)
-    return DatasetStatistics(found.version, found.dataset, found.foreground, count, found.channels)
 
 
 def _numbers(folder: Path, plan: Plan) -> TrainingNumbers | None:

@@ -1,58 +1,44 @@
-"""One zip of a trained model that can be given away: weights, plan, scores and a model card."""
+"""One file of a trained model that can be given away: weights, plan, scores and a model card."""
 
-import hashlib
 import json
 import shlex
-import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+from torch import Tensor
 
 from liftnet.core.arguments import checked
 from liftnet.core.errors import LiftnetError
 from liftnet.core.names import check_folder_name
 from liftnet.core.storage.checksum import file_sha256
-from liftnet.core.storage.files import remove_drafts, written_whole
-from liftnet.core.storage.jsonable import from_json, read_json, to_json
+from liftnet.core.storage.jsonable import from_json, read_json
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.host.failures import explained
 from liftnet.host.lock import hold
 from liftnet.host.progress import mention, say
 from liftnet.host.text_table import counted
-from liftnet.pipeline.models.model import Model, load_model
-from liftnet.pipeline.models.model_file import (
-    CARD,
-    FINGERPRINT,
-    IMPORTED,
-    MANIFEST,
-    MODEL_FILE_VERSION,
-    PLAUSIBILITY,
-    TRAINING_FACTS,
-    WEIGHTS,
-    FileEntry,
-    Manifest,
-)
-from liftnet.pipeline.models.model_zip import MAX_EXPANDED
-from liftnet.pipeline.models.runs import BEST, LATEST, Folds, fold_names
+from liftnet.pipeline.models.checkpoint import load_checkpoint
+from liftnet.pipeline.models.model import CHECKPOINTS, load_model
+from liftnet.pipeline.models.model_file import SUFFIX, Manifest, Papers, write_model_file
+from liftnet.pipeline.models.runs import IMPORTED, MANIFEST, Folds, fold_names
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, method_of
+from liftnet.pipeline.report.training import training_cases
 from liftnet.pipeline.share.card import model_card
 from liftnet.pipeline.share.contents import (
+    FINGERPRINT,
     Measured,
     case_names,
     find_scores,
-    model_files,
+    find_statistics,
+    fold_papers,
     portable_plan,
     portable_recipe,
-    validation_facts,
 )
 from liftnet.pipeline.share.leaks import refuse_leaks, refuse_texts
-from liftnet.pipeline.share.training import training_by_fold, training_sentence
 from liftnet.version import __version__
 
 __all__ = ["export"]
-
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can hold: no date of export
 
 
 @checked
@@ -71,12 +57,12 @@ def export(
     overwrite: bool = False,
     workspace: Path | str | None = None,
 ) -> Path:
-    """Write one zip with what prediction needs, and a model card; print every file that leaves.
+    """Write one file with what prediction needs, and a model card; print every part that leaves.
 
     The same model gives the same bytes. Neither images nor names of cases nor paths are inside.
 
     Args:
-        output_file: the zip.
+        output_file: the file, which ends in .safetensors.
         dataset: id or name of the trained dataset.
         plan_name: which plan.
         fold: which; by default all that are trained.
@@ -90,7 +76,7 @@ def export(
         workspace: the workspace folder.
 
     Returns:
-        The zip.
+        The file.
 
     Raises:
         LiftnetError: If nothing is trained, the file is there, or a name would leave, in `data`,
@@ -113,52 +99,49 @@ def export(
         "licence": _one_line(licence) or (before.licence if before else ""),
         "intended_use": _one_line(intended_use) or (before.intended_use if before else ""),
     }
-    plan, recipe = portable_plan(model.plan), portable_recipe(model.recipe)
-    stage = used.stages(plan, recipe)[-1].name
-    file = {"best": BEST, "latest": LATEST}[checkpoint]
+    plan = portable_plan(model.plan)
     names = [folder.name.removeprefix("fold_") for folder in model.folders]
     training = training_by_fold(space, name, plan_name, names, imported=before is not None)
-    facts = [
-        validation_facts(folder / stage / file, len(cases))
-        for folder, cases in zip(model.folders, training, strict=True)
-    ]
+    place = Path(used.stages(model.plan, model.recipe)[-1].name) / CHECKPOINTS[checkpoint]
+    states = {folder / place: load_checkpoint(folder / place) for folder in model.folders}
     measured = None if scores is None else find_scores(Path(scores), plan)
-    contents = model_files(model, plan, recipe, facts, _fingerprint(space, name, run), measured)
-    private = [space.fingerprint_file(name), space.splits_file(name)]
+    own = space.fingerprint_file(name)
+    papers = Papers(
+        Manifest(__version__, used.name, model.digest, **texts),
+        "",
+        plan,
+        portable_recipe(model.recipe),
+        dict(zip(names, fold_papers(model, plan, states, training), strict=True)),
+        find_statistics(own if own.is_file() else run / IMPORTED / FINGERPRINT),
+        None if measured is None else measured.scores,
+    )
+    weights = {fold: s.weights for fold, s in zip(names, states.values(), strict=True)}
+    seen = training_sentence(measured, training, model.digest)
+    card = model_card(papers, model.networks[0], measured, seen, _sizes(papers, weights))
+    papers = replace(papers, card=card)
+    private = case_names(model.plan, model.folders, [own, space.splits_file(name)])
     folders = [space.raw.parent, space.raw, space.results, Path.home()]
-    cases = case_names(model.plan, model.folders, private)
-    refuse_leaks(contents, cases, folders)
     refuse_texts(
         {f"--{option}": text for option, text in texts.items()},
-        cases.union(*training, () if measured is None else measured.cases),
+        private.union(*training, () if measured is None else measured.cases),
         folders,
     )
-    manifest = Manifest(
-        version=MODEL_FILE_VERSION,
-        liftnet=__version__,
-        task=plan.task,
-        dataset=plan.dataset,
-        plan=plan.name,
-        method=used.name,
-        folds=tuple(names),
-        model=model.digest,
-        files=(),
-        **texts,
-    )
-    seen = training_sentence(measured, training, model.digest)
-    card = model_card(manifest, plan, recipe, model.networks[0], facts, measured, seen, contents)
-    contents = {CARD: card.encode(), **contents}
-    _write(path, manifest, contents, overwrite)
-    _report(path, contents, model, measured)
+    refuse_leaks(papers.parts(), private, folders)
+    with hold(path.parent, "liftnet_export", part=path.name), explained("file", str(path)):
+        _check_output(path, overwrite)  # another export may have been faster
+        write_model_file(path, papers, weights)
+    _report(path, papers, _sizes(papers, weights), measured)
     if seen is not None:
         say(f"scores: {seen}")
     return path
 
 
 def _check_output(path: Path, overwrite: bool) -> None:
-    if path.is_dir():
+    if path.suffix != SUFFIX:
         raise LiftnetError(
-            "The output is a folder", where=str(path), remedy="Name a file: -o model.zip"
+            f"A model is written as one {SUFFIX} file",
+            where=str(path),
+            remedy=f"Name it so: -o model{SUFFIX}",
         )
     if path.exists() and not overwrite:
         raise LiftnetError(
@@ -180,61 +163,81 @@ def _imported(run: Path) -> Manifest | None:
     return from_json(Manifest, read_json(path), where=path) if path.is_file() else None
 
 
-def _fingerprint(space: Workspace, dataset: str, run: Path) -> Path:
-    """The fingerprint of the dataset, or the one that came with an imported model."""
-    own = space.fingerprint_file(dataset)
-    return own if own.is_file() else run / IMPORTED / FINGERPRINT
+def training_by_fold(
+    space: Workspace, dataset: str, plan: str, folds: Sequence[str], *, imported: bool
+) -> list[set[str]]:
+    """The training cases of each fold; empty where they are not known.
+
+    Nothing is known of an imported model: a dataset of its name may be here and be another.
+    """
+    return [set() if imported else training_cases(space, dataset, plan, fold) for fold in folds]
 
 
-def _write(path: Path, manifest: Manifest, contents: Mapping[str, bytes], overwrite: bool) -> None:
-    """Write the zip, whole or not at all: stored, without dates, always in the same order."""
-    if sum(map(len, contents.values())) > MAX_EXPANDED - 2**20:
-        raise LiftnetError(
-            f"The model has more than {MAX_EXPANDED / 2**30:.0f} GiB, the most a zip takes here",
-            where=str(path),
-            remedy="Export fewer folds at a time: -f 0 1",
+def training_sentence(
+    measured: Measured | None, training: Sequence[set[str]], model: str
+) -> str | None:
+    """How many of the scored cases a fold was trained on; None where no case was scored.
+
+    Args:
+        measured: the scores.
+        training: the training cases of each fold.
+        model: digest of the weights.
+    """
+    if measured is None or not measured.cases:
+        return None
+    count = len(measured.cases)
+    seen = len(set(measured.cases) & set().union(*training))
+    known = bool(training) and all(training)
+    if seen:
+        least = "" if known else "At least "
+        verb = "was a training case" if seen == 1 else "were training cases"
+        folds = "this fold" if len(training) == 1 else "these folds"
+        end = "" if set(measured.models) == {model} else (
+            ", unless folds made the image that were not trained on it"
+        )  # fmt: skip
+        return (
+            f"{least}{seen} of the {count} scored cases {verb} of {folds}: what is measured on "
+            f"them does not hold for new cases{end}."
         )
-    files = tuple(
-        FileEntry(name, len(content), hashlib.sha256(content).hexdigest())
-        for name, content in contents.items()
-    )
-    text = json.dumps(to_json(replace(manifest, files=files)), indent=1) + "\n"
-    with hold(path.parent, "liftnet_export", part=path.name), explained("file", str(path)):
-        _check_output(path, overwrite)  # another export may have been faster
-        remove_drafts(path)
-        with written_whole(path) as temporary, ZipFile(temporary, "w", ZIP_STORED) as archive:
-            for name, content in {MANIFEST: text.encode(), **contents}.items():
-                info = ZipInfo(name, EPOCH)
-                info.create_system = 3  # Unix, wherever it is written
-                info.external_attr = (stat.S_IFREG | 0o644) << 16
-                archive.writestr(info, content)
+    if not known:
+        return (
+            f"It is not known whether any of the {count} scored cases was used for training: "
+            "what is measured on training cases does not hold for new cases."
+        )
+    return f"None of the {count} scored cases was used for training these folds."
+
+
+def _sizes(papers: Papers, weights: Mapping[str, Mapping[str, Tensor]]) -> dict[str, int]:
+    """Part of the file -> its bytes."""
+    sizes = {name: len(json.dumps(part)) for name, part in papers.parts().items()}
+    tensors = {f"fold_{f}, weights": sum(t.nbytes for t in n.values()) for f, n in weights.items()}
+    return sizes | tensors
 
 
 def _report(
-    path: Path, contents: Mapping[str, bytes], model: Model, measured: Measured | None
+    path: Path, papers: Papers, sizes: Mapping[str, int], measured: Measured | None
 ) -> None:
     """Print what leaves, and what does not."""
     what = {
-        WEIGHTS: "weights",
-        PLAUSIBILITY: "what training images are like: numbers, no names",
-        TRAINING_FACTS: "how many training cases had which channel, and their spacing: no names",
-        CARD: "the model card: read it before you pass the file on",
-        FINGERPRINT: "measurements of the whole dataset, none of a single case",
+        "card": "the model card: read it before you pass the file on (liftnet_import --show)",
+        "fingerprint": "measurements of the whole dataset, none of a single case",
+        **{
+            f"fold_{fold}": "what its training cases are like: numbers, no names"
+            for fold in papers.folds
+        },
     }
     mention(f"What leaves in {path}:")
-    with ZipFile(path) as archive:
-        for info in archive.infolist():
-            note = what.get(info.filename.rpartition("/")[2], "")
-            mention(f"  {info.file_size:>12,} bytes  {info.filename:<28}{note}".rstrip())
-    plan = model.plan
+    for name, size in sizes.items():
+        mention(f"  {size:>12,} bytes  {name:<18}{what.get(name, '')}".rstrip())
+    plan, model = papers.plan, papers.manifest.model
     mention(f"Names in it: {', '.join([plan.dataset, plan.name, *plan.channel_names])}.")
     mention(
         "Not in it: images, names of cases, paths, headers of image files, the optimizer, "
         "licence and reference of dataset.json."
     )
-    if measured is not None and set(measured.models) != {model.digest}:
+    if measured is not None and set(measured.models) != {model}:
         made = ", ".join(measured.models) or "unknown weights"
-        say(f"warning: the scores are of images made by {made}, not by these, {model.digest}")
-    say(f"{path.name}: {counted(len(model.folders), 'fold')}, {path.stat().st_size:,} bytes")
+        say(f"warning: the scores are of images made by {made}, not by these, {model}")
+    say(f"{path.name}: {counted(len(papers.folds), 'fold')}, {path.stat().st_size:,} bytes")
     command = ["liftnet_import", "-i", path.name, "--sha256", file_sha256(path)]
     mention(f"Next, on the machine that is to use it:\n  {shlex.join(command)}")

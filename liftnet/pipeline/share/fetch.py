@@ -1,61 +1,74 @@
-"""A model file from a URL, fetched because the user names it."""
+"""Fetch a file from an address: by https only, and no more than was asked for."""
 
+import http.client
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from queue import Empty, Full, Queue
+from threading import Event, Thread
 from typing import Any
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.storage.checksum import file_sha256
-from liftnet.host.progress import mention
-from liftnet.pipeline.models.model_zip import MAX_EXPANDED
-from liftnet.pipeline.share.download import fetch
+from liftnet.host.failures import FULL
+from liftnet.host.progress import progress
+from liftnet.pipeline.models.model_file import MAX_BYTES, shown
 
-__all__ = ["check_digest", "is_url", "local_file"]
+__all__ = ["fetch"]
 
+CHUNK = 2**20  # ours: bytes between two updates of the progress bar
+TIMEOUT = 60  # ours: seconds without an answer
+LONGEST = 120  # ours: seconds for a MiB; slower is no line that brings a model home
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")  # nobody is between
 
 
-def is_url(text: str) -> bool:
-    """Whether a text is a URL rather than a path."""
-    return "://" in text
+def fetch(url: str, path: Path, *, what: str, remedy: str) -> str:
+    """The address without its secrets; what it has is written into a file.
 
-
-@contextmanager
-def local_file(source: str) -> Iterator[Path]:
-    """Yield the file itself, or a temporary copy of what a URL has, which is gone afterwards.
-
-    Raises:
-        LiftnetError: If it cannot be fetched safely, or is too large.
-    """
-    if not is_url(source):
-        yield Path(source)
-        return
-    _check_url(source)
-    with TemporaryDirectory(prefix="liftnet_import_") as folder:
-        path = Path(folder) / "model.zip"
-        _fetch(source, path)
-        yield path
-
-
-def check_digest(path: Path, wanted: str | None, source: str) -> str:
-    """The SHA-256 of a file.
+    Args:
+        url: the address.
+        path: the file.
+        what: how the progress bar and an error name it.
+        remedy: what else to do, for an error.
 
     Raises:
-        LiftnetError: If it is not the one that is wanted.
+        LiftnetError: If it cannot be fetched safely, or not to its end, or is too large.
+        OSError: If the file cannot be written.
     """
-    found = file_sha256(path)
-    if wanted is not None and found != wanted.strip().lower():
+    _check_url(url)
+    where = _without_secrets(url)
+    try:
+        with path.open("wb") as file, _blocks(url) as (size, blocks):
+            count = 0
+            _refuse_large(size, where)
+            with progress(f"Fetch {what}", -(-size // CHUNK), unit="MiB") as advance:
+                for block in blocks:
+                    count += len(block)
+                    _refuse_large(count, where)
+                    file.write(block)
+                    advance()
+            if size and count < size:
+                raise ConnectionError(f"it ended after {count} of {size} bytes")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and (error.filename == str(path) or error.errno in FULL):
+            raise
         raise LiftnetError(
-            f"The file has SHA-256 {found}, not {wanted.strip()}",
-            where=source,
-            remedy="Nothing was imported. Compare with what liftnet_export has printed.",
+            f"The {what} cannot be fetched: {shown(str(getattr(error, 'reason', None) or error))}",
+            where=where,
+            remedy=remedy,
+        ) from None
+    return where
+
+
+def _refuse_large(size: int, where: str) -> None:
+    if size > MAX_BYTES:
+        raise LiftnetError(
+            f"The file has more than {MAX_BYTES:,} bytes, the most a model has",
+            where=where,
+            remedy="Check the address.",
         )
-    return found
 
 
 def _check_url(url: str) -> None:
@@ -99,24 +112,51 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(*arguments)
 
 
-def _fetch(url: str, path: Path) -> None:
-    """Write what the address has into a file, and no more than a model can have."""
-    count = fetch(
-        url,
-        path,
-        what="model",
-        where=_without_secrets(url),
-        remedy="Try again, or fetch the file on another machine and give its path to -i.",
-        opener=urllib.request.build_opener(_SafeRedirects),
-        check_size=partial(_refuse_large, url=url),
-    )
-    mention(f"Fetched {count:,} bytes from {_without_secrets(url)}")
+@contextmanager
+def _blocks(url: str) -> Iterator[tuple[int, Iterator[bytes]]]:
+    """The size that an address announces (0: none), and its content in blocks of a MiB.
+
+    A thread reads: a server that sends a byte now and then, of the headers too, is left to it.
+
+    Raises:
+        TimeoutError: If a block takes too long.
+    """
+    ready: Queue[Any] = Queue(maxsize=2)
+    left = Event()
+    Thread(target=_read, args=(url, ready, left), daemon=True).start()
+
+    def following() -> Any:
+        try:
+            found = ready.get(timeout=LONGEST)
+        except Empty:
+            raise TimeoutError(f"less than a MiB came in {LONGEST} seconds") from None
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    try:
+        yield following(), iter(following, b"")
+    finally:
+        left.set()
 
 
-def _refuse_large(size: int, url: str) -> None:
-    if size > MAX_EXPANDED:
-        raise LiftnetError(
-            f"The file has more than {MAX_EXPANDED:,} bytes, the most a model has",
-            where=_without_secrets(url),
-            remedy="Check the address.",
-        )
+def _read(url: str, ready: "Queue[Any]", left: Event) -> None:
+    """Put the announced size, the blocks and an empty one into a queue; or what went wrong."""
+
+    def give(found: int | bytes | BaseException) -> None:
+        while not left.is_set():
+            with suppress(Full):
+                ready.put(found, timeout=0.2)
+                break
+
+    try:
+        with urllib.request.build_opener(_SafeRedirects).open(url, timeout=TIMEOUT) as answer:
+            give(int(answer.headers.get("Content-Length") or 0))
+            block = b"?"
+            while block and not left.is_set():
+                block = answer.read(CHUNK)
+                give(block)
+    except BaseException as error:  # raised where it is waited for
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
+        give(error)

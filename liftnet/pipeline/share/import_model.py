@@ -2,35 +2,46 @@
 
 import re
 import shlex
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from liftnet.core.arguments import checked
 from liftnet.core.dataset import load_description
-from liftnet.core.errors import DatasetError
+from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.names import check_folder_name
 from liftnet.core.plan import Plan
-from liftnet.core.storage.files import missing_file
-from liftnet.core.storage.jsonable import from_json, read_json, write_sealed
+from liftnet.core.storage.checksum import file_sha256
+from liftnet.core.storage.files import missing_file, write_text
+from liftnet.core.storage.jsonable import write_json, write_sealed
 from liftnet.core.workspace import Workspace, find_workspace
-from liftnet.host.progress import keep_quiet, mention, say
-from liftnet.pipeline.models.model import load_model
-from liftnet.pipeline.models.model_check import Unpacked, read_model_file
-from liftnet.pipeline.models.model_file import CARD, IMPORTED
-from liftnet.pipeline.models.model_zip import refused
+from liftnet.host.progress import mention, say
+from liftnet.pipeline.models.checkpoint import save_checkpoint
+from liftnet.pipeline.models.model_file import SUFFIX, FoldPapers, ModelFile, read_model_file
 from liftnet.pipeline.models.plausibility import FILE as NUMBERS_FILE
-from liftnet.pipeline.models.plausibility import TrainingNumbers
-from liftnet.pipeline.models.runs import BEST, RECIPE, fold_folder, plan_digest
-from liftnet.pipeline.models.training_facts import FACTS, TrainingFacts
-from liftnet.pipeline.share.fetch import check_digest, local_file
+from liftnet.pipeline.models.runs import (
+    BEST,
+    IMPORTED,
+    MANIFEST,
+    PLAN,
+    RECIPE,
+    fold_folder,
+    plan_digest,
+)
+from liftnet.pipeline.models.training_facts import FACTS
+from liftnet.pipeline.share.contents import COHORT_SCORES, FINGERPRINT, SCORES
+from liftnet.pipeline.share.fetch import fetch
 from liftnet.pipeline.share.place import place_model
 from liftnet.tasks import load_task
 from liftnet.tasks.base import SynthesisTask
 
 __all__ = ["import_model"]
+
+CARD = "README.md"
 
 
 @checked
@@ -40,44 +51,80 @@ def import_model(
     *,
     plan_name: str | None = None,
     sha256: str | None = None,
+    show: bool = False,
     overwrite: bool = False,
     workspace: Path | str | None = None,
-) -> Path:
+) -> Path | None:
     """Bring a model of `liftnet_export` into a workspace, where it predicts as where it was made.
 
     Everything is checked before anything is written into the workspace.
 
     Args:
-        input_file: the zip, or its https address.
+        input_file: the file, or its https address.
         dataset: another number, or another name as Dataset012_Brains, than it was exported with.
         plan_name: another name of the plan than it was exported with.
-        sha256: of the zip, as `liftnet_export` has printed it.
+        sha256: of the file, as `liftnet_export` has printed it.
+        show: print the model card and import nothing.
         overwrite: replace a model of the same dataset and plan.
         workspace: the workspace folder.
 
     Returns:
-        The folder of the model in the workspace's results.
+        The folder of the model in the workspace's results; None if it was only shown.
 
     Raises:
         LiftnetError: If the file is not a model, was changed, or something would be overwritten.
     """
-    space = find_workspace(workspace)
     source = str(input_file)
-    with local_file(source) as path, TemporaryDirectory(prefix="liftnet_import_") as scratch:
+    with _local_file(source) as path:
         if not path.is_file():
             raise missing_file(path)
-        digest = check_digest(path, sha256, source)
-        unpacked = read_model_file(path, Path(scratch) / "zip")
-        plan = _renamed(unpacked.plan, dataset, plan_name)
+        digest = _check_digest(path, sha256, source)
+        model = read_model_file(path)
+        if show:
+            say(model.papers.card)
+            return None
+        space = find_workspace(workspace)
+        plan = _renamed(model.plan, dataset, plan_name)
         _check_dataset(space, plan)
-        run = Path(scratch) / "run"
-        _arrange(unpacked, plan, run)
-        _check_weights(unpacked, plan, run, path)
-        target = place_model(space, plan, run, overwrite=overwrite)
-    _report(unpacked, plan, target, digest, checked=sha256 is not None)
+        target = place_model(space, plan, partial(_arrange, model, plan), overwrite=overwrite)
+    _report(model, plan, target, digest, checked=sha256 is not None)
     where = ["--workspace", str(workspace)] if workspace is not None else []
-    mention(f"Use it:\n  {shlex.join([*_usage(unpacked, plan), *where])}")
+    mention(f"Use it:\n  {shlex.join([*_usage(model, plan), *where])}")
     return target
+
+
+@contextmanager
+def _local_file(source: str) -> Iterator[Path]:
+    """Yield the file itself, or a temporary copy of what a URL has, which is gone afterwards.
+
+    Raises:
+        LiftnetError: If it cannot be fetched safely, or is too large.
+    """
+    if "://" not in source:
+        yield Path(source)
+        return
+    with TemporaryDirectory(prefix="liftnet_import_") as folder:
+        path = Path(folder) / f"model{SUFFIX}"
+        remedy = "Try again, or fetch the file on another machine and give its path to -i."
+        where = fetch(source, path, what="model", remedy=remedy)
+        mention(f"Fetched {path.stat().st_size:,} bytes from {where}")
+        yield path
+
+
+def _check_digest(path: Path, wanted: str | None, source: str) -> str:
+    """The SHA-256 of a file.
+
+    Raises:
+        LiftnetError: If it is not the one that is wanted.
+    """
+    found = file_sha256(path)
+    if wanted is not None and found != wanted.strip().lower():
+        raise LiftnetError(
+            f"The file has SHA-256 {found}, not {wanted.strip()}",
+            where=source,
+            remedy="Nothing was imported. Compare with what liftnet_export has printed.",
+        )
+    return found
 
 
 def _renamed(plan: Plan, dataset: int | str | None, plan_name: str | None) -> Plan:
@@ -142,56 +189,43 @@ def _free_number(space: Workspace) -> int:
     return next(n for n in range(1, 1001) if n not in used)
 
 
-def _arrange(unpacked: Unpacked, plan: Plan, run: Path) -> None:
-    """Lay the files out as training leaves them, and the papers beside them."""
-    manifest = unpacked.manifest
-    task, method = load_task(plan.task), unpacked.method
-    stage = method.stages(plan, unpacked.recipe)[-1].name
-    for fold in manifest.folds:
+def _arrange(model: ModelFile, plan: Plan, run: Path) -> None:
+    """Write the folds as training leaves them, and the papers beside them."""
+    papers, method, digest = model.papers, model.method, plan_digest(plan)
+    stage = method.stages(plan, model.recipe)[-1].name
+    for fold, known in papers.folds.items():
         folder = fold_folder(run, method.name, fold)
-        (folder / stage).mkdir(parents=True)
-        shutil.move(unpacked.weights(fold), folder / stage / BEST)
-        write_sealed(folder / "plan.json", plan)
-        write_sealed(folder / RECIPE, unpacked.recipe)
-        numbers = unpacked.plausibility(fold)
-        if numbers.is_file() and isinstance(task, SynthesisTask):
-            known = from_json(TrainingNumbers, read_json(numbers), where=numbers.name)
-            if known.plan == plan_digest(unpacked.plan):
-                known = replace(known, plan=plan_digest(plan))
-            write_sealed(folder / NUMBERS_FILE, known)
-        facts = unpacked.training_facts(fold)
-        if facts.is_file():
-            had = from_json(TrainingFacts, read_json(facts), where=facts.name)
-            if had.plan == plan_digest(unpacked.plan):
-                had = replace(had, plan=plan_digest(plan))
-            write_sealed(folder / FACTS, had)
-    papers = run / IMPORTED
-    papers.mkdir()
-    for file in sorted(unpacked.folder.iterdir()):
-        if file.is_file():
-            shutil.move(file, papers / file.name)
+        save_checkpoint(folder / stage / BEST, {"network": model.tensors[fold]}, _facts(known))
+        write_sealed(folder / PLAN, plan)
+        write_sealed(folder / RECIPE, model.recipe)
+        for name, numbers in ((NUMBERS_FILE, known.plausibility), (FACTS, known.training_facts)):
+            if numbers is not None:
+                write_sealed(folder / name, replace(numbers, plan=digest))
+    folder = run / IMPORTED
+    write_text(folder / CARD, papers.card)
+    write_json(folder / MANIFEST, papers.manifest)
+    if papers.fingerprint is not None:
+        write_json(folder / FINGERPRINT, papers.fingerprint)
+    if papers.scores is not None:
+        cohort = papers.scores.get("kind") == "CohortScores"
+        write_json(folder / (COHORT_SCORES if cohort else SCORES), papers.scores)
 
 
-def _check_weights(unpacked: Unpacked, plan: Plan, run: Path, path: Path) -> None:
-    """Load the model as prediction does, and compare the digest of its weights."""
-    manifest = unpacked.manifest
-    with keep_quiet():
-        model = load_model(
-            run,
-            unpacked.method,
-            manifest.folds,
-            checkpoint="best",
-            device="cpu",
-        )
-    if model.digest != manifest.model:
-        raise refused(f"The weights have digest {model.digest}, not {manifest.model}", path)
+def _facts(fold: FoldPapers) -> dict[str, Any]:
+    """What the checkpoint of a fold says beside its weights."""
+    facts: dict[str, Any] = {"step": fold.step}
+    if fold.training_cases:
+        facts["training_cases"] = fold.training_cases
+    if fold.score is not None:
+        facts |= {"score": fold.score, "metric": fold.metric, "details": fold.details}
+    return facts
 
 
-def _report(unpacked: Unpacked, plan: Plan, target: Path, digest: str, *, checked: bool) -> None:
-    """Print what is there now, and how to use it."""
-    manifest = unpacked.manifest
-    folds: Sequence[str] = manifest.folds
-    say(f"Imported {plan.dataset}, plan {plan.name}, fold {', '.join(folds)}: {target}")
+def _report(model: ModelFile, plan: Plan, target: Path, digest: str, *, checked: bool) -> None:
+    """Print what is there now."""
+    manifest = model.papers.manifest
+    folds = ", ".join(model.papers.folds)
+    say(f"Imported {plan.dataset}, plan {plan.name}, fold {folds}: {target}")
     say(f"SHA-256 {digest}" + ("" if checked else ", compare it with what the sender names"))
     for what, text in (
         ("data", manifest.data),
@@ -202,13 +236,12 @@ def _report(unpacked: Unpacked, plan: Plan, target: Path, digest: str, *, checke
     mention(f"Read the model card: {target / IMPORTED / CARD}")
 
 
-def _usage(unpacked: Unpacked, plan: Plan) -> list[str]:
+def _usage(model: ModelFile, plan: Plan) -> list[str]:
     """The command that predicts with an imported model; IMAGES stands for a folder."""
     from_images = isinstance(load_task(plan.task), SynthesisTask)
     source = ["-i", "IMAGES"] if from_images else ["-n", "10"]
-    own = load_task(plan.task).default_method
-    used = unpacked.manifest.method
-    method = [] if used == own else ["--method", used]
+    used = model.method.name
+    method = [] if used == load_task(plan.task).default_method else ["--method", used]
     number = str(int(plan.dataset[7:10]))
     named = ["-d", number, "-p", plan.name]
     return ["liftnet_predict", *named, *method, *source, "-o", "predicted"]

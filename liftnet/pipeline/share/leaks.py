@@ -1,12 +1,14 @@
-"""Nobody's name leaves with a model: what is searched for, in files and in the user's own words."""
+"""Search a model that is to leave for names of cases and paths, and what its user says of it."""
 
 import getpass
 import re
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from liftnet.core.errors import LiftnetError
+from liftnet.pipeline.models.model_file import texts_of
 
 __all__ = ["refuse_leaks", "refuse_texts"]
 
@@ -24,13 +26,18 @@ PATH = re.compile(
 )
 
 
-def refuse_leaks(contents: Mapping[str, bytes], names: set[str], folders: Sequence[Path]) -> None:
+def refuse_leaks(parts: Mapping[str, Any], names: set[str], folders: Sequence[Path]) -> None:
     """Refuse to let the name of a case or of one of these folders out.
 
     Names that are short, or words as any, are not searched for.
 
+    Args:
+        parts: name of a part of the model -> its JSON.
+        names: of cases.
+        folders: that are not to be named.
+
     Raises:
-        LiftnetError: Naming the file that holds it.
+        LiftnetError: Naming the part that holds it.
     """
     words = []
     for name in sorted(name for name in names if len(name) >= LEAST_NAME):
@@ -39,15 +46,12 @@ def refuse_leaks(contents: Mapping[str, bytes], names: set[str], folders: Sequen
         elif _is_telling(name):
             words.append(_as_word(name))
     words += [re.escape(str(folder)) for folder in folders if len(folder.parts) > 1]
-    if not words:
-        return
-    searched = re.compile("|".join(words).encode())
-    for file, content in contents.items():
-        found = searched.search(content[: 2**24])  # ours: beyond are weights
+    for part, content in parts.items() if words else ():
+        found = re.search("|".join(words), "\n".join(f'"{text}"' for text in texts_of(content)))
         if found:
             raise LiftnetError(
-                f"{file} would hold '{found[0].decode()}', the name of a case or a folder",
-                where=file,
+                f"The {part} would hold '{found[0]}', the name of a case or a folder",
+                where=part,
                 remedy="Nothing was exported. If you have put it into plan.json or recipe.json, "
                 "take it out; else report this as an error of liftnet.",
             )

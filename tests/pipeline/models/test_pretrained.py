@@ -176,7 +176,12 @@ def test_a_refused_file_costs_nothing(workspace, trained, tmp_path):
     shutil.copytree(trained, run)
     before = (run / STAGE / LATEST).read_bytes()
     with pytest.raises(CheckpointError, match="There is no such file of weights"):
-        train(workspace=workspace, device="cpu", pretrained=tmp_path / "absent.zip", restart=True)
+        train(
+            workspace=workspace,
+            device="cpu",
+            pretrained=tmp_path / "absent.safetensors",
+            restart=True,
+        )
     assert (run / STAGE / LATEST).read_bytes() == before
 
 
@@ -309,14 +314,14 @@ def test_other_widths_are_named(trained):
 def test_files_that_are_none(tmp_path, trained):
     """A missing file, a folder without a fold and a checkpoint without its plan are refused."""
     for path, message in (
-        (tmp_path / "absent.zip", "There is no such file of weights"),
+        (tmp_path / "absent.safetensors", "There is no such file of weights"),
         (tmp_path, "The folder holds no trained fold"),
-        (trained / "plan.json", "The file holds no weights of liftnet"),
+        (trained / "plan.json", "A model is one safetensors file; this is something else"),
     ):
-        with pytest.raises(CheckpointError, match=message):
+        with pytest.raises(LiftnetError, match=message):
             read_pretrained(path, "fold_0")
     with pytest.raises(CheckpointError) as caught:
-        read_pretrained(Path("https://example.org/model.zip"), "fold_0")
+        read_pretrained(Path("https://example.org/model.safetensors"), "fold_0")
     assert "liftnet_import" in caught.value.remedy
     alone = tmp_path / "deep" / "er" / BEST
     alone.parent.mkdir(parents=True)
@@ -373,16 +378,20 @@ def test_what_is_done_otherwise_is_said(trained):
     ]  # fmt: skip
 
 
-def test_an_exported_zip(trained, tmp_path, capsys):
-    """The zip gives what the fold's folder gives; a file that runs code is refused."""
-    path = tmp_path / "model.zip"
+def test_an_exported_model(trained, tmp_path, capsys):
+    """The model gives what the fold's folder gives; a file that runs code is refused."""
+    path = tmp_path / "model.safetensors"
     export(path, fold=(0,), workspace=trained.parents[4], data="simulated", licence="CC0-1.0")
-    zipped, plain = read_pretrained(path, "fold_3"), read_pretrained(trained, "fold_3")
-    assert (zipped.name, zipped.fold, zipped.digest) == ("model.zip", "fold_0", plain.digest)
-    assert zipped.tensors.keys() == plain.tensors.keys()
-    assert all(torch.equal(tensor, plain.tensors[n]) for n, tensor in zipped.tensors.items())
-    assert zipped.plan.channel_names == plain.plan.channel_names
+    exported, plain = read_pretrained(path, "fold_3"), read_pretrained(trained, "fold_3")
+    assert (exported.name, exported.fold, exported.digest) == (
+        "model.safetensors",
+        "fold_0",
+        plain.digest,
+    )
+    assert exported.tensors.keys() == plain.tensors.keys()
+    assert all(torch.equal(tensor, plain.tensors[n]) for n, tensor in exported.tensors.items())
+    assert exported.plan.channel_names == plain.plan.channel_names
     bad = tmp_path / "model.pt"
     torch.save({"weight": torch.ones(3)}, bad)
-    with pytest.raises(LiftnetError, match="it holds a pickle, which can run code"):
+    with pytest.raises(LiftnetError, match=r"this is a pickle, .* which can run code"):
         read_pretrained(bad, "fold_0")

@@ -1,11 +1,13 @@
-"""Fetching weights, from a folder in place of the internet."""
+"""Fetching weights, from this machine in place of the internet."""
 
 import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 from local_server import serving
@@ -13,20 +15,28 @@ from local_server import serving
 from liftnet.core.errors import LiftnetError
 from liftnet.networks.features import RESNET18_SHA256
 from liftnet.pipeline.share import download as step
+from liftnet.pipeline.share import fetch
 
 CONTENT = b"weights" * 300_000
 
 
+class Folder(SimpleHTTPRequestHandler):
+    """Offers the files of a folder."""
+
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
+
+
 @pytest.fixture
-def offered(tmp_path, monkeypatch):
+def offered(tmp_path, monkeypatch) -> Iterator[Path]:
     """A file to fetch, known by its digest."""
     path = tmp_path / "offered.pth"
     path.write_bytes(CONTENT)
-    known = replace(
-        step.WEIGHTS["resnet18"], url=path.as_uri(), sha256=hashlib.sha256(CONTENT).hexdigest()
-    )
-    monkeypatch.setitem(step.WEIGHTS, "resnet18", known)
-    return path
+    with serving(partial(Folder, directory=tmp_path)) as address:
+        url, digest = f"{address}/{path.name}", hashlib.sha256(CONTENT).hexdigest()
+        known = replace(step.WEIGHTS["resnet18"], url=url, sha256=digest)
+        monkeypatch.setitem(step.WEIGHTS, "resnet18", known)
+        yield path
 
 
 def test_the_known_digest_is_that_of_the_features():
@@ -121,7 +131,7 @@ class Slow(BaseHTTPRequestHandler):
 @pytest.mark.parametrize("kind", ["headers", "content"])
 def test_a_server_that_is_slow_for_ever(kind, tmp_path, monkeypatch):
     """A byte now and then is no answer, wherever it comes."""
-    monkeypatch.setattr(step, "LONGEST", 0.3)
+    monkeypatch.setattr(fetch, "LONGEST", 0.3)
     with serving(Slow) as address:
         known = replace(step.WEIGHTS["resnet18"], url=f"{address}/{kind}")
         monkeypatch.setitem(step.WEIGHTS, "resnet18", known)

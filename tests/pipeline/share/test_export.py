@@ -1,4 +1,4 @@
-"""A model in one zip: it predicts elsewhere what it does here, and nobody's name is inside."""
+"""A model in one file: it predicts elsewhere what it does here, and nobody's name is inside."""
 
 import gzip
 import json
@@ -7,11 +7,11 @@ import socket
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 import pytest
 import telltale
+from safetensors.torch import load_file
 from small_generation import make_plan, make_recipe
 
 import liftnet
@@ -21,15 +21,16 @@ from liftnet.core.scores import read_scores
 from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.host.lock import hold
 from liftnet.imageio import read_image
+from liftnet.pipeline.models.model_file import Papers, read_model_file
 from liftnet.pipeline.share import export as step
-from liftnet.pipeline.share.contents import model_files, portable_plan, portable_recipe
+from liftnet.pipeline.share.contents import fold_papers, portable_plan, portable_recipe
 
 CHANGING = ("seconds", "peak_memory_gib", "hardware", "command")  # of the JSON beside an image
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, write_raw):
-    """Folder of everything, workspace, new cases, predictions with scores, and the zip."""
+    """Folder of everything, workspace, new cases, predictions with scores, and the model."""
     root = tmp_path_factory.mktemp("export")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("USER", "LOGNAME"):
@@ -40,14 +41,13 @@ def trained(tmp_path_factory, write_raw):
         liftnet.predict(new, predicted, device="cpu", workspace=space)
         raw = space / "raw" / telltale.NAME / "imagesTr"
         liftnet.evaluate(predicted, raw, workspace=space)
-        path = liftnet.export(root / "model.zip", scores=predicted, workspace=space)
+        path = liftnet.export(root / "model.safetensors", scores=predicted, workspace=space)
     return root, space, new, predicted, path
 
 
-def contents(path: Path) -> dict[str, bytes]:
-    """Name -> content of every file of a zip."""
-    with ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+def contents(path: Path) -> Papers:
+    """Everything in a model file but weights."""
+    return read_model_file(path).papers
 
 
 def found(content: bytes, texts: list[str]) -> list[str]:
@@ -66,12 +66,10 @@ def test_the_search_finds(trained):
     assert found(splits.read_bytes(), telltale.secrets()) == [telltale.PERSON]
 
 
-def test_nobody_is_in_the_zip(trained):
+def test_nobody_is_in_the_file(trained):
     """No name of a case, path, user, host or text of a header; in none of its bytes."""
     path = trained[-1]
     assert found(path.read_bytes(), [*telltale.secrets(), str(trained[0])]) == []
-    for name, content in contents(path).items():
-        assert found(content + name.encode(), telltale.secrets()) == [], name
 
 
 def test_headers_leave_no_trace_in_the_workspace(trained):
@@ -96,45 +94,39 @@ def test_what_is_inside(trained):
     """Files, statistics without cases, scores without cases, and numbers without names."""
     _, space, _, predicted, path = trained
     inside = contents(path)
-    assert set(inside) == {
-        "manifest.json",
-        "README.md",
-        "plan.json",
-        "recipe.json",
-        "dataset.json",
-        "fingerprint.json",
-        "scores.json",
-        "fold_0/weights.safetensors",
-        "fold_0/plausibility.json",
-        "fold_0/training_facts.json",
-    }
+    parts = inside.parts()
+    assert list(parts) == [
+        "manifest", "card", "plan", "recipe", "fingerprint", "scores", "fold_0",
+    ]  # fmt: skip
     own = read_json(space / "preprocessed" / telltale.NAME / "fingerprint.json")
     assert own["cases"]
-    left = json.loads(inside["fingerprint.json"])
+    left = parts["fingerprint"]
     assert left["channels"] == own["channels"]
     assert left["num_cases"] == len(own["cases"])
     assert set(left) == {"kind", "version", "dataset", "foreground", "num_cases", "channels"}
-    scores = json.loads(inside["scores.json"])
-    assert scores["summary"] == read_json(predicted / "scores.json")["summary"]
-    assert scores["cases"] == [] and scores["predicted_folder"] == ""
+    assert inside.scores["summary"] == read_json(predicted / "scores.json")["summary"]
+    assert inside.scores["cases"] == [] and inside.scores["predicted_folder"] == ""
     folder = space / "results" / telltale.NAME / "default" / "lift" / "fold_0"
     numbers = read_json(folder / "plausibility.json")["cases"]
-    anonymous = json.loads(inside["fold_0/plausibility.json"])["cases"]
+    anonymous = parts["fold_0"]["plausibility"]["cases"]
     assert sorted(map(json.dumps, numbers.values())) == list(map(json.dumps, anonymous.values()))
     assert list(anonymous) == [str(i + 1) for i in range(len(numbers))]
-    assert json.loads(inside["dataset.json"])["channels"]["1"]["name"] == "b"
-    with ZipFile(path) as archive:
-        assert {info.compress_type for info in archive.infolist()} == {ZIP_STORED}
+    assert parts["fold_0"]["training_facts"]["cases"] == parts["fold_0"]["training_cases"] > 0
+    assert {name.partition("/")[0] for name in load_file(path)} == {"fold_0"}
 
 
 def test_the_same_model_gives_the_same_bytes(trained, tmp_path, capsys):
-    """Two exports are equal; every file is listed with its size, and the digest is printed."""
+    """Two exports are equal; every part is listed with its size, and the digest is printed."""
     _, space, _, predicted, path = trained
-    again = liftnet.export(tmp_path / "again.zip", scores=predicted, workspace=space)
+    again = liftnet.export(tmp_path / "again.safetensors", scores=predicted, workspace=space)
     assert again.read_bytes() == path.read_bytes()
     printed = capsys.readouterr().out
-    for name, content in contents(path).items():
-        assert any(f"{len(content):,} bytes  {name}" in line for line in printed.splitlines())
+    for name, part in contents(path).parts().items():
+        size = len(json.dumps(part))
+        assert any(f"{size:,} bytes  {name}" in line for line in printed.splitlines()), name
+        assert name == "card" or f"| {name} | {size:,} |" in contents(path).card
+    size = sum(tensor.nbytes for tensor in load_file(path).values())
+    assert f"{size:,} bytes  fold_0, weights" in printed
     assert "Not in it: images, names of cases, paths" in printed
     assert "warning" not in printed
     liftnet.import_model(again, sha256=printed.split("--sha256 ")[1][:64], workspace=tmp_path / "w")
@@ -179,11 +171,11 @@ def test_an_imported_model_goes_on(trained, tmp_path):
     """It can be exported again, with the texts, statistics and weights that it came with."""
     _, space, _, _, path = trained
     texts = {"data": "phantoms", "licence": "CC0", "intended_use": "tests <b>only</b>"}
-    first = liftnet.export(tmp_path / "first.zip", workspace=space, **texts)
+    first = liftnet.export(tmp_path / "first.safetensors", workspace=space, **texts)
     liftnet.import_model(first, workspace=tmp_path / "w")
-    second = liftnet.export(tmp_path / "second.zip", workspace=tmp_path / "w")
+    second = liftnet.export(tmp_path / "second.safetensors", workspace=tmp_path / "w")
     assert second.read_bytes() == first.read_bytes()
-    card = contents(second)["README.md"].decode()
+    card = contents(second).card
     assert "tests &lt;b>only&lt;/b>" in card and "CC0" in card and "phantoms" in card
     assert first.read_bytes() != path.read_bytes()
 
@@ -191,7 +183,7 @@ def test_an_imported_model_goes_on(trained, tmp_path):
 def test_the_model_card(trained):
     """It says what a stranger must know, and that what was not stated is not stated."""
     _, _, _, predicted, path = trained
-    card = contents(path)["README.md"].decode()
+    card = contents(path).card
     titles = [line[3:] for line in card.splitlines() if line.startswith("## ")]
     assert titles == [
         "What it does",
@@ -208,7 +200,7 @@ def test_the_model_card(trained):
     scores = read_scores(predicted / "scores.json")
     assert scores.protocol.description in card
     assert f"| MAE | {scores.summary['b']['mae'].mean:.4g} |" in card
-    model = json.loads(contents(path)["manifest.json"])["model"]
+    model = contents(path).manifest.model
     assert f"Of images that these weights (`{model}`) have made." in card
     assert "liftnet_predict -d 7 -p default -i new_cases -o predicted" in card
 
@@ -216,7 +208,7 @@ def test_the_model_card(trained):
 def test_the_model_card_says_what_was_learned(trained, tmp_path, capsys):
     """Training cases among the scored ones, few cases, sizes, training cases, memory, and names."""
     _, space, _, predicted, path = trained
-    card = contents(path)["README.md"].decode()
+    card = contents(path).card
     case = f"{telltale.PERSON}-p1"
     splits = space / "preprocessed" / telltale.NAME / "splits.json"
     [first, *_] = before = read_json(splits)
@@ -233,13 +225,15 @@ def test_the_model_card_says_what_was_learned(trained, tmp_path, capsys):
     others = sorted(set(first["train"] + first["validation"]) - {case})
     for train, validation, text in (([case], others, seen), (others, [case], none)):
         write_json(splits, [{"train": train, "validation": validation}])
-        again = liftnet.export(tmp_path / f"{text[0]}.zip", scores=predicted, workspace=space)
-        assert f"**{text}" in contents(again)["README.md"].decode()
+        again = liftnet.export(
+            tmp_path / f"{text[0]}.safetensors", scores=predicted, workspace=space
+        )
+        assert f"**{text}" in contents(again).card
         assert f"scores: {text}" in capsys.readouterr().out
     splits.unlink()
-    again = liftnet.export(tmp_path / "unknown.zip", scores=predicted, workspace=space)
+    again = liftnet.export(tmp_path / "unknown.safetensors", scores=predicted, workspace=space)
     write_json(splits, before)
-    card = contents(again)["README.md"].decode()
+    card = contents(again).card
     assert "**It is not known whether any of the 1 scored" in card and "| 0 | not known | 2" in card
 
 
@@ -249,7 +243,7 @@ def test_texts_of_the_user_are_looked_at(trained, tmp_path):
     texts = {"data": f"but {telltale.PERSON}-p2", "licence": str(space), "intended_use": "/srv/x"}
     for option, text in texts.items():
         with pytest.raises(LiftnetError, match=f"^--{option} holds"):
-            liftnet.export(tmp_path / "m.zip", workspace=space, **{option: text})
+            liftnet.export(tmp_path / "m.safetensors", workspace=space, **{option: text})
     assert not list(tmp_path.iterdir())
 
 
@@ -262,62 +256,65 @@ def test_scores_of_other_weights(trained, tmp_path, capsys):
     scores = read_json(tmp_path / "others" / "scores.json")
     scores["predicted_folder"] = str(tmp_path / "others")
     write_json(tmp_path / "others" / "scores.json", scores)
-    path = liftnet.export(tmp_path / "m.zip", scores=tmp_path / "others", workspace=space)
+    path = liftnet.export(tmp_path / "m.safetensors", scores=tmp_path / "others", workspace=space)
     assert "of images made by 0123456789abcdef, not by these" in capsys.readouterr().out
-    assert "Of images that other weights have made: `0123456789abcdef`" in (
-        contents(path)["README.md"].decode()
-    )
+    assert "Of images that other weights have made: `0123456789abcdef`" in (contents(path).card)
     write_json(tmp_path / "others" / "scores.json", scores | {"dataset": "Dataset001_Other"})
     with pytest.raises(LiftnetError, match="The scores are of task"):
-        liftnet.export(tmp_path / "n.zip", scores=tmp_path / "others", workspace=space)
+        liftnet.export(tmp_path / "n.safetensors", scores=tmp_path / "others", workspace=space)
     with pytest.raises(LiftnetError, match="neither scores"):
-        liftnet.export(tmp_path / "n.zip", scores=tmp_path, workspace=space)
+        liftnet.export(tmp_path / "n.safetensors", scores=tmp_path, workspace=space)
 
 
-@pytest.mark.parametrize("name", ["plan.json", "recipe.json"])
+@pytest.mark.parametrize("name", ["plan", "recipe"])
 def test_a_name_in_a_decision_is_refused(name, trained, tmp_path):
     """What somebody has written into these files by hand is looked at too."""
     _, space, *_ = trained
     shutil.copytree(space, tmp_path / "space")
-    file = tmp_path / "space" / "results" / telltale.NAME / "default/lift/fold_0" / name
-    reasons = {"seed": f"as for {telltale.PERSON}-p2", "grid": f"see {tmp_path}/space/notes"}
+    file = tmp_path / "space" / "results" / telltale.NAME / "default/lift/fold_0" / f"{name}.json"
+    reasons = {
+        "seed": f"as for {telltale.PERSON}-p2",
+        "second line": f"as\n{telltale.PERSON}-p2",
+        "grid": f"see {tmp_path}/space/notes",
+    }
     for key, text in reasons.items():
         write_json(file, read_json(file) | {"reasons": {key: text}})
-        with pytest.raises(LiftnetError, match=f"{name} would hold"):
-            liftnet.export(tmp_path / "m.zip", workspace=tmp_path / "space")
-    assert not (tmp_path / "m.zip").exists()
+        with pytest.raises(LiftnetError, match=f"The {name} would hold"):
+            liftnet.export(tmp_path / "m.safetensors", workspace=tmp_path / "space")
+    assert not (tmp_path / "m.safetensors").exists()
 
 
 def test_refusals(trained, tmp_path):
     """A file that is there, a folder, and a fold that is not trained."""
     _, space, *_ = trained
-    path = tmp_path / "m.zip"
+    path = tmp_path / "m.safetensors"
     path.write_bytes(b"mine")
     with pytest.raises(LiftnetError, match="there already"):
         liftnet.export(path, workspace=space)
     assert path.read_bytes() == b"mine"
     liftnet.export(path, overwrite=True, workspace=space)
-    assert len(contents(path)) == 9
-    with pytest.raises(LiftnetError, match="The output is a folder"):
-        liftnet.export(tmp_path, workspace=space)
+    assert contents(path).scores is None
+    for name in ("", "n.zip"):
+        with pytest.raises(LiftnetError, match="A model is written as one"):
+            liftnet.export(tmp_path / name, workspace=space)
     with pytest.raises(LiftnetError, match="fold_3 is not trained"):
-        liftnet.export(tmp_path / "n.zip", fold=[3], workspace=space)
-    assert [p.name for p in tmp_path.iterdir()] == ["m.zip"]
+        liftnet.export(tmp_path / "n.safetensors", fold=[3], workspace=space)
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
 
 @pytest.mark.parametrize("faster", [True, False])
 def test_of_two_exports_at_once_one_is_refused(faster, trained, tmp_path, monkeypatch):
     """Whether the other one has just ended or is still writing; its file stays."""
     _, space, *_ = trained
-    path = tmp_path / "m.zip"
+    path = tmp_path / "m.safetensors"
 
     def collect(*arguments):
         if faster:
             path.write_bytes(b"theirs")
-        return model_files(*arguments)
+        return fold_papers(*arguments)
 
-    monkeypatch.setattr(step, "model_files", collect)
-    other = hold(tmp_path, "liftnet_export", part="m.zip")
+    monkeypatch.setattr(step, "fold_papers", collect)
+    other = hold(tmp_path, "liftnet_export", part="m.safetensors")
     with nullcontext() if faster else other, pytest.raises(LiftnetError) as caught:
         liftnet.export(path, workspace=space)
     words = "The file is there already" if faster else "Another run works here: liftnet_export"

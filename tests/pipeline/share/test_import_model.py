@@ -17,7 +17,7 @@ import torch
 import trained_folds
 from head_pairs import NAME as PAIRS
 from local_server import serving
-from model_zips import KINDS, WEIGHTS, listed, packed, unpacked
+from model_files import KINDS, papers
 from small_generation import make_plan, make_recipe
 from tiny_generation import DATASET, add_fold, installed, store_fold
 
@@ -37,11 +37,12 @@ from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.host.lock import hold
 from liftnet.methods import load_method
-from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint
-from liftnet.pipeline.models.model_check import read_model_file
+from liftnet.pipeline.models.checkpoint import load_checkpoint, save_checkpoint, weights_digest
+from liftnet.pipeline.models.model_file import read_model_file
 from liftnet.pipeline.models.runs import BEST
 from liftnet.pipeline.plan import load_plan, load_recipe, read_recipe
 from liftnet.pipeline.share import fetch as import_fetch
+from liftnet.pipeline.share import import_model as step
 from liftnet.pipeline.share import place as import_place
 
 PACKAGE = Path(__file__).parents[3] / "liftnet"
@@ -60,7 +61,7 @@ def good(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("good")
     add_fold(root / "w", "0", 1)
     add_fold(root / "w", "1", 2)
-    return liftnet.export(root / "model.zip", licence="CC0", workspace=root / "w")
+    return liftnet.export(root / "model.safetensors", licence="CC0", workspace=root / "w")
 
 
 def tree(root: Path) -> dict[str, bytes | None]:
@@ -73,7 +74,7 @@ def tree(root: Path) -> dict[str, bytes | None]:
 def test_what_is_refused(kind, good, tmp_path, monkeypatch):
     """Each with a message of its own, a way out, little memory, and no trace anywhere."""
     make, message = KINDS[kind]
-    path = tmp_path / "model.zip"
+    path = tmp_path / "model.safetensors"
     path.write_bytes(make(good.read_bytes()))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -93,7 +94,7 @@ def test_what_is_refused(kind, good, tmp_path, monkeypatch):
 
 def test_table_of_what_is_refused(good, tmp_path):
     """`pytest -s -k table` shows it; there are many kinds, and no message serves for all."""
-    path, messages = tmp_path / "model.zip", []
+    path, messages = tmp_path / "model.safetensors", []
     for make, _ in KINDS.values():
         path.write_bytes(make(good.read_bytes()))
         with pytest.raises(LiftnetError) as caught:
@@ -106,35 +107,32 @@ def test_table_of_what_is_refused(good, tmp_path):
 
 
 def test_changed_bytes_are_seen(good, tmp_path):
-    """A byte changed anywhere is an error, or changes nothing of what is unpacked."""
-    content, path = good.read_bytes(), tmp_path / "model.zip"
-    whole = tree(read_model_file(good, tmp_path / "whole").folder)
+    """A bit changed anywhere is an error, or changes nothing of what is read."""
+    content, path = good.read_bytes(), tmp_path / "model.safetensors"
+    whole = read_model_file(good)
     rng = random.Random(0)
-    ends = [*range(300), *range(len(content) - 900, len(content))]
-    places = rng.sample(ends, 200) + rng.sample(range(len(content)), 100)
     refused = 0
-    for place in places:
+    for place in [*range(20), *rng.sample(range(len(content)), 250), *range(-30, 0)]:
         other = bytearray(content)
         other[place] ^= 1 << rng.randrange(8)
         path.write_bytes(other)
-        folder = tmp_path / "changed"
         try:
-            read_model_file(path, folder)
+            found = read_model_file(path)
         except LiftnetError:
             refused += 1
         else:
-            assert tree(folder) == whole, place
-        shutil.rmtree(folder, ignore_errors=True)
-    assert refused > 200
+            assert found.papers == whole.papers, place
+            assert weights_digest(found.tensors.values()) == whole.papers.manifest.model
+    assert refused > 280
 
 
 def test_folds_in_any_order(good, tmp_path):
     """Folds that are named are exported once each, in the order in which prediction finds them."""
     named = liftnet.export(
-        tmp_path / "m.zip", fold=[1, 0, "1"], licence="CC0", workspace=good.parent / "w"
+        tmp_path / "m.safetensors", fold=[1, 0, "1"], licence="CC0", workspace=good.parent / "w"
     )
     assert named.read_bytes() == good.read_bytes()
-    one = liftnet.export(tmp_path / "one.zip", fold=[1], workspace=good.parent / "w")
+    one = liftnet.export(tmp_path / "one.safetensors", fold=[1], workspace=good.parent / "w")
     run = liftnet.import_model(one, workspace=tmp_path / "w")
     assert [folder.name for folder in (run / tiny_generation.NAME).iterdir()] == ["fold_1"]
 
@@ -166,7 +164,7 @@ def test_scores_of_a_cohort(good, tmp_path):
     )
     write_json(tmp_path / "cohort_scores.json", scores)
     options = {"scores": tmp_path, "workspace": good.parent / "w"}
-    path = liftnet.export(tmp_path / "m.zip", **options)
+    path = liftnet.export(tmp_path / "m.safetensors", **options)
     assert b"Mustermann" not in path.read_bytes()
     run = liftnet.import_model(path, workspace=tmp_path / "w")
     kept = read_cohort_scores(run / "model_card" / "cohort_scores.json")
@@ -189,7 +187,7 @@ def test_with_context_and_without(name, pairs, tmp_path, capsys):
     write_json(folder / "recipe.json", recipe)
     state = {"network": stage.build(None).state_dict()}
     save_checkpoint(folder / stage.name / BEST, state, {"step": 1})
-    path = liftnet.export(tmp_path / "m.zip", method=name, workspace=pairs)
+    path = liftnet.export(tmp_path / "m.safetensors", method=name, workspace=pairs)
     run = liftnet.import_model(path, workspace=tmp_path / "w")
     assert ("--method no_mapper" in capsys.readouterr().out) == (name == "no_mapper")
     (imported,) = run.glob(f"{name}/fold_all/*/*.safetensors")
@@ -209,8 +207,8 @@ def test_with_context_and_without(name, pairs, tmp_path, capsys):
 def test_a_model_under_the_name_of_another_method(name, other, problem, workspace, tmp_path):
     """What has the same kind of recipe is told apart by what is in it."""
     trained_folds.add_fold(workspace, "0", 0, method=name)
-    path = liftnet.export(tmp_path / "m.zip", method=name, workspace=workspace)
-    path.write_bytes(packed(listed(unpacked(path.read_bytes()), method=other)))
+    path = liftnet.export(tmp_path / "m.safetensors", method=name, workspace=workspace)
+    path.write_bytes(papers("manifest", method=other)(path.read_bytes()))
     with pytest.raises(LiftnetError, match=problem):
         liftnet.import_model(path, workspace=tmp_path / "w")
     assert not (tmp_path / "w").exists()
@@ -238,7 +236,7 @@ def test_the_real_generator(features, tmp_path):
         recipe = make_recipe(features=given, slice_features=None)
     network = load_method("lift_u").stages(plan, recipe)[-1].build()
     store_fold(tmp_path / "w", "0", plan, recipe, network)
-    path = liftnet.export(tmp_path / "m.zip", workspace=tmp_path / "w")
+    path = liftnet.export(tmp_path / "m.safetensors", workspace=tmp_path / "w")
     assert b"/home/somebody" not in path.read_bytes()
     run = liftnet.import_model(path, workspace=tmp_path / "v")
     assert (run / "lift_u" / "fold_0" / "depth_mapping").is_dir()
@@ -304,7 +302,8 @@ def test_a_dataset_with_other_channels(good, tmp_path):
     liftnet.import_model(good, workspace=tmp_path)
 
 
-def test_a_failure_leaves_everything_as_it_was(good, tmp_path, monkeypatch):
+@pytest.mark.parametrize("place", [(step, "write_text"), (import_place, "write_sealed")])
+def test_a_failure_leaves_everything_as_it_was(place, good, tmp_path, monkeypatch):
     """A full disk in the middle, in an empty workspace and with a model to be replaced."""
     space = tmp_path / "w"
 
@@ -312,17 +311,33 @@ def test_a_failure_leaves_everything_as_it_was(good, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(import_place, "flush_file", full)
+        patch.setattr(*place, full)
         with pytest.raises(LiftnetError, match="disk is full"):
             liftnet.import_model(good, workspace=space)
     assert set(tree(space)) <= {"results"}
     liftnet.import_model(good, workspace=space)
+    planned = space / "preprocessed" / DATASET / "default"
+    write_json(planned / "plan.json", {"mine": 1})
+    write_json(planned / "recipes" / "tiny.json", {"mine": 1})
     before = tree(space)
     with monkeypatch.context() as patch:
-        patch.setattr(import_place, "flush_file", full)
+        patch.setattr(*place, full)
         with pytest.raises(LiftnetError, match="disk is full"):
             liftnet.import_model(good, overwrite=True, workspace=space)
     assert tree(space) == before
+
+
+def test_recipes_go_with_their_plan(good, tmp_path):
+    """Those of the plan that is replaced would be trained with; those of the same plan stay."""
+    planned = tmp_path / "preprocessed" / DATASET / "default"
+    recipe = planned / "recipes" / "tiny.json"
+    write_json(planned / "plan.json", {"mine": 1})
+    write_json(recipe, {"mine": 1})
+    liftnet.import_model(good, overwrite=True, workspace=tmp_path)
+    assert not recipe.exists()
+    write_json(recipe, {"of": "this plan"})
+    liftnet.import_model(good, overwrite=True, workspace=tmp_path)
+    assert read_json(recipe) == {"of": "this plan"}
 
 
 def test_an_import_that_was_killed(good, tmp_path, monkeypatch):
@@ -374,19 +389,19 @@ class Answers(BaseHTTPRequestHandler):
         name = self.path.partition("?")[0]
         if name == "/away":
             self.send_response(302)
-            self.send_header("Location", "http://model.example/model.zip")
+            self.send_header("Location", "http://model.example/model.safetensors")
         elif name == "/home":
             self.send_response(302)
-            self.send_header("Location", "/model.zip")
-        elif name in ("/model.zip", "/part.zip", "/endless.zip"):
+            self.send_header("Location", "/model.safetensors")
+        elif name in ("/model.safetensors", "/part.safetensors", "/endless.safetensors"):
             self.send_response(200)
-            if name != "/endless.zip":
+            if name != "/endless.safetensors":
                 self.send_header("Content-Length", str(len(self.content)))
         else:
             self.send_response(404)
         self.end_headers()
-        if name.endswith(".zip"):
-            self.wfile.write(self.content[: 1000 if name == "/part.zip" else None])
+        if name.endswith(".safetensors"):
+            self.wfile.write(self.content[: 1000 if name == "/part.safetensors" else None])
 
     def log_message(self, *_: object) -> None:
         """Be quiet."""
@@ -402,7 +417,9 @@ def address(good) -> Iterator[str]:
 def test_from_an_address(good, address, tmp_path, capsys):
     """Fetched, also over a redirect to a safe address; secrets in the address are not printed."""
     digest = hashlib.sha256(good.read_bytes()).hexdigest().upper()
-    liftnet.import_model(f"{address}/model.zip?token=secret", sha256=digest, workspace=tmp_path)
+    liftnet.import_model(
+        f"{address}/model.safetensors?token=secret", sha256=digest, workspace=tmp_path
+    )
     liftnet.import_model(f"{address}/home", plan_name="p", workspace=tmp_path)
     printed = capsys.readouterr().out
     assert f"Fetched {good.stat().st_size:,} bytes" in printed
@@ -411,7 +428,7 @@ def test_from_an_address(good, address, tmp_path, capsys):
 
 REFUSED = {
     "/away": "by https only, not by http",
-    "/part.zip": "cannot be fetched",
+    "/part.safetensors": "cannot be fetched",
     "/nothing": "cannot be fetched: Not Found",
 }
 
@@ -424,10 +441,10 @@ def test_what_an_address_must_not_do(name, address, tmp_path):
     assert not (tmp_path / "w").exists()
 
 
-@pytest.mark.parametrize("name", ["/model.zip", "/endless.zip"])
+@pytest.mark.parametrize("name", ["/model.safetensors", "/endless.safetensors"])
 def test_too_much_from_an_address(name, address, tmp_path, monkeypatch):
     """Whether the server says so or not."""
-    monkeypatch.setattr(import_fetch, "MAX_EXPANDED", 1000)
+    monkeypatch.setattr(import_fetch, "MAX_BYTES", 1000)
     with pytest.raises(LiftnetError, match="more than 1,000 bytes"):
         liftnet.import_model(address + name, workspace=tmp_path / "w")
 
@@ -435,11 +452,11 @@ def test_too_much_from_an_address(name, address, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "url",
     [
-        "http://model.example/m.zip",
-        "http://localhost@model.example/m.zip",
+        "http://model.example/m.safetensors",
+        "http://localhost@model.example/m.safetensors",
         "file:///etc/passwd",
-        "ftp://localhost/m.zip",
-        "https:///m.zip",
+        "ftp://localhost/m.safetensors",
+        "https:///m.safetensors",
     ],
 )
 def test_addresses_that_are_refused(url, tmp_path):
@@ -449,7 +466,9 @@ def test_addresses_that_are_refused(url, tmp_path):
     assert "@" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["http://[::1", "https://a:b/m.zip", "https://[x]/m.zip"])
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "https://a:b/m.safetensors", "https://[x]/m.safetensors"]
+)
 def test_what_is_no_address(url, tmp_path):
     """An error, not a traceback of the library that reads it."""
     with pytest.raises(LiftnetError, match="This is no address") as caught:
@@ -462,7 +481,7 @@ def test_the_wrong_file(good, tmp_path):
     with pytest.raises(LiftnetError, match=f"has SHA-256 [0-9a-f]{{64}}, not {'0' * 64}"):
         liftnet.import_model(good, sha256="0" * 64, workspace=tmp_path / "w")
     os.mkfifo(tmp_path / "pipe")
-    kinds = {"none.zip": "File not found", "": "This is a folder", "pipe": "This is a pipe"}
+    kinds = {"none.safetensors": "File not found", "": "This is a folder", "pipe": "This is a pipe"}
     for name, words in kinds.items():
         with pytest.raises(LiftnetError, match=words):
             liftnet.import_model(tmp_path / name, workspace=tmp_path / "w")
@@ -470,16 +489,43 @@ def test_the_wrong_file(good, tmp_path):
 
 
 def test_imported_files_are_plain(good, tmp_path):
-    """Nothing can be executed, whatever the zip says; papers lie beside the folds."""
-    files = listed(unpacked(good.read_bytes()))
-    path = tmp_path / "m.zip"
-    path.write_bytes(packed(files).replace(b"\xa4\x81", b"\xff\x8f"))  # mode 0o7777
+    """Nothing can be executed, whatever the file may be; papers lie beside the folds."""
+    path = tmp_path / "m.safetensors"
+    shutil.copy(good, path)
+    path.chmod(0o777)
     run = liftnet.import_model(path, workspace=tmp_path / "w")
     assert not [p for p in run.rglob("*") if p.is_file() and p.stat().st_mode & 0o7111]
-    papers = sorted(p.name for p in (run / "model_card").iterdir())
-    assert papers == ["README.md", "dataset.json", "manifest.json", "plan.json", "recipe.json"]
+    assert sorted(p.name for p in (run / "model_card").iterdir()) == ["README.md", "manifest.json"]
     assert read_json(run / "model_card" / "manifest.json")["licence"] == "CC0"
-    assert WEIGHTS in files
+    folds = sorted(p.name for p in (run / "tiny" / "fold_1").iterdir())
+    assert folds == ["plan.json", "recipe.json", tiny_generation.STAGE]
+
+
+def test_a_card_is_shown(good, address, tmp_path, capsys):
+    """Of a file or an address, and nothing is imported; a damaged file shows nothing."""
+    capsys.readouterr()
+    space = tmp_path / "w"
+    assert liftnet.import_model(good, show=True, workspace=space) is None
+    card = capsys.readouterr().out
+    assert card.strip() == read_model_file(good).papers.card.strip()
+    assert card.startswith(f"# Model card: {DATASET}, plan default")
+    liftnet.import_model(f"{address}/model.safetensors", show=True, workspace=space)
+    assert card in capsys.readouterr().out
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(good.read_bytes()[:-1])
+    with pytest.raises(LiftnetError, match="damaged or cut off"):
+        liftnet.import_model(path, show=True, workspace=space)
+    assert capsys.readouterr().out == "" and not space.exists()
+
+
+def test_older_statistics_are_no_obstacle(good, tmp_path):
+    """Whether an image is compared with those of training is decided where they are read."""
+    known = {"plan": "of another name", "cases": {"1": {"t1n": {"bright": 0.5}}}, "version": 2}
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(papers("folds", "0", plausibility=known)(good.read_bytes()))
+    run = liftnet.import_model(path, workspace=tmp_path / "w")
+    kept = read_json(run / "tiny" / "fold_0" / "plausibility.json")
+    assert kept["version"] == 2 and kept["cases"] == known["cases"]
 
 
 def test_nothing_that_runs_is_loaded():

@@ -3,7 +3,7 @@
 from liftnet.core.storage.jsonable import write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.share.contents import Measured
-from liftnet.pipeline.share.training import training_by_fold, training_sentence
+from liftnet.pipeline.share.export import training_by_fold, training_sentence
 
 NAME = "Dataset001_Heads"
 
