@@ -246,7 +246,8 @@ def _read_source(
             return read_on(geometry, path, "Source and reference"), name
     if not others:
         raise DatasetError(
-            f"Protocol {setting.protocol.stated.name} masks with the first source; there is none",
+            f"Protocol {setting.protocol.stated.name} masks with the first source, "
+            "and there is none",
             remedy="Name the folder of source images with -s.",
         )
     digits = min(others)

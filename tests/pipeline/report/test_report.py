@@ -348,7 +348,7 @@ def test_what_a_better_method_is_worse_in(folders):
     compare([folders / "fine", folders / "plain"], folders / "out", workspace=folders / "w")
     text = Cells(report(folders / "out", workspace=folders / "w").read_text()).text
     assert re.search(
-        r"But plain is worse than fine in \d of the 9 other metrics: RMSE \(-0\.", text
+        r"But plain is worse than fine in \d of the 9 other metrics: MAE in the brain \(-0\.", text
     )
     assert "worse on 9 of 9)" in text
 
