@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from liftnet.core.comparison import Direction, PairedDifference
-from liftnet.metrics.statistics import NUM_RESAMPLES, bootstrap_interval, wilcoxon
+from liftnet.metrics.statistics import bootstrap_interval, wilcoxon
 
 __all__ = [
     "LEVEL_OF_SIGNIFICANCE",
@@ -65,11 +65,7 @@ def better_sign(better: Direction) -> int:
 
 
 def summarize_differences(
-    differences: Sequence[float] | np.ndarray,
-    *,
-    better: Direction,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
+    differences: Sequence[float] | np.ndarray, *, better: Direction
 ) -> PairedDifference:
     """What is to be said about one difference per case; `p_holm` is `p` until it is corrected.
 
@@ -84,7 +80,7 @@ def summarize_differences(
     mean = low = high = dz = None
     if finite.size:
         mean = float(finite.mean())
-        low, high = bootstrap_interval(finite, num_resamples=num_resamples, seed=seed)
+        low, high = bootstrap_interval(finite)
         dz = cohens_dz(finite)
     above, below = int((sample > 0).sum()), int((sample < 0).sum())
     sign = better_sign(better)
