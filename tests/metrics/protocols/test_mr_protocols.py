@@ -89,8 +89,8 @@ def expected(
 
 
 def assert_equal(found: dict[str, float], wanted: dict[str, float], tolerance: float = 2e-5):
-    """Every metric agrees."""
-    assert found.keys() == wanted.keys()
+    """Every metric of the independent version agrees; test_catalogue.py knows what there is."""
+    assert wanted.keys() <= found.keys()
     for name, value in wanted.items():
         assert found[name] == pytest.approx(value, abs=tolerance, rel=tolerance), name
 
