@@ -22,7 +22,6 @@ __all__ = [
     "masked",
     "me",
     "ncc",
-    "nmse",
     "plane_ssim",
     "psnr",
     "rmse",
@@ -53,19 +52,6 @@ def rmse(predicted: np.ndarray, reference: np.ndarray, mask: np.ndarray | None =
     """The root of the mean squared error, in the unit of the images. Source: LiFT App. B.1."""
     first, second = masked(predicted, reference, mask)
     return math.sqrt(np.square(first - second).mean())
-
-
-def nmse(predicted: np.ndarray, reference: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """The squared error as a share of the squared reference; inf if that is 0 everywhere.
-
-    >>> nmse(np.full((2, 2, 2), 1.5), np.ones((2, 2, 2)))
-    0.25
-
-    Source: fastMRI, Zbontar et al. 2018, Sec. 5.
-    """
-    first, second = masked(predicted, reference, mask)
-    error, power = np.square(first - second).sum(), np.square(second).sum()
-    return float(error / power) if power else math.inf
 
 
 def psnr(
@@ -272,16 +258,5 @@ METRICS = (
         source="LiFT App. B.1, of the body",
         of={"CT": ("", "body")},
         measure=of_voxels(ncc),
-    ),
-    Metric(
-        "nmse",
-        "NMSE",
-        "Normalized mean squared error: the mean squared error over the mean squared reference, "
-        "0 for equal images, {over}",
-        better="lower",
-        source="fastMRI, Zbontar et al. 2018",
-        of={"MR": ("", "brain")},
-        measure=of_voxels(nmse),
-        rank=7,
     ),
 )

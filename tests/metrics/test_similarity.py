@@ -9,7 +9,7 @@ from scipy import ndimage, stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from liftnet.metrics import similarity
-from liftnet.metrics.similarity import PLANES, mae, ncc, nmse, plane_ssim, psnr, rmse, ssim
+from liftnet.metrics.similarity import PLANES, mae, ncc, plane_ssim, psnr, rmse, ssim
 
 SHAPE = (13, 22, 17)
 WANG = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
@@ -54,15 +54,6 @@ def test_ncc_ignores_gain_and_offset_and_is_zero_for_a_constant():
     assert ncc(3 * reference - 2, reference) == pytest.approx(1)
     assert ncc(-reference, reference) == pytest.approx(-1)
     assert ncc(np.full_like(predicted, 0.1), reference) == 0
-
-
-def test_nmse_is_the_share_of_the_references_power():
-    """By numpy in a mask; 1 for an empty prediction; an empty reference has no share."""
-    predicted, reference, mask = volumes()
-    p, r = predicted[mask].astype(float), reference[mask].astype(float)
-    assert nmse(predicted, reference, mask) == pytest.approx(((p - r) ** 2).sum() / (r**2).sum())
-    assert nmse(np.zeros_like(reference), reference) == 1
-    assert nmse(predicted, np.zeros_like(reference)) == math.inf
 
 
 def test_ssim_is_that_of_skimage():
