@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from liftnet.core.dataset import split_ending
 from liftnet.core.errors import PlanError
 from liftnet.core.scores import Scores, read_scores
+from liftnet.imageio.formats import split_ending
 from liftnet.pipeline.evaluate.evaluate import beside
 from liftnet.pipeline.evaluate.files import find_images, find_references
 from liftnet.pipeline.evaluate.setting import (

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from liftnet.core.dataset import load_description
 from liftnet.core.errors import CheckpointError, DatasetError, PlanError
 from liftnet.core.plan import Plan
 from liftnet.core.workspace import Workspace, find_workspace
+from liftnet.imageio.raw_dataset import load_description
 from liftnet.methods import load_method
 from liftnet.methods.base import Method
 from liftnet.metrics.protocols.cohort_protocols import CohortProtocol

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from liftnet.core.dataset import find_masks
 from liftnet.core.errors import DatasetError, GeometryError, LiftnetError
 from liftnet.core.geometry import Geometry, Volume, axis_order, turn
 from liftnet.core.scores import CaseScore, Comparison, ScoreFailure
 from liftnet.host.parallel import in_parallel, threads_shared_by
 from liftnet.host.progress import progress, say
 from liftnet.imageio import read_image
+from liftnet.imageio.raw_dataset import find_masks
 from liftnet.ops.given_mask import inside_of
 from liftnet.ops.mask import foreground
 from liftnet.pipeline.convert.folder_kinds import existing_folder

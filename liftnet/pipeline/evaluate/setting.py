@@ -6,13 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from liftnet.core.dataset import (
-    Channel,
-    DatasetDescription,
-    Modality,
-    load_description,
-    split_ending,
-)
+from liftnet.core.dataset import Channel, DatasetDescription, Modality
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
 from liftnet.core.geometry import SliceAxis
 from liftnet.core.names import CHANNEL_WORDS, check_channel_name, check_folder_name
@@ -20,6 +14,8 @@ from liftnet.core.plan import Plan
 from liftnet.core.storage.jsonable import from_json, read_json
 from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image
+from liftnet.imageio.formats import split_ending
+from liftnet.imageio.raw_dataset import load_description
 from liftnet.metrics.protocols.base import PairProtocol
 from liftnet.metrics.regions import AIR_HU
 from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan

@@ -15,13 +15,13 @@ from liftnet.core.comparison import (
     PairedDifference,
     read_comparison,
 )
-from liftnet.core.dataset import FILE_ENDINGS
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.geometry import SliceAxis
 from liftnet.core.names import without_folders
 from liftnet.core.scores import AVERAGE, Origin, Protocol, Scores, read_scores
 from liftnet.core.storage.jsonable import read_json
 from liftnet.host.spreadsheet import read_csv
+from liftnet.imageio.formats import FILE_ENDINGS
 from liftnet.methods import load_method, method_names
 from liftnet.metrics.catalogue import direction, main_metrics, unit_of
 from liftnet.metrics.paired import better_sign
