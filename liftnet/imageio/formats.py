@@ -8,7 +8,6 @@ import numpy as np
 
 from liftnet.core.errors import DatasetError
 from liftnet.imageio.limits import ImageInfo
-from liftnet.imageio.mgh import no_contradiction, read_mgh
 from liftnet.imageio.mha import field_contradiction, read_mha
 from liftnet.imageio.nifti import forms_contradiction, read_nifti
 from liftnet.imageio.nrrd import read_nrrd, spacing_contradiction
@@ -39,7 +38,6 @@ FORMATS = (
     Format(".nii", read_nifti, forms_contradiction, written=".nii"),
     Format(".mha", read_mha, field_contradiction, written=".mha"),
     Format(".nrrd", read_nrrd, spacing_contradiction, written=".nrrd"),
-    Format(".mgh", read_mgh, no_contradiction, written=".nii.gz"),
 )
 FILE_ENDINGS = tuple(one.ending for one in FORMATS)
 
