@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial.distance import cdist
 
 from liftnet.core.geometry import Volume, axis_order, turn
 from liftnet.imageio import read_image
@@ -98,6 +99,7 @@ def main() -> None:
         for part in (order[:half], order[half : 2 * half], order[2 * half :])
     )
     real, held_out = (np.stack([describe(v) for v in part]) for part in (training, unseen))
+    among = (cdist(real, real) + np.diag(np.full(len(real), np.inf))).min(axis=1)
     steps, reference = cohort.delta_z_profiles(training), cohort.depth_reference(training)
     among_real = cohort.ms_ssim_among(training, data_range=1.0, pairs=arguments.pairs, seed=0)
     print(f"{half} training, {half} generated, {len(unseen)} held out, {real.shape[1]} features")
@@ -106,7 +108,8 @@ def main() -> None:
         generated = spoil(others)
         features = np.stack([describe(v) for v in generated])
         profiles = cohort.delta_z_profiles(generated)
-        near = distribution.nearest_neighbours(features, real, held_out=held_out)
+        between, apart = cdist(features, real), cdist(held_out, real).min(axis=1)
+        near = distribution.NeighbourDistances(between.min(axis=1), among, apart)
         values = {
             "FD": distribution.frechet_distance(features, real),
             "KID x1e3": 1e3 * distribution.kernel_distance(features, real),

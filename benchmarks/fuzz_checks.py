@@ -118,7 +118,8 @@ def _by_itk(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
 
 def read_dataset(path: Path) -> object:
     """dataset.json, and the order of its channels."""
-    from liftnet.core.dataset import channel_list, load_description
+    from liftnet.core.dataset import channel_list
+    from liftnet.imageio.raw_dataset import load_description
 
     description = load_description(path.parent)
     channel_list(description)

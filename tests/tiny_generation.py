@@ -21,6 +21,7 @@ from liftnet.core.recipe import Recipe
 from liftnet.core.request import Request
 from liftnet.core.storage.jsonable import write_json
 from liftnet.methods.base import Method
+from liftnet.metrics.protocols.cohort_protocols import PROTOCOLS
 from liftnet.pipeline.models.checkpoint import save_checkpoint
 from liftnet.pipeline.models.runs import BEST
 from liftnet.tasks.base import GenerationTask
@@ -49,7 +50,7 @@ class TinyGeneration(GenerationTask):
     name = NAME
     summary = "for tests"
     default_method = NAME
-    protocols: dict[str, Any] = {}  # noqa: RUF012
+    protocols = PROTOCOLS
 
     def plans(self, *args: object) -> Iterator[Plan]:
         """The tests make their plans themselves."""

@@ -14,6 +14,7 @@ __all__ = [
     "Placement",
     "SliceAxis",
     "Volume",
+    "array_axis",
     "axis_order",
     "same_spacing",
     "turn",
@@ -94,6 +95,15 @@ class Volume:
 
     voxels: np.ndarray
     geometry: Geometry
+
+
+def array_axis(slice_axis: SliceAxis) -> int:
+    """The axis of canonical arrays (D = z, H = y, W = x) that runs across the slices.
+
+    >>> array_axis("axial"), array_axis("sagittal")
+    (0, 2)
+    """
+    return 2 - SLICE_AXES[slice_axis][0]  # world axes (x, y, z) counted backwards
 
 
 @dataclass(frozen=True)

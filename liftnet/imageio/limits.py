@@ -1,7 +1,8 @@
-"""What every reader refuses before it takes memory: too many voxels, a grid of no use."""
+"""What all readers give, and what they refuse before memory is taken."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ __all__ = [
     "LARGEST_MM",
     "MAX_DEFLATE_RATIO",
     "SMALLEST_MM",
+    "ImageInfo",
     "dimension_error",
     "grid",
     "kind_error",
@@ -26,6 +28,18 @@ MAX_DEFLATE_RATIO = 1032  # zlib: no compressed byte can hold more than 1032 byt
 MAX_VOXELS = 2**31  # ours: several times the largest scan of a whole body
 SMALLEST_MM, LARGEST_MM = 1e-6, 1e6  # ours: no voxel is smaller, no scanner is larger
 CUT_OFF = "The file is cut off or damaged: copy it again."
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """One 3D image: its grid, the numpy type of its stored voxels, and if its axes are known.
+
+    A file whose integers are scaled by a slope counts as float32.
+    """
+
+    geometry: Geometry
+    dtype: str
+    oriented: bool = True
 
 
 def refuse_too_many(shape: Shape, path: Path) -> None:

@@ -17,6 +17,7 @@ from liftnet.core.geometry import Geometry
 from liftnet.imageio.limits import (
     CUT_OFF,
     MAX_DEFLATE_RATIO,
+    ImageInfo,
     dimension_error,
     grid,
     kind_error,
@@ -51,8 +52,8 @@ NAMES = {  # a field -> the names that it has had
 }
 
 
-def read_mha(path: Path) -> tuple[np.ndarray, Geometry, str]:
-    """The voxels (D, H, W) as float32, the grid, and the numpy type of the stored voxels.
+def read_mha(path: Path) -> tuple[np.ndarray, ImageInfo]:
+    """The voxels (D, H, W) as float32, and the header's facts.
 
     Raises:
         DatasetError: If the file is not a readable 3D scalar image with its voxels inside.
@@ -89,7 +90,7 @@ def read_mha(path: Path) -> tuple[np.ndarray, Geometry, str]:
     content = _voxels(path, start, fields, geometry, dtype.itemsize)
     with np.errstate(over="ignore", invalid="ignore"):  # inf and NaN are for the checks to report
         array = np.frombuffer(content, dtype).astype(np.float32).reshape(geometry.shape)
-    return array, geometry, dtype.name
+    return array, ImageInfo(geometry, dtype.name)
 
 
 def field_contradiction(path: Path) -> str | None:

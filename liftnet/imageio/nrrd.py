@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from liftnet.core.errors import DatasetError, GeometryError
-from liftnet.core.geometry import Geometry
 from liftnet.imageio.limits import (
     CUT_OFF,
     MAX_DEFLATE_RATIO,
+    ImageInfo,
     dimension_error,
     grid,
     kind_error,
@@ -24,8 +24,8 @@ HEADER_BYTES = 2**16  # ours: a header of lines is far shorter
 SAME_SIDE = 0.01  # ours: the same share as Geometry.differs allows
 
 
-def read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, str]:
-    """The voxels (D, H, W) as float32, the grid, and the numpy type of the stored voxels.
+def read_nrrd(path: Path) -> tuple[np.ndarray, ImageInfo]:
+    """The voxels (D, H, W) as float32, and the header's facts.
 
     Raises:
         DatasetError: If the file is not a readable 3D scalar image with its voxels inside.
@@ -64,7 +64,7 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, Geometry, str]:
             remedy=CUT_OFF,
         ) from None
     array = sitk.GetArrayViewFromImage(image)
-    return np.array(array, dtype=np.float32), geometry, array.dtype.name
+    return np.array(array, dtype=np.float32), ImageInfo(geometry, array.dtype.name)
 
 
 def spacing_contradiction(path: Path) -> str | None:

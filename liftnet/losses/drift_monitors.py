@@ -104,39 +104,34 @@ def nearest_ratio(generated: Tensor, positives: Tensor) -> Tensor:
     return _ratio(*nearest)
 
 
-def collapsed(
-    diversity: Sequence[float], trace: Sequence[float], *, num_checks: int = NUM_CHECKS
-) -> str | None:
+def collapsed(diversity: Sequence[float], trace: Sequence[float]) -> str | None:
     """Why generated samples are certainly all alike, or None.
 
-    The rule: at each of the last `num_checks` checks the diversity ratio was below 0.2 and the
+    The rule: at each of the last five checks the diversity ratio was below 0.2 and the
     trace ratio below 0.1, and the diversity has not risen by a quarter in that time.
 
     Args:
         diversity: The diversity ratios of all checks so far, the latest last.
         trace: The trace ratios of the same checks.
-        num_checks: How many checks must agree; with fewer so far there is no verdict.
 
     Source: ours; the thresholds lie between what collapsed and what sound runs show.
 
     Raises:
-        ValueError: there is not one trace ratio per diversity ratio, or fewer than 2 checks are
-            asked for.
+        ValueError: there is not one trace ratio per diversity ratio.
     """
-    if len(diversity) != len(trace) or num_checks < 2:
+    if len(diversity) != len(trace):
         raise ValueError(
-            "expected as many trace as diversity ratios and at least 2 checks, "
-            f"got {len(trace)} and {len(diversity)} ratios and {num_checks} checks"
+            f"expected as many trace as diversity ratios, got {len(trace)} and {len(diversity)}"
         )
-    if len(diversity) < num_checks:
+    if len(diversity) < NUM_CHECKS:
         return None
-    recent, traces = diversity[-num_checks:], trace[-num_checks:]
+    recent, traces = diversity[-NUM_CHECKS:], trace[-NUM_CHECKS:]
     alike = all(value < COLLAPSED_DIVERSITY for value in recent)
     flat = all(value < COLLAPSED_TRACE for value in traces)
     if not (alike and flat) or recent[-1] > RECOVERY * recent[0]:
         return None
     return (
-        f"generated samples are all alike: in the last {num_checks} checks they varied by at most "
+        f"generated samples are all alike: in the last {NUM_CHECKS} checks they varied by at most "
         f"{max(recent):.3f} of the real distance between samples (limit {COLLAPSED_DIVERSITY:g}) "
         f"and {max(traces):.4f} of the real variance (limit {COLLAPSED_TRACE:g}), without recovery"
     )

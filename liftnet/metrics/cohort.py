@@ -8,12 +8,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
+from liftnet.metrics.metric import CohortMetric
 from liftnet.metrics.similarity import correlation
 from liftnet.ops.depth import delta_z
 from liftnet.ops.resample import resample
 from liftnet.ops.ssim import ms_ssim
 
 __all__ = [
+    "METRICS",
     "delta_z_distance",
     "delta_z_profile",
     "delta_z_profiles",
@@ -230,3 +232,48 @@ def _mean_step(generated: np.ndarray, real: np.ndarray) -> float:
     if not (scale := float(np.mean(real))) > 0:
         raise ValueError("expected real volumes that change along z, got constant ones")
     return scale
+
+
+METRICS = (
+    CohortMetric(
+        "ms_ssim",
+        "MS-SSIM of pairs",
+        "Mean multi-scale structural similarity of random pairs of one cohort, a measure of "
+        "how alike its volumes are; as real is good, and lower is not better.",
+        good="as real; lower is not better",
+        of="voxels",
+        source="WDM `eval/ms_ssim.py`",
+        function=ms_ssim_among,
+    ),
+    CohortMetric(
+        "delta_z_distance",
+        "Δz distance",
+        "Wasserstein-1 distance between the mean steps from slice to slice of generated and "
+        "real volumes at each depth, relative to a real step; as low as real is good, 0 is "
+        "best.",
+        good="as low as real; 0 at best",
+        of="voxels",
+        source="ours, of the steps of LiFT App. B.2",
+        function=delta_z_distance,
+    ),
+    CohortMetric(
+        "delta_z_ratio",
+        "Δz ratio",
+        "Mean step from slice to slice of generated volumes over that of real ones; 1 is good,"
+        " below it volumes are too smooth along the slice axis.",
+        good="1; below: too smooth along z",
+        of="voxels",
+        source="ours, of the steps of LiFT App. B.2",
+        function=delta_z_ratio,
+    ),
+    CohortMetric(
+        "depth_order",
+        "depth order",
+        "Correlation of each slice's depth with the depth at which real slices look most like "
+        "it; as real is good, 0 is slices in no order.",
+        good="as real; 0: slices in no order",
+        of="voxels",
+        source="ours",
+        function=depth_order,
+    ),
+)

@@ -7,25 +7,25 @@ N. The scale to read them on is the value between two halves of the real cohort.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy.spatial.distance import cdist, pdist
 
+from liftnet.metrics.metric import CohortMetric
+
 __all__ = [
+    "METRICS",
     "NeighbourDistances",
     "diversity",
     "energy_distance",
     "frechet_distance",
     "kernel_distance",
+    "measure_features",
     "memorization",
-    "nearest_neighbours",
     "precision_recall_coverage",
     "spread_ratios",
     "trace_of_covariance",
 ]
-
-Distance = Literal["euclidean", "mean_absolute"]
 
 NUM_NEIGHBOURS = 5  # Naeem et al. 2020; Kynkäänniemi et al. 2019 use 3
 KERNEL_DEGREE = 3  # Bińkowski et al. 2018
@@ -128,50 +128,13 @@ class NeighbourDistances:
 
     Attributes:
         generated: (N,) of each generated sample.
-        neighbour: (N,) which training sample that is, to be looked at beside it.
         training: (M,) of each training sample, itself left out.
         held_out: (K,) of each real sample that training did not see, if there are any.
     """
 
     generated: np.ndarray
-    neighbour: np.ndarray
     training: np.ndarray
     held_out: np.ndarray | None
-
-
-def nearest_neighbours(
-    generated: np.ndarray,
-    training: np.ndarray,
-    *,
-    held_out: np.ndarray | None = None,
-    distance: Distance = "euclidean",
-) -> NeighbourDistances:
-    """The distance to the nearest training sample, of generated and of real samples.
-
-    Rows are features, or volumes as vectors: `mean_absolute` of voxels in [-1, 1] is the paper's
-    own probe (8 bytes per voxel and volume, so reduce large volumes). Distances shrink as the
-    training set grows, alike for all three groups.
-
-    Source: LiFT App. D.
-
-    Raises:
-        ValueError: features do not fit, or the distance is unknown.
-    """
-    if distance not in ("euclidean", "mean_absolute"):
-        raise ValueError(f"expected distance 'euclidean' or 'mean_absolute', got {distance!r}")
-    sets = _features(training, generated, *([] if held_out is None else [held_out]))
-    known, synthetic = sets[:2]
-    unit = known.shape[1] if distance == "mean_absolute" else 1
-    name = "cityblock" if distance == "mean_absolute" else "euclidean"
-    between = cdist(synthetic, known, name) / unit
-    among = cdist(known, known, name) / unit
-    np.fill_diagonal(among, np.inf)
-    return NeighbourDistances(
-        generated=between.min(axis=1),
-        neighbour=between.argmin(axis=1),
-        training=among.min(axis=1),
-        held_out=cdist(sets[2], known, name).min(axis=1) / unit if len(sets) == 3 else None,
-    )
 
 
 def memorization(distances: NeighbourDistances) -> dict[str, float]:
@@ -227,6 +190,26 @@ def spread_ratios(generated: np.ndarray, real: np.ndarray) -> dict[str, float]:
     }
 
 
+def measure_features(
+    generated: np.ndarray, real: np.ndarray, *, k: int, thousandfold: bool
+) -> dict[str, float]:
+    """All metrics of features (N, F) and (M, F) by their names.
+
+    Args:
+        generated: features.
+        real: features, not all alike.
+        k: of the neighbours.
+        thousandfold: whether the Fréchet distance is also given times 1000.
+    """
+    distance = frechet_distance(generated, real)
+    found = {"frechet_distance": distance}
+    if thousandfold:
+        found["frechet_distance_x1000"] = 1000 * distance
+    found["kernel_distance"] = kernel_distance(generated, real)
+    found |= precision_recall_coverage(generated, real, k=k)
+    return found | spread_ratios(generated, real)
+
+
 def _covariance_root(features: np.ndarray) -> np.ndarray:
     """A matrix R (min(N, F), F) with R^T R the covariance."""
     root = (features - features.mean(axis=0)) / math.sqrt(len(features) - 1)
@@ -263,3 +246,129 @@ def _features(*sets: np.ndarray) -> list[np.ndarray]:
     if not all(np.isfinite(features).all() for features in checked):
         raise ValueError("expected finite features, got NaN or infinity")
     return checked
+
+
+METRICS = (
+    CohortMetric(
+        "frechet_distance",
+        "Fréchet distance",
+        "Squared Fréchet distance (FID) of two Gaussians fitted to the features of generated "
+        "and real volumes, in the features' unit squared; it grows where there are few "
+        "volumes; as low as real is good, 0 is best.",
+        good="as low as real; 0 at best",
+        of="features",
+        source="Heusel et al. 2017; LiFT App. B.1",
+        function=frechet_distance,
+    ),
+    CohortMetric(
+        "frechet_distance_x1000",
+        "Fréchet distance x 1000",
+        "The Fréchet distance times 1000, as papers print that of MedicalNet's features; as "
+        "low as real is good.",
+        good="the same, as papers print it",
+        of="features",
+        source="WDM, of MedicalNet",
+        function=frechet_distance,
+    ),
+    CohortMetric(
+        "kernel_distance",
+        "kernel distance",
+        "Squared maximum mean discrepancy of the features with a cubic kernel (KID), which is "
+        "not biased by how few volumes there are; as low as real is good, about 0 is best.",
+        good="as low as real; about 0 at best",
+        of="features",
+        source="Bińkowski et al. 2018",
+        function=kernel_distance,
+    ),
+    CohortMetric(
+        "precision",
+        "precision",
+        "Share of generated volumes within the ball of a real one, which reaches to that one's"
+        " k-th nearest real neighbour in the features; as real is good, with coverage only: "
+        "copies of a few real volumes have it too.",
+        good="as real; with coverage only",
+        of="features",
+        source="Kynkäänniemi et al. 2019",
+        function=precision_recall_coverage,
+    ),
+    CohortMetric(
+        "recall",
+        "recall",
+        "Share of real volumes within the ball of a generated one, which reaches to that one's"
+        " k-th nearest generated neighbour in the features; as real is good.",
+        good="as real",
+        of="features",
+        source="Kynkäänniemi et al. 2019",
+        function=precision_recall_coverage,
+    ),
+    CohortMetric(
+        "density",
+        "density",
+        "In how many balls of real volumes a generated one lies, over k; unlike precision it "
+        "counts a single stray real volume little; as real is good.",
+        good="as real",
+        of="features",
+        source="Naeem et al. 2020",
+        function=precision_recall_coverage,
+    ),
+    CohortMetric(
+        "coverage",
+        "coverage",
+        "Share of real volumes in whose ball a generated one lies; as real is good, and it is "
+        "low where kinds of volumes are missing.",
+        good="as real; low if modes are missing",
+        of="features",
+        source="Naeem et al. 2020",
+        function=precision_recall_coverage,
+    ),
+    CohortMetric(
+        "diversity_ratio",
+        "diversity ratio",
+        "Mean distance between two generated volumes over that between two real ones; 1 is "
+        "good, 0 is a collapse to one volume.",
+        good="1; 0 after a collapse",
+        of="features, voxels",
+        source="ours",
+        function=spread_ratios,
+    ),
+    CohortMetric(
+        "trace_ratio",
+        "variance ratio",
+        "Total variance of generated volumes over that of real ones; 1 is good, 0 is a "
+        "collapse to one volume.",
+        good="1; 0 after a collapse",
+        of="features, voxels",
+        source="ours",
+        function=spread_ratios,
+    ),
+    CohortMetric(
+        "nearest_mean",
+        "nearest, mean",
+        "Mean over volumes of the mean absolute difference, in units of [-1, 1], to the "
+        "nearest training volume; not below real is good.",
+        good="not below real",
+        of="voxels",
+        source="LiFT App. D",
+        function=memorization,
+    ),
+    CohortMetric(
+        "nearest_min",
+        "nearest, least",
+        "Of the volume that is closest to training, the mean absolute difference, in units of "
+        "[-1, 1], to the nearest training volume; not below real is good, near 0 is a copy.",
+        good="not below real; near 0: a copy",
+        of="voxels",
+        source="LiFT App. D",
+        function=memorization,
+    ),
+    CohortMetric(
+        "copied_fraction",
+        "copied fraction",
+        "Share of generated volumes that are nearer to a training volume than the closest real"
+        " one is; 0 is good, and it finds near copies only.",
+        good="0",
+        of="voxels",
+        source="LiFT App. D",
+        function=memorization,
+    ),
+)

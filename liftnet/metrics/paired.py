@@ -1,12 +1,11 @@
 """One method against another, case by case: differences, tests, effect sizes, wins."""
 
 from collections.abc import Sequence
-from types import MappingProxyType
 
 import numpy as np
 
 from liftnet.core.comparison import Direction, PairedDifference
-from liftnet.metrics.statistics import NUM_RESAMPLES, bootstrap_interval, wilcoxon
+from liftnet.metrics.statistics import bootstrap_interval, wilcoxon
 
 __all__ = [
     "LEVEL_OF_SIGNIFICANCE",
@@ -14,7 +13,6 @@ __all__ = [
     "cohens_dz",
     "compared",
     "differ",
-    "direction",
     "holm",
     "is_shown",
     "rank_biserial",
@@ -24,38 +22,6 @@ __all__ = [
 
 LEVEL_OF_SIGNIFICANCE = 0.05  # LiFT App. B.4
 ROUNDING = 1e-12  # ours: a spread below this share of the mean is that of float64 arithmetic
-# What the metrics of mr_protocols.py and ct_protocols.py are called, and where they are taken.
-BETTER: MappingProxyType[str, Direction] = MappingProxyType(
-    {
-        "mae": "lower",
-        "me": "nearest 0",
-        "rmse": "lower",
-        "psnr": "higher",
-        "ssim": "higher",
-        "ms_ssim": "higher",
-        "ncc": "higher",
-        "delta_z_mae": "lower",
-        "delta_z_correlation": "higher",
-        "sharpness_in_plane": "nearest 1",
-        "sharpness_through_plane": "nearest 1",
-        "high_frequency_power": "nearest 1",
-    }
-)
-PLACES = frozenset(
-    ("axial", "coronal", "sagittal", "brain", "body", "soft", "bone", "air", "boundary")
-)
-
-
-def direction(metric: str) -> Direction:
-    """Which value of a metric is better; "unknown" for names of others.
-
-    >>> direction("delta_z_mae_bone"), direction("psnr"), direction("me"), direction("dice")
-    ('lower', 'higher', 'nearest 0', 'unknown')
-    """
-    if metric in BETTER:
-        return BETTER[metric]
-    name, _, place = metric.rpartition("_")
-    return BETTER.get(name, "unknown") if place in PLACES else "unknown"
 
 
 def differ(
@@ -99,11 +65,7 @@ def better_sign(better: Direction) -> int:
 
 
 def summarize_differences(
-    differences: Sequence[float] | np.ndarray,
-    *,
-    better: Direction,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
+    differences: Sequence[float] | np.ndarray, *, better: Direction
 ) -> PairedDifference:
     """What is to be said about one difference per case; `p_holm` is `p` until it is corrected.
 
@@ -118,7 +80,7 @@ def summarize_differences(
     mean = low = high = dz = None
     if finite.size:
         mean = float(finite.mean())
-        low, high = bootstrap_interval(finite, num_resamples=num_resamples, seed=seed)
+        low, high = bootstrap_interval(finite)
         dz = cohens_dz(finite)
     above, below = int((sample > 0).sum()), int((sample < 0).sum())
     sign = better_sign(better)

@@ -8,25 +8,27 @@ without the outermost voxels, as two and three voxels further inside.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy import ndimage
 
+from liftnet.metrics.metric import Metric, Pair
 from liftnet.ops.depth import delta_z
+from liftnet.ops.mask import without_rim
 
 __all__ = [
-    "SHARPNESS",
+    "METRICS",
     "gradient_energy",
     "high_frequency_fraction",
+    "high_frequency_power",
+    "in_plane",
     "known_means",
-    "left_out",
-    "measure_sharpness",
     "plane_power",
     "sharpness_in_plane",
+    "through_plane",
 ]
 
-SHARPNESS = ("sharpness_in_plane", "sharpness_through_plane", "high_frequency_power")
 # ours: cycles per voxel, half of Nyquist; a grid of twice the spacing cannot hold what is above.
 # A blur of sigma 1 voxel leaves at most exp(-(2 pi / 4)^2), 8.5 %, of the power there.
 CUTOFF = 0.25
@@ -34,13 +36,35 @@ CUTOFF = 0.25
 TAPER = 4.0
 
 
-def measure_sharpness(
-    predicted: np.ndarray, reference: np.ndarray, region: np.ndarray, *, axis: int
-) -> dict[str, float]:
-    """The detail of the predicted image as a share of the reference's; 1 is best.
+def in_plane(pair: Pair, place: str) -> float | None:
+    """The gradient energy in slices as a share of the reference's; None if that has none.
 
-    Below 1 the image is too smooth, above it too rough. A number of which the reference has
-    nothing is left out. Noise of the reference counts as detail.
+    Noise of the reference counts as detail, here and in the two functions below.
+    """
+    return _share(pair, lambda image: gradient_energy(image, pair.inner, _other_axes(pair.axis)))
+
+
+def through_plane(pair: Pair, place: str) -> float | None:
+    """The gradient energy along the slice axis, likewise."""
+    return _share(pair, lambda image: gradient_energy(image, pair.inner, [pair.axis]))
+
+
+def high_frequency_power(pair: Pair, place: str) -> float | None:
+    """The power of slices above half of Nyquist, likewise."""
+    if gradient_energy(pair.reference, pair.inner, _other_axes(pair.axis)) == 0:
+        return None  # where slices are constant there is nothing but rounding
+    return _share(pair, lambda image: plane_power(image, pair.inner, pair.axis)[0])
+
+
+def _share(pair: Pair, detail: Callable[[np.ndarray], float]) -> float | None:
+    wanted = detail(pair.reference)
+    return detail(pair.predicted) / wanted if wanted > 0 else None
+
+
+def sharpness_in_plane(
+    predicted: np.ndarray, reference: np.ndarray, region: np.ndarray, *, axis: int
+) -> float:
+    """The in-plane gradient energy as a share of the reference's; NaN if that has none.
 
     Args:
         predicted: (D, H, W).
@@ -52,26 +76,7 @@ def measure_sharpness(
         ValueError: shapes differ, or the axis is another.
     """
     _check(predicted, reference, region, axis)
-    inner = _inner(region)
-    both = (predicted, reference)
-    in_plane = [gradient_energy(image, inner, _other_axes(axis)) for image in both]
-    across = [gradient_energy(image, inner, [axis]) for image in both]
-    # Where slices are constant there is nothing but rounding.
-    fine = [plane_power(image, inner, axis)[0] if in_plane[1] else 0.0 for image in both]
-    pairs = zip(SHARPNESS, (in_plane, across, fine), strict=True)
-    return {name: own / wanted for name, (own, wanted) in pairs if wanted > 0}
-
-
-def sharpness_in_plane(
-    predicted: np.ndarray, reference: np.ndarray, region: np.ndarray, *, axis: int
-) -> float:
-    """The first number of `measure_sharpness` alone, quickly; NaN if the reference has none.
-
-    Raises:
-        ValueError: as `measure_sharpness`.
-    """
-    _check(predicted, reference, region, axis)
-    inner, axes = _inner(region), _other_axes(axis)
+    inner, axes = without_rim(region), _other_axes(axis)
     wanted = gradient_energy(reference, inner, axes)
     return gradient_energy(predicted, inner, axes) / wanted if wanted else math.nan
 
@@ -82,7 +87,7 @@ def high_frequency_fraction(image: np.ndarray, region: np.ndarray) -> float:
     It is the same for any scale and offset of intensities: 0.8 for white noise, 0 for an image
     that is constant in the region.
     """
-    inner = _inner(region)
+    inner = without_rim(region)
     if gradient_energy(image, inner, _other_axes(0)) == 0:  # what is left is rounding
         return 0.0
     high, every = plane_power(image, inner, 0)
@@ -93,12 +98,6 @@ def known_means(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Name -> the mean of those of its values that are not NaN, for names that have one."""
     known = {name: [one for one in own if one == one] for name, own in values.items()}
     return {name: float(np.mean(own)) for name, own in known.items() if own}
-
-
-def left_out(metrics: Mapping[str, float]) -> dict[str, str]:
-    """A note on the numbers of `SHARPNESS` that are not among the metrics; empty if all are."""
-    absent = [name for name in SHARPNESS if name not in metrics]
-    return {"left_out": f"{', '.join(absent)}: the reference is constant there"} if absent else {}
 
 
 def gradient_energy(image: np.ndarray, region: np.ndarray, axes: Sequence[int]) -> float:
@@ -144,11 +143,6 @@ def plane_power(image: np.ndarray, region: np.ndarray, axis: int) -> tuple[float
     return high, every
 
 
-def _inner(region: np.ndarray) -> np.ndarray:
-    """The region without its outermost voxels; a cut by the end of the grid is no rim."""
-    return np.asarray(ndimage.binary_erosion(region, border_value=1))
-
-
 def _other_axes(axis: int) -> list[int]:
     return [other for other in range(3) if other != axis]
 
@@ -160,3 +154,38 @@ def _check(predicted: np.ndarray, reference: np.ndarray, region: np.ndarray, axi
             "expected three volumes of one shape (D, H, W) and an axis 0 to 2, got shapes "
             f"{predicted.shape}, {reference.shape}, {region.shape} and axis {axis}"
         )
+
+
+METRICS = (
+    Metric(
+        "sharpness_in_plane",
+        "sharpness in plane",
+        "Sharpness within slices: mean squared difference of neighbouring voxels of a slice, as a "
+        "share of the reference's, below 1 too smooth, above it too rough, where both voxels lie "
+        "in {subject}",
+        better="nearest 1",
+        of={"MR": ("",), "CT": ("",)},
+        measure=in_plane,
+        rank=6,  # since all others are best where what is not known is blurred
+    ),
+    Metric(
+        "sharpness_through_plane",
+        "sharpness through plane",
+        "Sharpness across slices: mean square of the differences between neighbouring slices along "
+        "the slice axis, as a share of the reference's, below 1 too smooth, above it too rough, "
+        "where both voxels lie in {subject}",
+        better="nearest 1",
+        of={"MR": ("",), "CT": ("",)},
+        measure=through_plane,
+    ),
+    Metric(
+        "high_frequency_power",
+        "high-frequency power",
+        "Fine detail: power of slices at frequencies above half of what the grid can hold, as a "
+        "share of the reference's, below 1 too smooth, above it too rough, in {subject}, whose rim "
+        "is faded out",
+        better="nearest 1",
+        of={"MR": ("",), "CT": ("",)},
+        measure=high_frequency_power,
+    ),
+)

@@ -15,6 +15,7 @@ __all__ = [
     "has_zero_background",
     "largest_component",
     "lattice",
+    "without_rim",
 ]
 
 CLOSED_GAP = 2  # ours: voxels; gaps up to twice this are closed
@@ -170,3 +171,8 @@ def box_about(
         start.append(min(max((first + last - size) // 2, 0), limit - size))
         stop.append(start[-1] + size)
     return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
+
+
+def without_rim(region: np.ndarray) -> np.ndarray:
+    """A region (D, H, W) without its outermost voxels; a cut by the end of the grid is no rim."""
+    return np.asarray(ndimage.binary_erosion(region, border_value=1))

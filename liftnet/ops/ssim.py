@@ -13,8 +13,7 @@ from liftnet.ops.compute.precision import without_autocast
 __all__ = ["WANG_WEIGHTS", "fit_window", "ms_ssim", "ssim", "ssim_map"]
 
 Window = Literal["gaussian", "uniform"]
-Border = Literal["valid", "reflect", "symmetric"]
-Covariance = Literal["population", "sample"]
+Border = Literal["valid", "reflect"]
 
 WINDOW_SIZE = 11  # Wang et al. 2004; LiFT App. B.1
 SIGMA = 1.5  # Wang et al. 2004; LiFT App. B.1
@@ -32,11 +31,7 @@ def ssim_map(
     data_range: float,
     window: Window = "gaussian",
     window_size: int = WINDOW_SIZE,
-    sigma: float = SIGMA,
     border: Border = "valid",
-    covariance: Covariance = "population",
-    k1: float = K1,
-    k2: float = K2,
 ) -> Tensor:
     """The structural similarity at every window position, per channel.
 
@@ -47,18 +42,14 @@ def ssim_map(
         predicted: (N, C, ...).
         reference: Of the same shape.
         data_range: Largest minus smallest possible value, the same for both images.
-        window: Weights within a window, the product of one such window per axis.
+        window: Weights within a window, the product of one such window per axis. `gaussian`: sigma
+            1.5 and the population's (co)variances, as Wang et al. `uniform`: all alike, and those
+            of the sample, multiplied by n / (n - 1), n the voxels of a window; this is
+            scikit-image's default.
         window_size: Voxels per axis, odd.
-        sigma: Standard deviation of the Gaussian window, in voxels.
         border: Where windows may lie. `valid`: fully inside, so the map loses window_size - 1
             voxels per axis. `reflect`: everywhere, the image mirrored without repeating its edge;
-            the mean of this map is the SSIM of torchmetrics. `symmetric`: everywhere, mirrored
-            with its edge repeated; this is the full map of scikit-image, whose mean SSIM leaves
-            the border out and so equals that of `valid`.
-        covariance: `sample` multiplies (co)variances by n / (n - 1), n the voxels of a window,
-            which is scikit-image's default; Wang et al. use `population`.
-        k1: Keeps the luminance term stable: its constant is (k1 data_range)^2.
-        k2: The same for the contrast term.
+            the mean of this map is the SSIM of torchmetrics.
 
     Source: Wang et al. 2004, Eq. (13); LiFT App. B.1.
 
@@ -67,17 +58,18 @@ def ssim_map(
     """
     predicted, reference = _checked(predicted, reference, data_range)
     _check_window(predicted.shape[2:], window_size)
-    if border not in ("valid", "reflect", "symmetric"):
-        raise ValueError(f"expected border 'valid', 'reflect' or 'symmetric', got {border!r}")
+    if border not in ("valid", "reflect"):
+        raise ValueError(f"expected border 'valid' or 'reflect', got {border!r}")
+    count = window_size ** (predicted.ndim - 2)
     with without_autocast(predicted.device):
         luminance, contrast = _compare(
             predicted,
             reference,
-            weights=_window_weights(window, window_size, sigma),
+            weights=_window_weights(window, window_size),
             border=border,
-            scale=_covariance_scale(covariance, window_size ** (predicted.ndim - 2)),
-            c1=(k1 * data_range) ** 2,
-            c2=(k2 * data_range) ** 2,
+            scale=count / (count - 1) if window == "uniform" else 1.0,
+            c1=(K1 * data_range) ** 2,
+            c2=(K2 * data_range) ** 2,
         )
         return luminance * contrast
 
@@ -87,30 +79,13 @@ def ssim(
     reference: Tensor,
     *,
     data_range: float,
-    window: Window = "gaussian",
     window_size: int = WINDOW_SIZE,
-    sigma: float = SIGMA,
-    border: Border = "valid",
-    covariance: Covariance = "population",
-    k1: float = K1,
-    k2: float = K2,
 ) -> Tensor:
-    """The mean structural similarity of every item, (N,); the options are those of `ssim_map`.
+    """The mean structural similarity of every item, (N,), with Gaussian windows; see `ssim_map`.
 
     Source: Wang et al. 2004, Eq. (14).
     """
-    similarity = ssim_map(
-        predicted,
-        reference,
-        data_range=data_range,
-        window=window,
-        window_size=window_size,
-        sigma=sigma,
-        border=border,
-        covariance=covariance,
-        k1=k1,
-        k2=k2,
-    )
+    similarity = ssim_map(predicted, reference, data_range=data_range, window_size=window_size)
     return similarity.flatten(1).mean(dim=1)
 
 
@@ -120,8 +95,6 @@ def ms_ssim(
     *,
     data_range: float,
     window_size: int = WINDOW_SIZE,
-    sigma: float = SIGMA,
-    weights: Sequence[float] = WANG_WEIGHTS,
 ) -> Tensor:
     """The multi-scale structural similarity of every item, (N,).
 
@@ -138,13 +111,11 @@ def ms_ssim(
         ValueError: the shapes differ, or a side is shorter than 3.
     """
     predicted, reference = _checked(predicted, reference, data_range)
-    if not weights or min(weights) <= 0:
-        raise ValueError(f"expected one positive weight per scale, got {tuple(weights)}")
     shape = predicted.shape[2:]
     window_size = fit_window(shape, window_size)
-    used = weights[: _count_scales(min(shape), window_size, len(weights))]
-    gain = sum(weights) / sum(used)
-    kernel = _window_weights("gaussian", window_size, sigma)
+    used = WANG_WEIGHTS[: _count_scales(min(shape), window_size)]
+    gain = sum(WANG_WEIGHTS) / sum(used)
+    kernel = _window_weights("gaussian", window_size)
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     halve = functional.avg_pool2d if len(shape) == 2 else functional.avg_pool3d
     with without_autocast(predicted.device):
@@ -232,16 +203,15 @@ def _local_mean(image: Tensor, weights: tuple[float, ...], border: Border) -> Te
     """The weighted mean of the window around each voxel, filtered axis by axis."""
     for axis in range(2, image.ndim):
         if border != "valid":
-            image = _mirror(image, axis, len(weights) // 2, repeat_edge=border == "symmetric")
+            image = _mirror(image, axis, len(weights) // 2)
         image = _WindowSum.apply(image, weights, axis)
     return image
 
 
-def _mirror(image: Tensor, axis: int, radius: int, *, repeat_edge: bool) -> Tensor:
+def _mirror(image: Tensor, axis: int, radius: int) -> Tensor:
     """`image` continued by `radius` mirrored voxels at both ends of one axis."""
-    skipped = 0 if repeat_edge else 1
-    start = image.narrow(axis, skipped, radius).flip(axis)
-    end = image.narrow(axis, image.shape[axis] - skipped - radius, radius).flip(axis)
+    start = image.narrow(axis, 1, radius).flip(axis)
+    end = image.narrow(axis, image.shape[axis] - 1 - radius, radius).flip(axis)
     return torch.cat((start, image, end), dim=axis)
 
 
@@ -251,28 +221,20 @@ def _safe_power(base: Tensor, exponent: float) -> Tensor:
     return torch.where(base > POWER_FLOOR, base.clamp(min=POWER_FLOOR) ** exponent, line)
 
 
-def _window_weights(window: Window, size: int, sigma: float) -> tuple[float, ...]:
+def _window_weights(window: Window, size: int) -> tuple[float, ...]:
     """The window's weights along one axis, which sum to 1."""
     if window == "uniform":
         return (1 / size,) * size
     if window != "gaussian":
         raise ValueError(f"expected window 'gaussian' or 'uniform', got {window!r}")
-    if not sigma > 0:
-        raise ValueError(f"expected a positive sigma, got {sigma}")
-    bell = [math.exp(-((k - size // 2) ** 2) / (2 * sigma**2)) for k in range(size)]
+    bell = [math.exp(-((k - size // 2) ** 2) / (2 * SIGMA**2)) for k in range(size)]
     return tuple(value / sum(bell) for value in bell)
 
 
-def _count_scales(side: int, window_size: int, most: int) -> int:
+def _count_scales(side: int, window_size: int) -> int:
     """How many scales, each half the one before, keep `side` at least as long as the window."""
+    most = len(WANG_WEIGHTS)
     return next((n for n in range(1, most) if side // 2**n < window_size), most)
-
-
-def _covariance_scale(covariance: Covariance, count: int) -> float:
-    """What a population (co)variance over `count` voxels is multiplied with."""
-    if covariance not in ("population", "sample"):
-        raise ValueError(f"expected covariance 'population' or 'sample', got {covariance!r}")
-    return count / (count - 1) if covariance == "sample" else 1.0
 
 
 def _checked(predicted: Tensor, reference: Tensor, data_range: float) -> tuple[Tensor, Tensor]:

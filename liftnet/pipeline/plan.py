@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from liftnet.core.arguments import checked
-from liftnet.core.dataset import load_dataset
 from liftnet.core.errors import PlanError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import PLAN_VERSION, Budget, Plan
@@ -26,6 +25,7 @@ from liftnet.core.storage.strict_json import parse_json
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.host.lock import hold, refuse_busy
 from liftnet.host.progress import mention, say
+from liftnet.imageio.raw_dataset import load_dataset
 from liftnet.methods import load_method, method_names
 from liftnet.methods.base import Ablates, Method
 from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint

@@ -11,8 +11,9 @@ from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Budget, Plan
 from liftnet.core.probe import ProbedBy
 from liftnet.core.request import Request
-from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.data.example import Example
+from liftnet.metrics.protocols.base import PairProtocol
+from liftnet.metrics.protocols.cohort_protocols import CohortProtocol
 from liftnet.planning.grid import GridChoice
 
 __all__ = ["GenerationTask", "SynthesisTask", "Task"]
@@ -25,7 +26,7 @@ class Task(ABC):
     summary: str
     default_method: str
     least_images: int  # that a training case must have to be of use, in a dataset without targets
-    protocols: Mapping[str, Protocol]  # conventions of scoring by name; "liftnet" is the default
+    protocols: Mapping[str, PairProtocol] | Mapping[str, CohortProtocol]  # "liftnet" by default
     probed_by: ProbedBy | None = None  # what distances to training volumes compare; None: nothing
 
     @abstractmethod
@@ -70,6 +71,8 @@ class Task(ABC):
 class SynthesisTask(Task):
     """A task that makes images of a case from others of it."""
 
+    protocols: Mapping[str, PairProtocol]
+
     @abstractmethod
     def request(self, plan: Plan, present: Sequence[str], wanted: Sequence[str] | None) -> Request:
         """What to synthesize for a case that has these channels.
@@ -94,23 +97,8 @@ class SynthesisTask(Task):
     def judged_by(self, plan: Plan) -> tuple[str, int]:
         """What `judge` measures: "psnr", "mae_hu"; and 1 where lower is better, else -1."""
 
-    @abstractmethod
-    def as_compared(self, comparison: Comparison, protocol: str) -> Compared:
-        """Both images as one of `protocols` compares them, for pictures and profiles.
-
-        Raises:
-            DatasetError: If the reference cannot be scored.
-        """
-
-    @abstractmethod
-    def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:
-        """The metrics of one predicted image under one of `protocols`.
-
-        Raises:
-            DatasetError: If the reference cannot be scored.
-            GeometryError: If the grid is not the protocol's.
-        """
-
 
 class GenerationTask(Task):
     """A task that makes volumes from random numbers."""
+
+    protocols: Mapping[str, CohortProtocol]

@@ -12,7 +12,6 @@ from liftnet.core.errors import DatasetError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import PLAN_VERSION, Budget, ChannelPlan, Normalization, Plan
 from liftnet.core.request import Request
-from liftnet.core.scores import CaseScore, Compared, Comparison
 from liftnet.data.example import Example
 from liftnet.metrics.protocols import mr_protocols
 from liftnet.ops import normalize
@@ -168,14 +167,6 @@ class MissingModality(SynthesisTask):
     def judged_by(self, plan: Plan) -> tuple[str, int]:
         """The PSNR, where more is better."""
         return "psnr", -1
-
-    def as_compared(self, comparison: Comparison, protocol: str) -> Compared:
-        """Both images as the protocol compares them."""
-        return mr_protocols.as_compared(comparison, protocol)
-
-    def score_case(self, comparison: Comparison, protocol: str) -> CaseScore:
-        """The metrics of one predicted contrast."""
-        return mr_protocols.score_case(comparison, protocol)
 
 
 def plan_normalization(

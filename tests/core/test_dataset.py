@@ -7,16 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from liftnet.core.dataset import (
-    Channel,
-    DatasetDescription,
-    find_cases,
-    find_masks,
-    load_dataset,
-    require_channel,
-)
+from liftnet.core.dataset import Channel, DatasetDescription, require_channel
 from liftnet.core.errors import DatasetError
 from liftnet.core.scores import AVERAGE
+from liftnet.imageio.raw_dataset import find_cases, find_masks, load_dataset
 
 DESCRIPTION = {
     "name": "Heads",

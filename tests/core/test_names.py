@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from liftnet.core.dataset import Channel, find_cases, find_masks
+from liftnet.core.dataset import Channel
 from liftnet.core.errors import DatasetError
 from liftnet.core.geometry import Geometry
 from liftnet.core.names import without_folders
+from liftnet.imageio.raw_dataset import find_cases, find_masks
 from liftnet.imageio.read import read_image
 from liftnet.imageio.write import write_image
 from liftnet.pipeline.convert.layouts import add_image

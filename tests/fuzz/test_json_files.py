@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from liftnet.core.comparison import read_comparison
-from liftnet.core.dataset import load_description
 from liftnet.core.errors import LiftnetError, PlanError
 from liftnet.core.scores import read_scores
 from liftnet.core.storage.jsonable import from_json, read_json, replace_path, to_json
 from liftnet.core.storage.strict_json import parse_json
 from liftnet.data.store import Store
+from liftnet.imageio.raw_dataset import load_description
 from liftnet.methods import load_method
 from liftnet.pipeline.evaluate.setting import read_facts
 from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint

@@ -4,22 +4,24 @@ import math
 
 import numpy as np
 import pytest
+from image_pairs import pair_of
 from scipy import ndimage, stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from liftnet.metrics.similarity import mae, ncc, psnr, rmse, ssim_3d
+from liftnet.metrics import similarity
+from liftnet.metrics.similarity import PLANES, mae, ncc, plane_ssim, psnr, rmse, ssim
 
 SHAPE = (13, 22, 17)
 WANG = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
 
 
-def volumes():
+def volumes(shape=SHAPE):
     """A prediction, its reference in [0, 1], and a mask."""
     rng = np.random.default_rng(0)
-    reference = ndimage.gaussian_filter(rng.random(SHAPE), 1.5)
+    reference = ndimage.gaussian_filter(rng.random(shape), 1.5)
     reference = (reference - reference.min()) / np.ptp(reference)
-    predicted = reference + 0.1 * rng.standard_normal(SHAPE)
-    mask = ndimage.gaussian_filter(rng.random(SHAPE), 3) > 0.5
+    predicted = reference + 0.1 * rng.standard_normal(shape)
+    mask = ndimage.gaussian_filter(rng.random(shape), 3) > 0.5
     return predicted.astype(np.float32), reference.astype(np.float32), mask
 
 
@@ -54,56 +56,49 @@ def test_ncc_ignores_gain_and_offset_and_is_zero_for_a_constant():
     assert ncc(np.full_like(predicted, 0.1), reference) == 0
 
 
-def test_ssim_3d_is_that_of_skimage():
-    """Wang's definition by default; scikit-image's own default by option."""
+def test_ssim_is_that_of_skimage():
+    """Wang's definition, of the range of possible values."""
     predicted, reference, _ = volumes()
     expected = structural_similarity(predicted, reference, data_range=1.5, **WANG)
-    assert ssim_3d(predicted, reference, data_range=1.5) == pytest.approx(expected, abs=1e-5)
-    expected = structural_similarity(predicted, reference, data_range=1.5)
-    got = ssim_3d(
-        *(predicted, reference),
-        data_range=1.5,
-        window="uniform",
-        window_size=7,
-        covariance="sample",
-    )
-    assert got == pytest.approx(expected, abs=1e-5)
+    found = ssim(pair_of(predicted / 1.5, reference / 1.5), "")
+    assert found == pytest.approx(expected, abs=1e-5)
+    found = ssim(pair_of(predicted * 2 - 7, reference * 2 - 7, limits=(-7, -4)), "")
+    assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_ssim_3d_in_a_mask_is_the_mean_of_the_map_there():
-    """With full borders every masked voxel counts, with valid ones those with a whole window."""
+def test_ssim_in_a_region_is_the_mean_of_the_map_there():
+    """With full borders every voxel of it counts, with valid ones those with a whole window."""
     predicted, reference, mask = volumes()
     _, full = structural_similarity(predicted, reference, data_range=1.0, full=True, **WANG)
-    got = ssim_3d(predicted, reference, data_range=1.0, mask=mask, border="symmetric")
-    assert got == pytest.approx(full[mask].mean(), abs=1e-5)
     inside = tuple(slice(5, n - 5) for n in SHAPE)
-    got = ssim_3d(predicted, reference, data_range=1.0, mask=mask)
-    assert got == pytest.approx(full[inside][mask[inside]].mean(), abs=1e-5)
-    everywhere = ssim_3d(predicted, reference, data_range=1.0)
-    assert ssim_3d(predicted, reference, data_range=1.0, mask=np.ones_like(mask)) == pytest.approx(
-        everywhere, abs=1e-6
-    )
+    found = ssim(pair_of(predicted, reference, mask), "brain")
+    assert found == pytest.approx(full[inside][mask[inside]].mean(), abs=1e-5)
+    padded, other = (np.pad(image, 5, mode="reflect") for image in (predicted, reference))
+    mirrored = pair_of(predicted, reference, mask, border="reflect")
+    around = pair_of(padded, other, np.pad(mask, 5))
+    assert ssim(mirrored, "brain") == pytest.approx(ssim(around, "brain"), abs=1e-6)
+    whole = pair_of(predicted, reference)
+    assert ssim(whole, "brain") == pytest.approx(ssim(whole, ""), abs=1e-6)
     corner = np.zeros_like(mask)
     corner[0, 0, 0] = True
-    with pytest.raises(ValueError, match="voxels a window can be centred on, got none"):
-        ssim_3d(predicted, reference, data_range=1.0, mask=corner)
+    assert ssim(pair_of(predicted, reference, corner), "brain") is None
 
 
-def test_ssim_3d_takes_views_and_other_types():
+def test_ssim_takes_views_and_other_types():
     """Turned, read-only and float64 arrays give the same number."""
     predicted, reference, _ = volumes()
-    expected = ssim_3d(predicted, reference, data_range=1.0)
+    expected = ssim(pair_of(predicted, reference), "")
     predicted.setflags(write=False)
-    assert ssim_3d(predicted, reference, data_range=1.0) == expected
-    turned = [volume.astype(np.float64)[:, ::-1].T for volume in (predicted, reference)]
-    assert ssim_3d(*turned, data_range=1.0) == pytest.approx(expected, abs=1e-6)
+    assert ssim(pair_of(predicted, reference), "") == expected
+    turned = [np.ascontiguousarray(v.astype(np.float64)[:, ::-1].T) for v in (predicted, reference)]
+    assert ssim(pair_of(*turned), "") == pytest.approx(expected, abs=1e-6)
 
 
-def test_ssim_3d_names_a_side_that_is_too_short():
+def test_ssim_names_a_side_that_is_too_short():
     """The message names the function that finds a window."""
     volume = np.zeros((9, 20, 20), dtype=np.float32)
     with pytest.raises(ValueError, match=r"got \(9, 20, 20\); fit_window"):
-        ssim_3d(volume, volume, data_range=1.0)
+        ssim(pair_of(volume, volume), "")
 
 
 @pytest.mark.parametrize("metric", [mae, rmse, ncc])
@@ -118,3 +113,69 @@ def test_wrong_inputs_are_named(metric):
         metric(predicted, reference, mask[0])
     with pytest.raises(ValueError, match="got an empty one"):
         metric(predicted, reference, np.zeros_like(mask))
+
+
+def in_planes(predicted: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """The SSIM of every plane."""
+    pair = pair_of(predicted, reference)
+    return {plane: plane_ssim(pair, plane) for plane in PLANES}
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (40, 12, 15)])
+def test_plane_ssim_is_the_mean_over_slices_by_skimage(shape):
+    """Each plane by name, slice by slice, also with more slices than one batch holds."""
+    predicted, reference, _ = volumes(shape)
+    got = in_planes(predicted, reference)
+    for axis, plane in enumerate(got):
+        expected = [
+            structural_similarity(
+                *(predicted.take(k, axis), reference.take(k, axis)),
+                data_range=1.0,
+                gaussian_weights=True,
+                sigma=1.5,
+                use_sample_covariance=False,
+            )
+            for k in range(shape[axis])
+        ]
+        assert got[plane] == pytest.approx(np.mean(expected), abs=1e-5)
+    assert len({round(value, 3) for value in got.values()}) == 3
+
+
+def test_plane_ssim_does_not_depend_on_the_batch(monkeypatch):
+    """One slice at a time gives the same numbers."""
+    predicted, reference, _ = volumes()
+    expected = in_planes(predicted, reference)
+    monkeypatch.setattr(similarity, "SLICES_AT_ONCE", 1)
+    assert in_planes(predicted, reference) == pytest.approx(expected, abs=1e-6)
+
+
+def test_plane_ssim_shrinks_the_window_where_it_must():
+    """With 6 slices the axial plane keeps window 11, the others have window 5."""
+    predicted, reference, _ = volumes((6, 14, 19))
+    got = in_planes(predicted, reference)
+    for axis, (plane, size) in enumerate([("axial", 11), ("coronal", 5), ("sagittal", 5)]):
+        expected = windowed_ssim(predicted, reference, axis, size)
+        assert got[plane] == pytest.approx(expected, abs=1e-5)
+
+
+def windowed_ssim(predicted, reference, axis, size):
+    """The mean SSIM of slices with a truncated Gaussian window, by scipy in float64."""
+    values = []
+    for k in range(predicted.shape[axis]):
+        x, y = (volume.take(k, axis).astype(float) for volume in (predicted, reference))
+        mx, my, xx, yy, xy = (
+            ndimage.gaussian_filter(m, 1.5, radius=size // 2) for m in (x, y, x * x, y * y, x * y)
+        )
+        similarity = (2 * mx * my + 1e-4) / (mx**2 + my**2 + 1e-4)
+        similarity *= (2 * (xy - mx * my) + 9e-4) / (xx - mx**2 + yy - my**2 + 9e-4)
+        margin = size // 2
+        values.append(similarity[margin:-margin, margin:-margin].mean())
+    return np.mean(values)
+
+
+def test_plane_ssim_of_equal_volumes_is_one():
+    """Also for all-zero volumes."""
+    reference = volumes()[1]
+    for volume in (reference, np.zeros_like(reference)):
+        for value in in_planes(volume, volume).values():
+            assert value == pytest.approx(1)

@@ -44,36 +44,14 @@ def test_gaussian_ssim_is_that_of_skimage(shape, data_range):
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-@pytest.mark.parametrize("covariance", ["population", "sample"])
-def test_uniform_ssim_is_that_of_skimage(shape, covariance):
-    """Window 7 with sample covariance is scikit-image's default; both covariances agree."""
+def test_uniform_ssim_is_that_of_skimage(shape):
+    """Window 7 with sample covariance is scikit-image's default."""
     predicted, reference = pair(shape)
-    expected = structural_similarity(
-        *(predicted, reference), data_range=1.0, use_sample_covariance=covariance == "sample"
-    )
-    got = ssim(
-        *tensors(predicted, reference),
-        data_range=1.0,
-        window="uniform",
-        window_size=7,
-        covariance=covariance,
-    )
+    expected = structural_similarity(predicted, reference, data_range=1.0)
+    got = ssim_map(
+        *tensors(predicted, reference), data_range=1.0, window="uniform", window_size=7
+    ).mean()
     assert got.item() == pytest.approx(expected, abs=1e-5)
-
-
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_symmetric_border_gives_the_full_map_of_skimage(shape):
-    """Every voxel of the full map agrees, those at the border included."""
-    predicted, reference = pair(shape)
-    _, expected = structural_similarity(
-        *(predicted, reference),
-        data_range=1.0,
-        gaussian_weights=True,
-        use_sample_covariance=False,
-        full=True,
-    )
-    got = ssim_map(*tensors(predicted, reference), data_range=1.0, border="symmetric")[0, 0]
-    np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -91,10 +69,9 @@ def test_valid_map_is_the_inside_of_the_full_map(shape):
     images = tensors(*pair(shape))
     valid = ssim_map(*images, data_range=1.0)
     inside = (..., *(slice(5, n - 5) for n in shape))
-    for border in ("reflect", "symmetric"):
-        full = ssim_map(*images, data_range=1.0, border=border)
-        assert full.shape == images[0].shape
-        torch.testing.assert_close(valid, full[inside])
+    full = ssim_map(*images, data_range=1.0, border="reflect")
+    assert full.shape == images[0].shape
+    torch.testing.assert_close(valid, full[inside])
 
 
 def test_items_and_channels_do_not_mix():
@@ -106,23 +83,6 @@ def test_items_and_channels_do_not_mix():
     alone = [ssim(*tensors(*image), data_range=1.0).item() for image in images]
     got = ssim(predicted, reference, data_range=1.0)
     np.testing.assert_allclose(got.numpy(), np.reshape(alone, (2, 3)).mean(1), atol=1e-6)
-
-
-def test_k1_and_k2_enter_as_in_skimage():
-    """Other stability constants give scikit-image's value for them."""
-    predicted, reference = pair((21, 34))
-    expected = structural_similarity(
-        *(predicted, reference), data_range=1.0, K1=0.2, K2=0.1, use_sample_covariance=False
-    )
-    got = ssim(
-        *tensors(predicted, reference),
-        data_range=1.0,
-        window="uniform",
-        window_size=7,
-        k1=0.2,
-        k2=0.1,
-    )
-    assert got.item() == pytest.approx(expected, abs=1e-5)
 
 
 def numpy_maps(predicted, reference, mode="reflect"):
@@ -164,15 +124,14 @@ def test_gradients_are_the_numerical_ones(measure, shape):
     )
 
 
-@pytest.mark.parametrize("border", ["reflect", "symmetric"])
-def test_gradients_through_a_mirrored_border(border):
+def test_gradients_through_a_mirrored_border():
     """The padded borders hand their gradient back to the mirrored voxels."""
     images = [
         torch.from_numpy(image.astype(np.float64))[None, None].requires_grad_()
         for image in pair((5, 6, 7))
     ]
     torch.autograd.gradcheck(
-        lambda p, r: ssim(p, r, data_range=1.0, window_size=5, border=border),
+        lambda p, r: ssim_map(p, r, data_range=1.0, window_size=5, border="reflect"),
         images,
         fast_mode=True,
     )
@@ -223,17 +182,15 @@ def test_fit_window_is_odd_and_fits(shape, size, expected):
         ({"window_size": 1}, "odd window_size of at least 3, got 1"),
         ({"data_range": 0.0}, "positive, finite data_range, got 0.0"),
         ({"data_range": float("nan")}, "positive, finite data_range, got nan"),
-        ({"border": "zeros"}, "expected border 'valid', .* got 'zeros'"),
+        ({"border": "zeros"}, "expected border 'valid' or 'reflect', got 'zeros'"),
         ({"window": "box"}, "expected window 'gaussian' or 'uniform', got 'box'"),
-        ({"covariance": "biased"}, "expected covariance .* got 'biased'"),
-        ({"sigma": 0.0}, "positive sigma, got 0.0"),
     ],
 )
 def test_wrong_options_are_named(options, message):
     """The message says what was expected and what came."""
     image = torch.zeros(1, 1, 12, 20)
     with pytest.raises(ValueError, match=message):
-        ssim(image, image, **{"data_range": 1.0, **options})
+        ssim_map(image, image, **{"data_range": 1.0, **options})
 
 
 def test_wrong_shapes_are_named():
@@ -245,5 +202,3 @@ def test_wrong_shapes_are_named():
         ssim(image[0, 0], image[0, 0], data_range=1.0)
     with pytest.raises(ValueError, match=r"at least 3, got shape \(2, 20\) and window 11"):
         ms_ssim(image[..., :2, :], image[..., :2, :], data_range=1.0)
-    with pytest.raises(ValueError, match="one positive weight per scale"):
-        ms_ssim(image, image, data_range=1.0, weights=())

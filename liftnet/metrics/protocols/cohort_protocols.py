@@ -1,5 +1,7 @@
 """How cohorts of MR or CT volumes are scored: two named conventions of range and grid."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -10,30 +12,37 @@ from liftnet.core.scores import Protocol
 from liftnet.ops import normalize
 from liftnet.ops.resample import resample
 
-__all__ = ["PROTOCOLS", "wdm_volume"]
+__all__ = ["PROTOCOLS", "CohortProtocol", "OwnGrid", "wdm_volume"]
 
 WDM_QUANTILES = (0.001, 0.999)  # WDM bratsloader.py
 WDM_SIDE = 256  # WDM bratsloader.py: voxels of 1 mm ...
 WDM_POOL = 2  # ... of which 2 per axis become one
 
-PROTOCOLS = MappingProxyType(
-    {
-        protocol.name: protocol
-        for protocol in (
-            Protocol(
-                "liftnet",
-                "All volumes prepared as for training: the plan's grid and its normalization, "
-                "by each file's own intensities; features of the trained encoder.",
-            ),
-            Protocol(
-                "wdm",
-                "Each file with negatives as 0 clipped to the 0.1 and 99.9 percentiles of its "
-                "whole grid and scaled to [0, 1]; 1 mm, zero-padded or cropped about its centre to "
-                "256^3, blocks of 2^3 averaged to 128^3; features of MedicalNet only.",
-            ),
-        )
-    }
-)
+
+@dataclass(frozen=True)
+class OwnGrid:
+    """A grid that is not the plan's: of MR, described by features of MedicalNet only.
+
+    Attributes:
+        spacing_mm: of its voxels, in canonical axes.
+        place: a volume (1, D, H, W) of a file onto it: (D, H, W) in [0, 1].
+    """
+
+    spacing_mm: Triple
+    place: Callable[[Volume], np.ndarray]
+
+
+@dataclass(frozen=True)
+class CohortProtocol:
+    """A convention of comparing generated volumes with real ones: range, grid, features.
+
+    Attributes:
+        stated: its name and sentence, as cohort_scores.json holds them.
+        own_grid: None: the plan prepares volumes as for training, and its encoder describes them.
+    """
+
+    stated: Protocol
+    own_grid: OwnGrid | None = None
 
 
 def wdm_volume(volume: Volume) -> np.ndarray:
@@ -85,3 +94,29 @@ def _centred(image: np.ndarray, side: int) -> np.ndarray:
             image = np.take(image, range(start, start + side), axis=axis)
     margins = [((side - n) // 2, side - n - (side - n) // 2) for n in image.shape]
     return np.pad(image, margins)
+
+
+PROTOCOLS: Mapping[str, CohortProtocol] = MappingProxyType(
+    {
+        protocol.stated.name: protocol
+        for protocol in (
+            CohortProtocol(
+                Protocol(
+                    "liftnet",
+                    "All volumes prepared as for training: the plan's grid and its normalization, "
+                    "by each file's own intensities; features of the trained encoder.",
+                )
+            ),
+            CohortProtocol(
+                Protocol(
+                    "wdm",
+                    "Each file with negatives as 0 clipped to the 0.1 and 99.9 percentiles of its "
+                    "whole grid and scaled to [0, 1]; 1 mm, zero-padded or cropped about its "
+                    "centre to 256^3, blocks of 2^3 averaged to 128^3; features of MedicalNet "
+                    "only.",
+                ),
+                OwnGrid((float(WDM_POOL),) * 3, wdm_volume),
+            ),
+        )
+    }
+)

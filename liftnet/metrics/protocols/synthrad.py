@@ -84,12 +84,5 @@ def _similarity(
     if not inner.any():
         return np.empty(0)
     one, other = (torch.from_numpy(i[box].copy())[None, None] for i in (first, second))
-    values = ssim_map(
-        one,
-        other,
-        data_range=data_range,
-        window="uniform",
-        window_size=WINDOW_SIZE,
-        covariance="sample",
-    )
+    values = ssim_map(one, other, data_range=data_range, window="uniform", window_size=WINDOW_SIZE)
     return np.asarray(values[0, 0].numpy()[inner])

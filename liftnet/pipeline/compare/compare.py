@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ from liftnet.core.arguments import checked
 from liftnet.core.comparison import COMPARISON_VERSION, Method, MethodComparison
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
 from liftnet.core.names import check_folder_name
-from liftnet.core.scores import Scores, read_scores
+from liftnet.core.scores import CaseScore, Scores, read_scores
 from liftnet.core.storage.files import write_together
 from liftnet.core.storage.jsonable import json_text
 from liftnet.host.lock import hold
 from liftnet.host.origin import origin_since
 from liftnet.host.progress import mention, say
+from liftnet.metrics.catalogue import main_metrics
 from liftnet.pipeline.compare.checks import (
     refuse_different,
     refuse_same,
@@ -26,7 +28,6 @@ from liftnet.pipeline.compare.checks import (
 from liftnet.pipeline.compare.results import (
     common_rows,
     compare_rows,
-    main_metrics,
     row_warnings,
 )
 from liftnet.pipeline.compare.reuse import Asked, earlier_scores, newer_file, stale_warnings
@@ -103,11 +104,31 @@ def compare(
     refuse_different(scores)
     images = {name: Path(found.predicted_folder) for name, found in scores.items()}
     refuse_same({name: place.resolve() for name, place in images.items()}, "predicted folders")
-    every = [row for found in scores.values() for row in found.cases]
-    refuse_unknown(metrics, every)
+    refuse_unknown(metrics, [row for found in scores.values() for row in found.cases])
     rows, left_out = common_rows({n: found.cases for n, found in scores.items()}, metrics)
-    first = rows[next(iter(rows))]
-    shown = tuple(dict.fromkeys(metrics)) if metrics else main_metrics(first)
+    comparison = _compared(methods, scores, rows, metrics)
+    comparison = replace(comparison, left_out=tuple(left_out), made=origin_since(start))
+    table = output / "comparison.csv", as_csv(rows)
+    with hold(output, "liftnet_compare"):
+        write_together(dict([table, (output / "comparison.json", json_text(comparison))]))
+    report(comparison, output / "comparison.json")
+    return comparison
+
+
+def _compared(
+    methods: Mapping[str, Path],
+    scores: Mapping[str, Scores],
+    rows: Mapping[str, Sequence[CaseScore]],
+    metrics: Sequence[str] | None,
+) -> MethodComparison:
+    """The comparison of methods on the rows that all have.
+
+    Raises:
+        DatasetError: If none of the metrics asked for is among them.
+    """
+    baseline, found = next(iter(scores.items()))
+    first = rows[baseline]
+    shown = tuple(dict.fromkeys(metrics or main_metrics(metric_names(first))))
     results = compare_rows(rows)
     main = [result for metric in shown for result in results if result.metric == metric]
     if not main:
@@ -119,36 +140,29 @@ def compare(
     warnings = [
         *stale_warnings(methods, scores),
         *version_warnings(scores),
-        *same_files(images),
+        *same_files({name: Path(own.predicted_folder) for name, own in scores.items()}),
         *row_warnings(rows, main),
     ]
-    baseline = scores[next(iter(scores))]
-    comparison = MethodComparison(
+    return MethodComparison(
         version=COMPARISON_VERSION,
-        protocol=baseline.protocol,
-        task=baseline.task,
-        dataset=baseline.dataset,
-        slice_axis=baseline.slice_axis,
-        reference_folder=baseline.reference_folder,
-        baseline=next(iter(scores)),
+        protocol=found.protocol,
+        task=found.task,
+        dataset=found.dataset,
+        slice_axis=found.slice_axis,
+        reference_folder=found.reference_folder,
+        baseline=baseline,
         methods=tuple(
-            Method(name, str(methods[name].absolute()), found.predicted_folder, found.liftnet)
-            for name, found in scores.items()
+            Method(name, str(methods[name].absolute()), own.predicted_folder, own.liftnet)
+            for name, own in scores.items()
         ),
         main_metrics=shown,
         results=results,
         cases=tuple(sorted({row.case for row in first})),
-        left_out=tuple(left_out),
+        left_out=(),
         warnings=tuple(warnings),
-        conclusions=tuple(conclude(main, next(iter(scores)))),
+        conclusions=tuple(conclude(main, baseline)),
         liftnet=__version__,
-        made=origin_since(start),
     )
-    table = output / "comparison.csv", as_csv(rows)
-    with hold(output, "liftnet_compare"):
-        write_together(dict([table, (output / "comparison.json", json_text(comparison))]))
-    report(comparison, output / "comparison.json")
-    return comparison
 
 
 def _find_scores(

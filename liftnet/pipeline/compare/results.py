@@ -10,21 +10,18 @@ import numpy as np
 from liftnet.core.comparison import LeftOut, MetricComparison, PairedDifference
 from liftnet.core.errors import DatasetError
 from liftnet.core.scores import AVERAGE, CaseScore
+from liftnet.metrics.catalogue import direction, unit_of
 from liftnet.metrics.paired import (
     LEVEL_OF_SIGNIFICANCE,
     differ,
-    direction,
     holm,
     smallest_p,
     summarize_differences,
 )
-from liftnet.pipeline.evaluate.table import metric_names, summarize, unit_of
+from liftnet.pipeline.evaluate.table import metric_names, summarize, units_of
 
-__all__ = ["MAIN_METRICS", "common_rows", "compare_rows", "main_metrics", "row_warnings"]
+__all__ = ["common_rows", "compare_rows", "row_warnings"]
 
-# LiFT Tab. 1, 3 and 4: what the paper concludes from; SynthRAD2025 ranks by MS-SSIM.
-# And ours: sharpness, since all others are best where what is not known is blurred.
-MAIN_METRICS = ("psnr", "ssim", "ms_ssim", "mae", "delta_z_mae", "sharpness_in_plane")
 FEW_CASES = 10  # ours: below it a percentile bootstrap of the mean is clearly too narrow
 ENOUGH_CASES = 6  # with fewer, no two-sided signed-rank test is below 0.05
 SAME_NOTES = ("mask", "box", "ssim_window", "brain")  # of one image, for any method
@@ -92,12 +89,6 @@ def _some(images: Mapping[tuple[str, str], CaseScore]) -> str:
     return ", ".join(shown) + (", ..." if len(images) > len(shown) else "")
 
 
-def main_metrics(rows: Sequence[CaseScore]) -> tuple[str, ...]:
-    """What the table shows unless it is told: the main metrics that are there, else all."""
-    names = metric_names(rows)
-    return tuple(m for m in MAIN_METRICS if m in names) or tuple(names)
-
-
 def compare_rows(rows: Mapping[str, Sequence[CaseScore]]) -> tuple[MetricComparison, ...]:
     """Every metric of every contrast, and of each case's average over contrasts.
 
@@ -113,7 +104,7 @@ def compare_rows(rows: Mapping[str, Sequence[CaseScore]]) -> tuple[MetricCompari
     results: list[MetricComparison] = []
     for metric in metric_names(rows[first]):
         there = [contrast for contrast in contrasts if metric in summaries[first][contrast]]
-        better, unit = direction(metric), unit_of(metric, rows[first])
+        better, unit = direction(metric), unit_of(metric, units_of(rows[first]))
         block = []
         for contrast in there:
             changes = {n: _differences(rows[n], rows[first], metric, contrast) for n in others}

@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from liftnet.core.dataset import split_ending
 from liftnet.core.errors import PlanError
 from liftnet.core.scores import Scores, read_scores
+from liftnet.imageio.formats import split_ending
 from liftnet.pipeline.evaluate.evaluate import beside
 from liftnet.pipeline.evaluate.files import find_images, find_references
 from liftnet.pipeline.evaluate.setting import (
@@ -163,16 +163,17 @@ def _other_setting(scores: Scores, images: list[_Image], asked: Asked) -> Iterat
         workspace=asked.workspace,
     )
     for what, then, now in (
-        ("task", scores.task, setting.task),
-        ("dataset", scores.dataset, setting.dataset),
-        ("slice axis", scores.slice_axis, setting.slice_axis),
+        ("task", scores.task, setting.known.task),
+        ("dataset", scores.dataset, setting.known.dataset),
+        ("slice axis", scores.slice_axis, setting.known.slice_axis),
     ):
         if then != now:
             yield f"the {what} was {then or 'not known'}, and is {now or 'not known'}"
-    if scores.protocol != setting.protocol:
+    if scores.protocol != setting.protocol.stated:
         yield f"protocol {asked.protocol} had another meaning"
+    name = setting.known.name
     pairs = {
-        (image.case, image.facts.target if image.facts else setting.name(image.digits)): image.facts
+        (image.case, image.facts.target if image.facts else name(image.digits)): image.facts
         for image in images
         if image.paired
     }

@@ -16,8 +16,9 @@ from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary
 from liftnet.host import spreadsheet
 from liftnet.host.progress import mention, say
 from liftnet.host.text_table import aligned, say_wrapped
-from liftnet.metrics.paired import LEVEL_OF_SIGNIFICANCE, better_sign, differ, direction, is_shown
-from liftnet.pipeline.evaluate.table import TABLE_WIDTH, digits_of
+from liftnet.metrics.catalogue import digits_of, direction
+from liftnet.metrics.paired import LEVEL_OF_SIGNIFICANCE, better_sign, differ, is_shown
+from liftnet.pipeline.evaluate.table import TABLE_WIDTH
 
 __all__ = [
     "as_csv",

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from liftnet.core.dataset import FILE_ENDINGS, split_ending
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.storage.jsonable import read_json
 from liftnet.host.text_table import counted
+from liftnet.imageio.formats import FILE_ENDINGS, split_ending
 
 __all__ = ["existing_folder", "images_in", "nothing_found", "refuse_bids", "refuse_other_kind"]
 

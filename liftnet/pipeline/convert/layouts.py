@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
 from liftnet.core.names import check_name
 from liftnet.core.storage.files import missing_file
 from liftnet.host.text_table import counted
+from liftnet.imageio.formats import split_ending
 from liftnet.pipeline.convert.folder_kinds import existing_folder
 
 __all__ = [

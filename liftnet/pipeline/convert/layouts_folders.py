@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
 from liftnet.core.names import check_channel_name, one_form
+from liftnet.imageio.formats import split_ending
 from liftnet.pipeline.convert.folder_kinds import existing_folder, nothing_found, refuse_other_kind
 from liftnet.pipeline.convert.layouts import Cases, Found, add_image, trainable
 from liftnet.pipeline.convert.layouts_names import match_folders, spellings, without_contrast

@@ -5,9 +5,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
 from liftnet.core.names import check_name, one_form
+from liftnet.imageio.formats import split_ending
 from liftnet.pipeline.convert.folder_kinds import images_in, refuse_bids
 from liftnet.pipeline.convert.layouts import BRATS_CHANNELS, Cases, add_image
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from liftnet.core.dataset import split_ending
 from liftnet.core.errors import DatasetError
+from liftnet.imageio.formats import split_ending
 from liftnet.pipeline.convert.folder_kinds import images_in, nothing_found
 from liftnet.pipeline.convert.layouts import (
     Cases,

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.workspace import Workspace, find_workspace
+from liftnet.imageio.formats import split_ending
 from liftnet.pipeline.doctor.machine import ELSEWHERE, try_folder
 from liftnet.pipeline.doctor.programs import Finding
 
 __all__ = ["check_workspace"]
 
-IMAGE_NAME = re.compile(r"(.+)_\d{4}\.(?:nii|nii\.gz|mha|nrrd)")
+IMAGE_NAME = re.compile(r"(.+)_\d{4}")
 
 
 def check_workspace(workspace: Path | str | None) -> Iterator[Finding]:
@@ -85,7 +86,7 @@ def _check_dataset(space: Workspace, name: str) -> Iterator[Finding]:
 
 
 def _count_raw(folder: Path) -> int:
-    names = (path.name for path in folder.glob("images*/*"))
+    names = (stem for stem, ending in map(split_ending, folder.glob("images*/*")) if ending)
     return len({match[1] for match in map(IMAGE_NAME.fullmatch, names) if match})
 
 

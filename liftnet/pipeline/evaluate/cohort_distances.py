@@ -110,7 +110,6 @@ def nearest_rows(
     values = memorization(
         NeighbourDistances(
             generated=absolute["generated"].min(axis=1),
-            neighbour=absolute["generated"].argmin(axis=1),
             training=absolute[known].min(axis=1),
             held_out=None if held_out is None else held_out.min(axis=1),
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from liftnet.core.scores import CohortRow
+from liftnet.metrics.catalogue import good_of
 from liftnet.metrics.cohort import (
     delta_z_distance,
     delta_z_profiles,
@@ -14,13 +15,7 @@ from liftnet.metrics.cohort import (
     depth_reference,
     ms_ssim_among,
 )
-from liftnet.metrics.distribution import (
-    NUM_NEIGHBOURS,
-    frechet_distance,
-    kernel_distance,
-    precision_recall_coverage,
-    spread_ratios,
-)
+from liftnet.metrics.distribution import NUM_NEIGHBOURS, measure_features
 from liftnet.pipeline.evaluate.cohort_volumes import Volumes
 
 __all__ = [
@@ -38,25 +33,6 @@ __all__ = [
 
 VOXELS = "voxels"  # the group of what needs no features
 SEED = 0  # of the pairs of MS-SSIM and of the real volumes chosen as control
-
-GOOD = {
-    "frechet_distance": "as low as real; 0 at best",
-    "frechet_distance_x1000": "the same, as papers print it",
-    "kernel_distance": "as low as real; about 0 at best",
-    "precision": "as real; with coverage only",
-    "recall": "as real",
-    "density": "as real",
-    "coverage": "as real; low if modes are missing",
-    "diversity_ratio": "1; 0 after a collapse",
-    "trace_ratio": "1; 0 after a collapse",
-    "ms_ssim": "as real; lower is not better",
-    "delta_z_distance": "as low as real; 0 at best",
-    "delta_z_ratio": "1; below: too smooth along z",
-    "depth_order": "as real; 0: slices in no order",
-    "nearest_mean": "not below real",
-    "nearest_min": "not below real; near 0: a copy",
-    "copied_fraction": "0",
-}
 
 
 @dataclass(frozen=True)
@@ -119,15 +95,7 @@ def feature_rows(
     k = min(NUM_NEIGHBOURS, *(len(f) - 1 for pair in sets for f in pair))
     if not all(np.ptp(true, axis=0).any() for _, true in sets):
         return [], k
-    values = []
-    for one, other in sets:
-        distance = frechet_distance(one, other)
-        found = {"frechet_distance": distance}
-        if thousandfold:
-            found["frechet_distance_x1000"] = 1000 * distance
-        found["kernel_distance"] = kernel_distance(one, other)
-        found |= precision_recall_coverage(one, other, k=k) | spread_ratios(one, other)
-        values.append(found)
+    values = [measure_features(*pair, k=k, thousandfold=thousandfold) for pair in sets]
     return rows_of(group, *values), k
 
 
@@ -198,6 +166,6 @@ def rows_of(
 ) -> list[CohortRow]:
     """Metrics by name, of the generated cohort and of its control, as rows."""
     return [
-        CohortRow(group, name, value, (real or {}).get(name), GOOD[name])
+        CohortRow(group, name, value, (real or {}).get(name), good_of(name))
         for name, value in generated.items()
     ]

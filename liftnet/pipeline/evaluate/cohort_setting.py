@@ -3,25 +3,24 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from liftnet.core.dataset import load_description
 from liftnet.core.errors import CheckpointError, DatasetError, PlanError
 from liftnet.core.plan import Plan
-from liftnet.core.scores import Protocol
 from liftnet.core.workspace import Workspace, find_workspace
+from liftnet.imageio.raw_dataset import load_description
 from liftnet.methods import load_method
 from liftnet.methods.base import Method
-from liftnet.metrics.protocols.cohort_protocols import PROTOCOLS
+from liftnet.metrics.protocols.cohort_protocols import CohortProtocol
 from liftnet.pipeline.evaluate.files import find_images
-from liftnet.pipeline.evaluate.setting import Facts, read_facts, refuse_network_units
+from liftnet.pipeline.evaluate.setting import Facts, find_protocol, read_facts, refuse_network_units
 from liftnet.pipeline.models.model import Model, load_model, trained_folds
 from liftnet.pipeline.models.runs import fold_folder
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, read_plan
-from liftnet.tasks import load_task
+from liftnet.tasks import load_generation, load_task
 from liftnet.tasks.base import GenerationTask
 
-__all__ = ["CohortFiles", "CohortSetting", "find_cohorts", "find_generation", "find_setting"]
+__all__ = ["CohortFiles", "CohortSetting", "find_cohort_setting", "find_cohorts", "find_generation"]
 
 FEWEST = 2  # volumes that have a spread
 
@@ -39,7 +38,7 @@ class CohortFiles:
 class CohortSetting:
     """What is the same for all volumes."""
 
-    protocol: Protocol
+    protocol: CohortProtocol
     task: str
     dataset: str
     plan_name: str
@@ -68,7 +67,7 @@ def find_generation(
     return next((name for name in sorted(set(named)) if _generates(name)), None)
 
 
-def find_setting(
+def find_cohort_setting(
     generated: Path,
     task: str,
     protocol: str,
@@ -89,12 +88,64 @@ def find_setting(
         DatasetError: If the folder holds volumes of several models, or the modality does not fit.
         CheckpointError: If the fold asked for is not trained.
     """
-    if protocol not in PROTOCOLS:
-        raise PlanError(
-            f"Task {task} has no protocol '{protocol}'",
+    chosen = find_protocol(task, load_generation(task).protocols, protocol)
+    made = _made(generated)
+    space = find_workspace(workspace)
+    name = made.dataset if dataset is None else space.dataset_name(dataset)
+    asked = plan_name or made.plan or DEFAULT_PLAN
+    model, reason, target, modality = None, "", made.target, made.modality
+    if chosen.own_grid is not None:
+        plan = _plan_there(space, name, asked)
+    else:
+        method = load_method(load_task(task).default_method)
+        run = _run(space, name, asked, generated)
+        folder, reason = _find_fold(run, method, fold)
+        if folder is None:
+            plan = load_plan(space, name, asked)
+        elif network:
+            # One network, not several: features of different encoders do not compare.
+            number = folder.name.removeprefix("fold_")
+            model = load_model(run, method, [number], checkpoint="best", device=device)
+            plan = model.plan
+        else:
+            plan = read_plan(folder / "plan.json")
+    if plan is not None:
+        target = _target(plan, target, generated)
+        modality = plan.channel(target).modality
+    if chosen.own_grid is not None and modality == "CT":
+        raise DatasetError(
+            f"Protocol {protocol} sets negatives to 0, which CT has everywhere",
             where="--protocol",
-            remedy=f"Use one of {', '.join(PROTOCOLS)}.",
+            remedy="Use --protocol liftnet for CT.",
         )
+    return CohortSetting(
+        protocol=chosen,
+        task=task,
+        dataset=name,
+        plan_name=asked if plan else "",
+        plan=plan,
+        model=model,
+        no_model=reason,
+        target=target,
+        digits=f"{plan.file_number(target):04d}" if plan else "",
+    )
+
+
+class _Made(NamedTuple):
+    """What the JSON files say of all volumes of a folder; "" and None for what they do not."""
+
+    dataset: str = ""
+    plan: str = ""
+    target: str = ""
+    modality: str | None = None
+
+
+def _made(generated: Path) -> _Made:
+    """Dataset, plan and channel of generated volumes.
+
+    Raises:
+        DatasetError: If several models made them, or they are not intensities.
+    """
     facts = _facts(generated)
     refuse_network_units(facts, generated)
     made = {(fact.task, fact.dataset, fact.plan, fact.target) for fact in facts}
@@ -104,54 +155,25 @@ def find_setting(
             where=str(generated),
             remedy="Keep each model's volumes in a folder of their own.",
         )
-    _, known, planned, target = next(iter(made), ("", "", "", ""))
-    space = find_workspace(workspace)
-    name = known if dataset is None else space.dataset_name(dataset)
-    chosen = plan_name or planned or DEFAULT_PLAN
-    modality = next((fact.modality for fact in facts), None)
-    plan, model, reason = None, None, "protocol wdm takes features of MedicalNet only"
-    if protocol == "wdm":
-        plan = _plan_there(space, name, chosen)
-    else:
-        method = load_method(load_task(task).default_method)
-        folder, reason = _find_fold(_run(space, name, chosen, generated), method, fold)
-        if folder is None:
-            plan = load_plan(space, name, chosen)
-        elif network:
-            # One network, not several: features of different encoders do not compare.
-            number = folder.name.removeprefix("fold_")
-            run = space.run_folder(name, chosen)
-            model = load_model(run, method, [number], checkpoint="best", device=device)
-            plan = model.plan
-        else:
-            plan = read_plan(folder / "plan.json")
-    if plan is not None:
-        target = target or plan.targets[0]
-        if target not in plan.channel_names:
-            raise DatasetError(
-                f"The volumes are of {target}, plan {chosen} of {name} makes "
-                f"{', '.join(plan.targets)}",
-                where=str(generated),
-                remedy="Name the dataset that they were made by with -d, and its plan with -p.",
-            )
-        modality = plan.channel(target).modality
-    if protocol == "wdm" and modality == "CT":
+    first = next(iter(facts), None)
+    return _Made(first.dataset, first.plan, first.target, first.modality) if first else _Made()
+
+
+def _target(plan: Plan, target: str, generated: Path) -> str:
+    """The channel that the volumes are of, by default the plan's.
+
+    Raises:
+        DatasetError: If the plan has no such channel.
+    """
+    target = target or plan.targets[0]
+    if target not in plan.channel_names:
         raise DatasetError(
-            "Protocol wdm sets negatives to 0, which CT has everywhere",
-            where="--protocol",
-            remedy="Use --protocol liftnet for CT.",
+            f"The volumes are of {target}, plan {plan.name} of {plan.dataset} makes "
+            f"{', '.join(plan.targets)}",
+            where=str(generated),
+            remedy="Name the dataset that they were made by with -d, and its plan with -p.",
         )
-    return CohortSetting(
-        protocol=PROTOCOLS[protocol],
-        task=task,
-        dataset=name,
-        plan_name=chosen if plan else "",
-        plan=plan,
-        model=model,
-        no_model=reason,
-        target=target,
-        digits=f"{plan.file_number(target):04d}" if plan else "",
-    )
+    return target
 
 
 def _run(space: Workspace, name: str, plan_name: str, generated: Path) -> Path:

@@ -14,7 +14,6 @@ from liftnet.core.geometry import Shape, Volume
 from liftnet.core.plan import Plan
 from liftnet.host.parallel import in_parallel
 from liftnet.imageio import read_case
-from liftnet.metrics.protocols.cohort_protocols import wdm_volume
 from liftnet.ops import normalize
 from liftnet.pipeline.evaluate.cohort_setting import CohortFiles, CohortSetting
 from liftnet.pipeline.preprocess.preprocess import prepare
@@ -169,9 +168,9 @@ def read_onto_grid(path: Path, setting: CohortSetting) -> np.ndarray:
 
 def _onto_grid(volume: Volume, setting: CohortSetting) -> np.ndarray:
     """A volume (1, D, H, W) of a file as it is compared: (D, H, W) in [0, 1]."""
-    if setting.protocol.name == "wdm":
+    if (own := setting.protocol.own_grid) is not None:
         refuse_wrong_image(volume.voxels[0], setting.target or "the image", ct=False)
-        return wdm_volume(volume)
+        return own.place(volume)
     assert setting.plan is not None  # every other protocol is that of a plan
     low, high = network_limits(setting.plan, setting.target)
     refuse_wrong_intensities(volume.voxels, (setting.target,), setting.plan)

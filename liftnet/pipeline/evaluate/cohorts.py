@@ -2,14 +2,15 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from liftnet.core.errors import CheckpointError
-from liftnet.core.scores import COHORT_SCORES_VERSION, CohortRow, CohortScores
+from liftnet.core.scores import COHORT_SCORES_VERSION, ClosestPair, CohortRow, CohortScores
 from liftnet.core.storage.jsonable import write_json
 from liftnet.host.lock import hold
 from liftnet.host.origin import origin_since
@@ -31,8 +32,8 @@ from liftnet.pipeline.evaluate.cohort_measures import (
 from liftnet.pipeline.evaluate.cohort_setting import (
     CohortFiles,
     CohortSetting,
+    find_cohort_setting,
     find_cohorts,
-    find_setting,
 )
 from liftnet.pipeline.evaluate.cohort_table import cohort_table, explanation, notes, warnings
 from liftnet.pipeline.evaluate.cohort_volumes import Volumes, network_limits, read_cohort
@@ -88,13 +89,12 @@ def evaluate_cohort(
     """
     start = time.perf_counter()
     generated, target = Path(generated_folder), Path(output or generated_folder)
-    pairs = DEFAULT_PAIRS if pairs is None else pairs
     folders = {"generated": generated, "real": Path(real_folder)}
     if training_folder is not None:
         folders["training"] = Path(training_folder)
     others = {"-r": folders["real"], "--training": folders.get("training")}
     refuse_same_folder(generated, others)
-    setting = find_setting(
+    setting = find_cohort_setting(
         generated,
         task,
         protocol,
@@ -106,36 +106,23 @@ def evaluate_cohort(
     )
     files, channel = find_cohorts(folders, setting.digits)
     encoders = _encoders(setting, medicalnet, device)
-    missing = setting.no_model if setting.protocol.name != "wdm" else ""
-    if setting.protocol.name == "wdm" and medicalnet is None:
-        missing = "protocol wdm takes those of MedicalNet, whose weights --medicalnet names"
-    mention(f"Protocol {setting.protocol.name}: {setting.protocol.description}")
-    workers = worker_count(num_processes)
+    missing = setting.no_model
+    if setting.protocol.own_grid is not None and medicalnet is None:
+        missing = f"protocol {protocol} takes those of MedicalNet, whose weights --medicalnet names"
+    mention(f"Protocol {protocol}: {setting.protocol.stated.description}")
     with (
         hold(target, "liftnet_evaluate"),
         tempfile.TemporaryDirectory(prefix="liftnet_cohorts_") as scratch,
     ):
         remove_half_scored(target)
+        workers = worker_count(num_processes)
         cohorts = _read(files, setting, Path(scratch), workers)
-        control = choose_control(*cohorts.sizes)
-        rows: list[CohortRow] = []
-        lengths, neighbours = {}, {}
-        for name, describe in encoders.items():
-            features = _describe_all(name, describe, cohorts)
-            lengths[name] = features["real"].shape[1]
-            found, neighbours[name] = feature_rows(
-                name, features, control, thousandfold=name.startswith(MEDICALNET)
-            )
-            rows += found
-        rows += _compare_slices(cohorts, control, pairs)
-        matrices = measure_distances(cohorts, workers)
-        rows += spread_rows(matrices, control)
-        nearest, closest, probe = nearest_rows(matrices, cohorts)
-        rows += nearest
+        found = _measure(cohorts, encoders, DEFAULT_PAIRS if pairs is None else pairs, workers)
     num_generated, num_real, num_training = cohorts.sizes
+    weak = warnings(cohorts, files, found.lengths, missing, found.rows)
     scores = CohortScores(
         version=COHORT_SCORES_VERSION,
-        protocol=setting.protocol,
+        protocol=setting.protocol.stated,
         task=task,
         dataset=setting.dataset,
         plan=setting.plan_name,
@@ -147,20 +134,55 @@ def evaluate_cohort(
         num_real=num_real,
         num_training=num_training,
         shape=cohorts.real.shape,
-        features=lengths,
-        rows=tuple(rows),
-        closest=closest,
-        notes=tuple(notes(cohorts, control, neighbours, pairs, probe)),
-        warnings=tuple(warnings(cohorts, files, lengths, missing, rows)),
+        features=found.lengths,
+        rows=found.rows,
+        closest=found.closest,
+        notes=found.notes,
+        warnings=tuple(weak),
         liftnet=__version__,
         made=origin_since(start, _where(setting, medicalnet, device)),
     )
     write_json(target / "cohort_scores.json", scores)
+    _report(scores, target / "cohort_scores.json")
+    return scores
+
+
+class _Found(NamedTuple):
+    """The numbers of cohorts."""
+
+    rows: tuple[CohortRow, ...]
+    lengths: dict[str, int]  # name of the features -> F
+    closest: tuple[ClosestPair, ...]
+    notes: tuple[str, ...]
+
+
+def _measure(
+    cohorts: Cohorts, encoders: Mapping[str, Describe], pairs: int, workers: int
+) -> _Found:
+    """Every metric of features, of slices and of voxels."""
+    control = choose_control(*cohorts.sizes)
+    rows: list[CohortRow] = []
+    lengths, neighbours = {}, {}
+    for name, describe in encoders.items():
+        features = _describe_all(name, describe, cohorts)
+        lengths[name] = features["real"].shape[1]
+        thousandfold = name.startswith(MEDICALNET)
+        found, neighbours[name] = feature_rows(name, features, control, thousandfold=thousandfold)
+        rows += found
+    rows += _compare_slices(cohorts, control, pairs)
+    matrices = measure_distances(cohorts, workers)
+    nearest, closest, probe = nearest_rows(matrices, cohorts)
+    rows += [*spread_rows(matrices, control), *nearest]
+    told = notes(cohorts, control, neighbours, pairs, probe)
+    return _Found(tuple(rows), lengths, closest, tuple(told))
+
+
+def _report(scores: CohortScores, path: Path) -> None:
+    """Print the table and what it rests on."""
     say(cohort_table(scores))
     for line in explanation(scores):
         mention(line)
-    say(f"Scores of {len(cohorts.generated)} volumes: {target / 'cohort_scores.json'}")
-    return scores
+    say(f"Scores of {scores.num_generated} volumes: {path}")
 
 
 def _encoders(
@@ -189,7 +211,9 @@ def _encoders(
             with torch.inference_mode():
                 return resnet(image)[0].float().cpu()
 
-        grid = "protocol wdm" if setting.protocol.name == "wdm" else "[0, 1] on the plan's grid"
+        grid = "[0, 1] on the plan's grid"
+        if setting.protocol.own_grid is not None:
+            grid = f"protocol {setting.protocol.stated.name}"
         found[f"{MEDICALNET}, {grid}"] = by_medicalnet
     return found
 

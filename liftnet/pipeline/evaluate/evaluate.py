@@ -197,7 +197,8 @@ def evaluate_pairs(
     setting = find_setting(
         facts, protocol, reference=reference, dataset=dataset, workspace=workspace
     )
-    if mask is None and setting.protocol.needs_mask and _only_ct(setting, facts):
+    stated = setting.protocol.stated
+    if mask is None and stated.needs_mask and _only_ct(setting, facts):
         raise DatasetError(
             f"Protocol {protocol} needs masks, and there is no folder of them",
             where=str(reference.absolute().parent),
@@ -205,7 +206,7 @@ def evaluate_pairs(
             "which needs none.",
         )
     _refuse_unused(setting, facts, {"-s": sources, "-m": masks})
-    mention(f"Protocol {setting.protocol.name}: {setting.protocol.description}")
+    mention(f"Protocol {stated.name}: {stated.description}")
     whole = Evaluation(
         setting=setting,
         files=tuple(files),
@@ -238,8 +239,8 @@ def _refuse_unused(
     Raises:
         LiftnetError: If one is given.
     """
-    own = setting.protocol
-    only_mr = {setting.modalities.get(channel) for channel in digits} == {"MR"}
+    own = setting.protocol.stated
+    only_mr = {setting.known.modalities.get(channel) for channel in digits} == {"MR"}
     masks = "masks of MR" if own.needs_mask and only_mr else "masks"
     used = {"-s": (own.needs_source, "sources"), "-m": (own.needs_mask and not only_mr, masks)}
     for option, folder in given.items():
@@ -254,7 +255,7 @@ def _refuse_unused(
 
 def _only_ct(setting: Setting, digits: Iterable[str]) -> bool:
     """Whether all these channels are known to be CT; each other image is met on its own."""
-    return all(setting.modalities.get(channel) == "CT" for channel in digits)
+    return all(setting.known.modalities.get(channel) == "CT" for channel in digits)
 
 
 def beside(reference: Path, kind: str) -> Path | None:

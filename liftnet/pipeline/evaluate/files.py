@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from liftnet.core.dataset import Channel, find_cases, split_ending
+from liftnet.core.dataset import Channel
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.host.progress import mention
 from liftnet.host.text_table import first_names
+from liftnet.imageio.formats import split_ending
+from liftnet.imageio.raw_dataset import find_cases
 from liftnet.pipeline.convert.folder_kinds import (
     existing_folder,
     images_in,

@@ -107,10 +107,11 @@ def part_file(folder: Path, num_parts: int, part_id: int) -> Path:
 def describe(whole: Evaluation) -> dict[str, str]:
     """What decides the scores: parts belong together where all of it is equal."""
     facts = [_facts(path) for path in sorted(set(_all_files(whole)))]
-    rest = [to_json(whole.setting), list(whole.without_reference)]
+    stated, known = whole.setting.protocol.stated, replace(whole.setting.known, plan=None)
+    rest = [to_json(stated), to_json(known), list(whole.without_reference)]
     return {
         "liftnet": __version__,
-        "protocol": whole.setting.protocol.name,
+        "protocol": stated.name,
         "predicted images in": str(whole.predicted.absolute()),
         "references in": str(whole.reference.absolute()),
         "sources in": str(whole.source.absolute()),

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from liftnet.core.dataset import find_masks
 from liftnet.core.errors import DatasetError, GeometryError, LiftnetError
 from liftnet.core.geometry import Geometry, Volume, axis_order, turn
 from liftnet.core.scores import CaseScore, Comparison, ScoreFailure
 from liftnet.host.parallel import in_parallel, threads_shared_by
 from liftnet.host.progress import progress, say
 from liftnet.imageio import read_image
+from liftnet.imageio.raw_dataset import find_masks
 from liftnet.ops.given_mask import inside_of
 from liftnet.ops.mask import foreground
 from liftnet.pipeline.convert.folder_kinds import existing_folder
@@ -26,7 +26,6 @@ from liftnet.pipeline.evaluate.files import (
 )
 from liftnet.pipeline.evaluate.setting import Facts, Setting, read_facts
 from liftnet.pipeline.predict.source_files import find_source
-from liftnet.tasks import load_synthesis
 
 __all__ = [
     "CaseFiles",
@@ -152,9 +151,7 @@ def score_files(
     scores, failures = [], []
     for pair in files.pairs:
         try:
-            comparison = opened.read(pair, setting)
-            task = load_synthesis(setting.task)
-            scores.append(_checked(task.score_case(comparison, setting.protocol.name)))
+            scores.append(_checked(setting.protocol.score_case(opened.read(pair, setting))))
         except LiftnetError as error:
             where = f"{files.case}, {target_name(pair, setting)}"
             failures.append(ScoreFailure(files.case, _message(error, where)))
@@ -177,7 +174,7 @@ def _checked(score: CaseScore) -> CaseScore:
 
 def target_name(pair: Pair, setting: Setting) -> str:
     """The name of the channel of a predicted image, or its digits."""
-    return pair.facts.target if pair.facts else setting.name(pair.channel)
+    return pair.facts.target if pair.facts else setting.known.name(pair.channel)
 
 
 @dataclass(frozen=True)
@@ -201,10 +198,10 @@ class OpenCase:
             predicted=read_on(self.geometry, pair.predicted, "Predicted and reference"),
             reference=self.references[pair.channel],
             subject=foreground(np.stack(list(self.references.values())), "nonzero"),
-            subject_note="foreground of " + ", ".join(map(setting.name, self.references)),
-            slice_axis=setting.slice_axis,
+            subject_note="foreground of " + ", ".join(map(setting.known.name, self.references)),
+            slice_axis=setting.known.slice_axis,
             spacing_mm=self.geometry.spacing_mm,
-            modality=setting.modalities.get(pair.channel),
+            modality=setting.known.modalities.get(pair.channel),
             written_range=pair.facts.written_range if pair.facts else None,
             source=source,
             source_name=source_name,
@@ -239,7 +236,7 @@ def _read_source(
 
     It is the file that the JSON names, where that is found; else one of the folder of sources.
     """
-    if not setting.protocol.needs_source:
+    if not setting.protocol.stated.needs_source:
         return None, ""
     others = sources_by_number(files, pair, setting)
     if pair.facts and pair.facts.made_from and pair.facts.sources:
@@ -249,17 +246,19 @@ def _read_source(
             return read_on(geometry, path, "Source and reference"), name
     if not others:
         raise DatasetError(
-            f"Protocol {setting.protocol.name} masks with the first source, and there is none",
+            f"Protocol {setting.protocol.stated.name} masks with the first source, "
+            "and there is none",
             remedy="Name the folder of source images with -s.",
         )
     digits = min(others)
     if pair.facts:
-        by_name = {setting.source_name(d): d for d in others}
+        by_name = {setting.known.source_name(d): d for d in others}
         used = [by_name[name] for name in pair.facts.sources if name in by_name]
-        predicted = set() if setting.own_numbers else {p.channel for p in files.pairs}
+        predicted = set() if setting.known.own_numbers else {p.channel for p in files.pairs}
         # Where the sources' numbers are not known, what was predicted is the least likely one.
         digits = used[0] if used else min(set(others) - predicted or others)
-    return read_on(geometry, others[digits], "Source and reference"), setting.source_name(digits)
+    name = setting.known.source_name(digits)
+    return read_on(geometry, others[digits], "Source and reference"), name
 
 
 def sources_by_number(files: CaseFiles, pair: Pair, setting: Setting) -> dict[str, Path]:
@@ -267,7 +266,7 @@ def sources_by_number(files: CaseFiles, pair: Pair, setting: Setting) -> dict[st
 
     Where targets have numbers of their own, the folder of references holds no source.
     """
-    if not setting.own_numbers:
+    if not setting.known.own_numbers:
         return {digits: path for digits, path in files.sources.items() if digits != pair.channel}
     known = {path.resolve() for path in files.references.values()}
     return {d: path for d, path in files.sources.items() if path.resolve() not in known}
@@ -275,7 +274,7 @@ def sources_by_number(files: CaseFiles, pair: Pair, setting: Setting) -> dict[st
 
 def _read_mask(files: CaseFiles, setting: Setting, geometry: Geometry) -> np.ndarray | None:
     """Where the case's mask is not 0, for a protocol that needs it, as far as there is one."""
-    if files.mask is None or not setting.protocol.needs_mask:
+    if files.mask is None or not setting.protocol.stated.needs_mask:
         return None
     inside = inside_of(read_on(geometry, files.mask, "Mask and reference"))
     if not inside.any():

@@ -1,30 +1,26 @@
 """What is the same for all cases of an evaluation: protocol, task, slice axis, channel names."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from liftnet.core.dataset import (
-    Channel,
-    DatasetDescription,
-    Modality,
-    load_description,
-    split_ending,
-)
+from liftnet.core.dataset import Channel, DatasetDescription, Modality
 from liftnet.core.errors import DatasetError, LiftnetError, PlanError
 from liftnet.core.geometry import SliceAxis
 from liftnet.core.names import CHANNEL_WORDS, check_channel_name, check_folder_name
 from liftnet.core.plan import Plan
-from liftnet.core.scores import Protocol
 from liftnet.core.storage.jsonable import from_json, read_json
 from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image
+from liftnet.imageio.formats import split_ending
+from liftnet.imageio.raw_dataset import load_description
+from liftnet.metrics.protocols.base import PairProtocol
 from liftnet.metrics.regions import AIR_HU
 from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan
 from liftnet.pipeline.predict.source_files import MadeFrom
-from liftnet.tasks import load_task, task_names
+from liftnet.tasks import load_synthesis, load_task, task_names
 from liftnet.tasks.base import SynthesisTask
 
 __all__ = [
@@ -33,12 +29,14 @@ __all__ = [
     "Setting",
     "by_channel",
     "find_known",
+    "find_protocol",
     "find_setting",
     "has_own_numbers",
     "read_facts",
     "refuse_network_units",
 ]
 
+P = TypeVar("P")
 DEFAULT_TASK = "missing_modality"  # where neither a JSON file nor a dataset names the task
 DEFAULT_SLICE_AXIS: SliceAxis = "axial"  # LiFT: all three tasks
 
@@ -82,23 +80,9 @@ class Known:
     dataset: str  # "" if it is not known
     plan: Plan | None
     slice_axis: SliceAxis
-    names: Mapping[str, str]
+    names: Mapping[str, str]  # of predicted images
     modalities: Mapping[str, Modality]
     source_names: Mapping[str, str]
-    own_numbers: bool  # whether targets are numbered apart from sources
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is the same for all cases."""
-
-    protocol: Protocol
-    task: str
-    dataset: str
-    slice_axis: SliceAxis
-    names: Mapping[str, str]  # by channel digits of predicted images, as far as they are known
-    modalities: Mapping[str, Modality]
-    source_names: Mapping[str, str]  # by channel digits of source images
     own_numbers: bool  # whether targets are numbered apart from sources
 
     def name(self, digits: str) -> str:
@@ -108,6 +92,14 @@ class Setting:
     def source_name(self, digits: str) -> str:
         """The name of a source channel, or its digits."""
         return self.source_names.get(digits, digits)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for all cases: how they are scored, and what is known of the images."""
+
+    protocol: PairProtocol
+    known: Known
 
 
 def read_facts(image: Path) -> Facts | None:
@@ -205,17 +197,9 @@ def find_setting(
         DatasetError: If the dataset asked for is not there.
     """
     known = find_known(facts, reference=reference, dataset=dataset, workspace=workspace)
-    task = known.task or _task_with(protocol, reference)
-    return Setting(
-        protocol=_find_protocol(task, protocol),
-        task=task,
-        dataset=known.dataset,
-        slice_axis=known.slice_axis,
-        names=known.names,
-        modalities=known.modalities,
-        source_names=known.source_names,
-        own_numbers=known.own_numbers,
-    )
+    known = replace(known, task=known.task or _task_with(protocol, reference))
+    protocols = load_synthesis(known.task).protocols
+    return Setting(find_protocol(known.task, protocols, protocol), known)
 
 
 def find_known(
@@ -333,8 +317,12 @@ def _holds_ct(folder: Path) -> bool:
         return False
 
 
-def _find_protocol(task: str, name: str) -> Protocol:
-    protocols = load_task(task).protocols
+def find_protocol(task: str, protocols: Mapping[str, P], name: str) -> P:
+    """The protocol of this name.
+
+    Raises:
+        PlanError: If the task has none.
+    """
     if name not in protocols:
         raise PlanError(
             f"Task {task} has no protocol '{name}'",

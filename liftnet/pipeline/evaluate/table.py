@@ -1,6 +1,5 @@
 """Scores for reading: their summary, a table for the terminal, lines for a spreadsheet."""
 
-import math
 import shutil
 import textwrap
 from collections import Counter
@@ -14,38 +13,26 @@ from liftnet.host import spreadsheet
 from liftnet.host.progress import mention, say
 from liftnet.host.text_table import aligned
 from liftnet.metrics import regions, statistics
-from liftnet.metrics.paired import direction
+from liftnet.metrics.catalogue import digits_of, direction
 
 __all__ = [
     "as_csv",
-    "digits_of",
     "explanation",
     "report",
     "report_failures",
     "summarize",
     "table",
-    "unit_of",
+    "units_of",
 ]
 
 UNIT = "units of the [0, 1] range"  # where the notes of a row name no other
-FINE_BELOW = 2.0  # ours: similarities and errors of [0, 1] get 4 digits, errors in HU 2
 NOTED = (("absent_regions", "without"), ("left_out", "left out"), ("intensities", "warning:"))
 TABLE_WIDTH = 100  # ours: where the terminal does not say its own
 
 
-def digits_of(metric: str, means: Sequence[float]) -> int:
-    """The places after the point of a metric with these means."""
-    sizes = [abs(mean) for mean in means if math.isfinite(mean)]
-    return 2 if metric.startswith("psnr") or max(sizes, default=0) >= FINE_BELOW else 4
-
-
-def unit_of(metric: str, rows: Sequence[CaseScore]) -> str:
-    """dB, the unit of errors that the notes name, or ""."""
-    if metric.startswith("psnr"):
-        return "dB"
-    if direction(metric) not in ("lower", "nearest 0"):
-        return ""
-    return " or ".join(sorted({row.notes.get("unit", "") for row in rows} - {""}))
+def units_of(rows: Sequence[CaseScore]) -> set[str]:
+    """The units of the images of rows, as far as their notes name one: HU."""
+    return {row.notes["unit"] for row in rows if "unit" in row.notes}
 
 
 def metric_names(rows: Sequence[CaseScore]) -> list[str]:

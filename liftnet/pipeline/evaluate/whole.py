@@ -55,15 +55,16 @@ def gather(what: Evaluation, rows: Iterable[CaseScore], failures: Iterable[Score
     """Scores in order of their cases, with their summary; the order they came in does not count."""
     in_order = sorted(rows, key=lambda row: (row.case, row.contrast))
     failed = sorted([*what.broken, *failures], key=lambda failure: failure.case)
+    stated, known = what.setting.protocol.stated, what.setting.known
     return Scores(
         version=SCORES_VERSION,
-        protocol=what.setting.protocol,
-        task=what.setting.task,
-        dataset=what.setting.dataset,
-        slice_axis=what.setting.slice_axis,
+        protocol=stated,
+        task=known.task,
+        dataset=known.dataset,
+        slice_axis=known.slice_axis,
         predicted_folder=str(what.predicted.absolute()),
         reference_folder=str(what.reference.absolute()),
-        sources_folder=str(what.source.absolute()) if what.setting.protocol.needs_source else "",
+        sources_folder=str(what.source.absolute()) if stated.needs_source else "",
         summary=summarize(in_order) if in_order else {},
         cases=tuple(in_order),
         without_reference=what.without_reference,

@@ -10,14 +10,7 @@ from statistics import median
 import numpy as np
 
 from liftnet.core.arguments import checked
-from liftnet.core.dataset import (
-    Case,
-    Dataset,
-    DatasetDescription,
-    channel_list,
-    find_cases,
-    load_dataset,
-)
+from liftnet.core.dataset import Case, Dataset, DatasetDescription, channel_list
 from liftnet.core.errors import PlanError
 from liftnet.core.fingerprint import (
     CaseFingerprint,
@@ -32,6 +25,7 @@ from liftnet.core.workspace import find_workspace
 from liftnet.host.lock import hold
 from liftnet.host.parallel import in_parallel, worker_count
 from liftnet.host.progress import mention, progress, say
+from liftnet.imageio.raw_dataset import find_cases, load_dataset
 from liftnet.ops.compute.host_memory import keep_freed_memory
 from liftnet.ops.intensities import clip_extremes
 from liftnet.ops.mask import bounding_box, foreground, has_zero_background

@@ -10,11 +10,12 @@ from typing import Literal
 
 import numpy as np
 
-from liftnet.core.dataset import Case, Channel, DatasetDescription, split_ending
+from liftnet.core.dataset import Case, Channel, DatasetDescription
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Geometry, Volume
 from liftnet.core.names import one_form
 from liftnet.imageio import ImageInfo, read_image
+from liftnet.imageio.formats import split_ending
 from liftnet.ops.given_mask import mask_doubt
 from liftnet.ops.intensities import check_intensities
 from liftnet.pipeline.fingerprint.header_check import header_faults

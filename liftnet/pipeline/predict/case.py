@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from liftnet.core.dataset import Case, split_ending
+from liftnet.core.dataset import Case
 from liftnet.core.errors import DatasetError, GeometryError, LiftnetError
 from liftnet.core.geometry import Volume
 from liftnet.core.request import Request
 from liftnet.host.progress import say
 from liftnet.host.text_table import counted, first_names
+from liftnet.imageio.formats import format_of
 from liftnet.pipeline.models.model import Model
 from liftnet.pipeline.models.training_facts import servable
 from liftnet.pipeline.predict.case_check import (
@@ -93,7 +94,7 @@ def prepare_case(case: Case, model: Model, asked: Asked) -> Prepared | None:
     except LiftnetError as error:
         error.where = where
         raise
-    _, ending = split_ending(case.images[request.given[0]])
+    ending = format_of(case.images[request.given[0]]).written
     inputs = input_facts(case, request)
     if asked.keep_finished and _is_done(case, model, asked, request, inputs, ending):
         return None

@@ -4,20 +4,14 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from liftnet.core.dataset import (
-    FILE_ENDINGS,
-    Case,
-    Channel,
-    find_cases,
-    find_masks,
-    require_channel,
-    split_ending,
-)
+from liftnet.core.dataset import Case, Channel, require_channel
 from liftnet.core.errors import DatasetError
 from liftnet.core.names import one_form
 from liftnet.core.plan import Plan
 from liftnet.host.progress import say
 from liftnet.host.text_table import first_names
+from liftnet.imageio.formats import FILE_ENDINGS, split_ending
+from liftnet.imageio.raw_dataset import find_cases, find_masks
 from liftnet.pipeline.convert.folder_kinds import existing_folder, nothing_found, refuse_other_kind
 from liftnet.pipeline.convert.recognise import (
     Inputs,

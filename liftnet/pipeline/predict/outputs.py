@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from liftnet.core.dataset import Case, split_ending
+from liftnet.core.dataset import Case
 from liftnet.core.errors import PlanError
 from liftnet.core.geometry import Geometry, Placement
 from liftnet.core.plan import ClipAndScale, Plan
@@ -15,6 +15,7 @@ from liftnet.core.request import Request
 from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.host.origin import shown_command
 from liftnet.imageio import write_image
+from liftnet.imageio.formats import FILE_ENDINGS, split_ending
 from liftnet.ops import normalize
 from liftnet.ops.compute.cost import Cost
 from liftnet.ops.compute.machine import describe_machine
@@ -62,9 +63,10 @@ class Prepared:
 
 def remove_half_written(output: Path, cases: set[str]) -> None:
     """Delete what a killed run left of these cases' files."""
+    endings = "|".join(map(re.escape, FILE_ENDINGS))
     for path in output.glob(".*") if output.is_dir() else ():
         match = re.fullmatch(
-            r"\.\d+\.(.+)_\d{4}\.(?:nii|nii\.gz|mha|nrrd)|\.(.+)_\d{4}\.json\.\d+\.tmp", path.name
+            rf"\.\d+\.(.+)_\d{{4}}(?:{endings})|\.(.+)_\d{{4}}\.json\.\d+\.tmp", path.name
         )
         if match and (match[1] or match[2]) in cases:
             path.unlink(missing_ok=True)

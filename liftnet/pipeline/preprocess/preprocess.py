@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from liftnet.core.arguments import checked
-from liftnet.core.dataset import Case, load_dataset
+from liftnet.core.dataset import Case
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.geometry import Geometry, Placement, Shape, Volume, axis_order, same_spacing, turn
 from liftnet.core.plan import Plan
@@ -21,6 +21,7 @@ from liftnet.host.lock import hold, part_name, refuse_busy
 from liftnet.host.parallel import in_parallel, part_of, worker_count
 from liftnet.host.progress import mention, progress, say
 from liftnet.imageio import read_case
+from liftnet.imageio.raw_dataset import load_dataset
 from liftnet.ops import normalize
 from liftnet.ops.compute.host_memory import keep_freed_memory
 from liftnet.ops.mask import bounding_box, box_about

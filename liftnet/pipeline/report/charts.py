@@ -8,10 +8,9 @@ import numpy as np
 
 from liftnet.core.comparison import MetricComparison
 from liftnet.metrics import regions
-from liftnet.metrics.meaning import short_name
+from liftnet.metrics.catalogue import digits_of, short_name
 from liftnet.metrics.paired import better_sign
 from liftnet.pipeline.compare.table import change_digits, change_unit, encode_p
-from liftnet.pipeline.evaluate.table import digits_of
 from liftnet.pipeline.report.choice import identifier
 from liftnet.pipeline.report.pictures import Picture
 from liftnet.pipeline.report.results import Results

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from liftnet.core.errors import DatasetError
-from liftnet.metrics.paired import compared, direction
+from liftnet.metrics.catalogue import direction
+from liftnet.metrics.paired import compared
 from liftnet.pipeline.report.results import Image, Results
 
 __all__ = ["Shown", "choose", "gain", "hardest", "identifier", "outliers", "ranked"]

@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from liftnet.core.errors import DatasetError, GeometryError, LiftnetError, PlanError
-from liftnet.core.geometry import SLICE_AXES
+from liftnet.core.geometry import SLICE_AXES, SliceAxis, array_axis
 from liftnet.core.scores import CohortScores, read_cohort_scores
 from liftnet.host.progress import progress, say
-from liftnet.metrics.protocols.cohort_protocols import WDM_POOL
 from liftnet.pipeline.evaluate.cohort_setting import (
     CohortFiles,
     CohortSetting,
+    find_cohort_setting,
     find_cohorts,
-    find_setting,
 )
 from liftnet.pipeline.evaluate.cohort_volumes import read_onto_grid
 from liftnet.pipeline.report.cohort_pairs import PairPicture, pair_picture
@@ -155,7 +154,7 @@ def _find_volumes(
         LiftnetError: If the plan or a folder is gone.
     """
     generated = Path(scores.generated_folder)
-    setting = find_setting(
+    setting = find_cohort_setting(
         generated,
         scores.task,
         scores.protocol.name,
@@ -170,8 +169,11 @@ def _find_volumes(
     if scores.training_folder:
         folders["training"] = Path(scores.training_folder)
     cohorts, _ = find_cohorts(folders, setting.digits, fewest=1)
-    axis, spacing = "axial", (float(WDM_POOL),) * 3
-    if setting.plan is not None and scores.protocol.name != "wdm":
+    axis: SliceAxis = "axial"
+    if (own := setting.protocol.own_grid) is not None:
+        spacing = own.spacing_mm
+    else:
+        assert setting.plan is not None  # every other protocol is that of a plan
         axis, spacing = setting.plan.grid.slice_axis, setting.plan.grid.spacing_mm
     z, y, x = (SLICE_AXES[axis].index(world) for world in (2, 1, 0))
     return Viewed(
@@ -180,7 +182,7 @@ def _find_volumes(
         shape=scores.shape,
         order=(z, y, x),
         spacing_mm=(spacing[z], spacing[y], spacing[x]),
-        slice_axis=2 - SLICE_AXES[axis][0],
+        slice_axis=array_axis(axis),
     )
 
 

@@ -9,7 +9,7 @@ from liftnet.core.errors import PlanError
 from liftnet.core.scores import CohortRow, CohortScores
 from liftnet.core.storage.jsonable import read_json
 from liftnet.host.text_table import number_or_dash
-from liftnet.metrics.meaning import cohort_name, explain_cohort
+from liftnet.metrics.catalogue import cohort_name, explain_cohort
 from liftnet.pipeline.evaluate.cohort_measures import VOXELS
 from liftnet.pipeline.report.cohort_pairs import PairPicture, pair_identifier
 from liftnet.pipeline.report.origin import distinct, how_made, origin_list, peak_memory

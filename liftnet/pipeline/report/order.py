@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from liftnet.core.dataset import split_ending
 from liftnet.core.errors import LiftnetError
 from liftnet.core.scores import AVERAGE, CohortScores
 from liftnet.core.workspace import find_workspace
 from liftnet.host.text_table import counted
+from liftnet.imageio.formats import split_ending
 from liftnet.pipeline.compare.results import FEW_CASES
 from liftnet.pipeline.plan import DEFAULT_PLAN, read_plan
 from liftnet.pipeline.report.results import Results, prediction_facts

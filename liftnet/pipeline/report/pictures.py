@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.geometry import SLICE_AXES, Geometry
+from liftnet.core.geometry import Geometry, array_axis
 from liftnet.core.scores import Compared
 from liftnet.ops.depth import delta_z
 from liftnet.ops.mask import bounding_box
@@ -89,7 +89,7 @@ def picture(
     told = next((m for m in methods.values() if m.pair.facts and m.pair.facts.made_from), first)
     extra, notes = find_sources(told, sources=sources, workspace=workspace)
     images = {name: method.compared for name, method in methods.items()}
-    axis = 2 - SLICE_AXES[results.slice_axis][0]
+    axis = array_axis(results.slice_axis)
     content = _content(images)
     volumes = _volumes(images, extra)
     box = tuple(

@@ -8,7 +8,7 @@ from liftnet.core.arguments import checked
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.scores import AVERAGE
 from liftnet.host.progress import progress, say
-from liftnet.metrics.meaning import short_name
+from liftnet.metrics.catalogue import short_name
 from liftnet.pipeline.report.charts import (
     difference_section,
     distribution_section,

@@ -15,16 +15,17 @@ from liftnet.core.comparison import (
     PairedDifference,
     read_comparison,
 )
-from liftnet.core.dataset import FILE_ENDINGS
 from liftnet.core.errors import DatasetError, PlanError
+from liftnet.core.geometry import SliceAxis
 from liftnet.core.names import without_folders
 from liftnet.core.scores import AVERAGE, Origin, Protocol, Scores, read_scores
 from liftnet.core.storage.jsonable import read_json
 from liftnet.host.spreadsheet import read_csv
+from liftnet.imageio.formats import FILE_ENDINGS
 from liftnet.methods import load_method, method_names
-from liftnet.metrics.paired import better_sign, direction
-from liftnet.pipeline.compare.results import MAIN_METRICS
-from liftnet.pipeline.evaluate.table import metric_names, unit_of
+from liftnet.metrics.catalogue import direction, main_metrics, unit_of
+from liftnet.metrics.paired import better_sign
+from liftnet.pipeline.evaluate.table import metric_names, units_of
 
 __all__ = [
     "Image",
@@ -68,7 +69,7 @@ class Results:
     protocol: Protocol
     task: str
     dataset: str
-    slice_axis: str
+    slice_axis: SliceAxis
     methods: tuple[MethodFiles, ...]  # the baseline comes first
     reference: Path
     sources: Path | None
@@ -134,7 +135,7 @@ def _of_scores(file: Path, scores: Scores) -> Results:
             metric=metric,
             contrast=contrast,
             better=direction(metric),
-            unit=unit_of(metric, scores.cases),
+            unit=unit_of(metric, units_of(scores.cases)),
             means={method: found[metric]},
             differences={},
         )
@@ -155,7 +156,7 @@ def _of_scores(file: Path, scores: Scores) -> Results:
         sources=Path(scores.sources_folder) if scores.sources_folder else None,
         images=tuple(Image(row.case, row.contrast, {method: row.metrics}) for row in scores.cases),
         tables=tuple(tables),
-        main_metrics=tuple(m for m in MAIN_METRICS if m in names) or tuple(names),
+        main_metrics=main_metrics(names),
         conclusions=(),
         warnings=(),
         failures=tuple(map(without_folders, failures)),

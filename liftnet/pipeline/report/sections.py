@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 from liftnet.core.comparison import MetricComparison, PairedDifference
 from liftnet.metrics import regions
-from liftnet.metrics.meaning import explain, short_name
-from liftnet.metrics.paired import better_sign, differ, direction
+from liftnet.metrics.catalogue import digits_of, direction, explain, short_name
+from liftnet.metrics.paired import better_sign, differ
 from liftnet.pipeline.compare.table import (
     change_digits,
     change_text,
@@ -15,7 +15,6 @@ from liftnet.pipeline.compare.table import (
     encode_p,
     mean_text,
 )
-from liftnet.pipeline.evaluate.table import digits_of
 from liftnet.pipeline.report.choice import Shown, identifier, outliers
 from liftnet.pipeline.report.results import Image, Results
 from liftnet.visual.html import Html, join, tag

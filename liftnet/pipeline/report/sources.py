@@ -1,7 +1,7 @@
 """The files behind one image of a report: predicted, reference and sources, on one grid."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,6 @@ from liftnet.pipeline.evaluate.scoring import (
 from liftnet.pipeline.evaluate.setting import Setting, by_channel, find_setting, has_own_numbers
 from liftnet.pipeline.predict.source_files import find_source
 from liftnet.pipeline.report.results import Image, MethodFiles, Results
-from liftnet.tasks import load_synthesis
 
 __all__ = ["MethodCase", "MethodSource", "find_methods", "find_sources", "read_method"]
 
@@ -72,7 +71,7 @@ def find_methods(
             method.predicted,
             results.reference,
             source,
-            None,
+            None,  # pictures show the whole grid; a mask file is for numbers only
             dataset=dataset,
             workspace=workspace,
         )
@@ -83,8 +82,6 @@ def find_methods(
             dataset=dataset,
             workspace=workspace,
         )
-        # Pictures show the whole grid; a mask file is for numbers only.
-        setting = replace(setting, protocol=replace(setting.protocol, needs_mask=False))
         found[method.name] = MethodSource({files.case: files for files in cases}, setting)
     return found
 
@@ -111,7 +108,7 @@ def read_method(method: MethodFiles, image: Image, source: MethodSource) -> Meth
         )
     opened = open_case(files)
     comparison = opened.read(pairs[0], setting)
-    compared = load_synthesis(setting.task).as_compared(comparison, setting.protocol.name)
+    compared = setting.protocol.as_compared(comparison)
     return MethodCase(compared, opened.geometry, files, pairs[0], setting)
 
 
@@ -171,7 +168,7 @@ def _numbered(
             images = find_images(place, "source")[0].get(method.files.case, {})
             found = _named(images, setting, wanted)
     if not found and others:  # names are not known without the dataset
-        found, wanted = {setting.source_name(digits): path for digits, path in others.items()}, []
+        found, wanted = _named(others, setting, []), []
     reference = file_sha256(method.files.references[method.pair.channel])
     found = {name: path for name, path in found.items() if file_sha256(path) != reference}
     if not found:
@@ -182,8 +179,8 @@ def _numbered(
 
 def _raw(setting: Setting, workspace: Path | str | None) -> list[Path]:
     """The folders of images of the dataset in the workspace, as far as they are there."""
-    raw = find_workspace(workspace).raw / setting.dataset
-    folders = [raw / name for name in ("imagesTs", "imagesTr")] if setting.dataset else []
+    raw = find_workspace(workspace).raw / setting.known.dataset
+    folders = [raw / name for name in ("imagesTs", "imagesTr")] if setting.known.dataset else []
     return [folder for folder in folders if folder.is_dir()]
 
 
@@ -193,5 +190,5 @@ def _all(found: Mapping[str, Path], wanted: list[str]) -> bool:
 
 def _named(images: Mapping[str, Path], setting: Setting, wanted: list[str]) -> dict[str, Path]:
     """Files by the names of their channels; only those wanted, if any are."""
-    named = {setting.source_name(digits): path for digits, path in images.items()}
+    named = {setting.known.source_name(digits): path for digits, path in images.items()}
     return {name: path for name, path in named.items() if not wanted or name in wanted}

@@ -5,11 +5,10 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from liftnet.core.comparison import MetricComparison
-from liftnet.metrics.meaning import short_name
-from liftnet.metrics.paired import better_sign, differ, direction, is_shown
+from liftnet.metrics.catalogue import digits_of, direction, short_name
+from liftnet.metrics.paired import better_sign, differ, is_shown
 from liftnet.metrics.statistics import summarize
 from liftnet.pipeline.compare.table import change_digits, change_text, change_unit
-from liftnet.pipeline.evaluate.table import digits_of
 from liftnet.pipeline.report.choice import gain, hardest, outliers, ranked
 from liftnet.pipeline.report.results import Image, Results
 

@@ -11,7 +11,7 @@ from liftnet.core.plan import ClipAndScale, Plan
 from liftnet.core.recipe import Recipe, schedules
 from liftnet.core.scores import AVERAGE, CohortScores, MetricSummary
 from liftnet.methods import load_method
-from liftnet.metrics.meaning import cohort_name, explain, explain_cohort, short_name
+from liftnet.metrics.catalogue import cohort_name, explain, explain_cohort, short_name
 from liftnet.pipeline.models.model_file import (
     SUFFIX,
     DatasetStatistics,

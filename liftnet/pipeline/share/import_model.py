@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from liftnet.core.arguments import checked
-from liftnet.core.dataset import load_description
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.names import check_folder_name
 from liftnet.core.plan import Plan
@@ -20,6 +19,7 @@ from liftnet.core.storage.files import missing_file, write_text
 from liftnet.core.storage.jsonable import write_json, write_sealed
 from liftnet.core.workspace import Workspace, find_workspace
 from liftnet.host.progress import mention, say
+from liftnet.imageio.raw_dataset import load_description
 from liftnet.pipeline.models.checkpoint import save_checkpoint
 from liftnet.pipeline.models.model_file import SUFFIX, FoldPapers, ModelFile, read_model_file
 from liftnet.pipeline.models.plausibility import FILE as NUMBERS_FILE

@@ -102,5 +102,5 @@ def test_an_empty_image_is_refused():
 def test_each_protocol_says_what_it_does():
     """The two there are, under their own names."""
     assert list(PROTOCOLS) == ["liftnet", "wdm"]
-    assert all(PROTOCOLS[name].name == name for name in PROTOCOLS)
-    assert "256^3" in PROTOCOLS["wdm"].description
+    assert all(PROTOCOLS[name].stated.name == name for name in PROTOCOLS)
+    assert "256^3" in PROTOCOLS["wdm"].stated.description

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from liftnet.core.dataset import Channel, load_dataset
+from liftnet.core.dataset import Channel
 from liftnet.core.errors import DatasetError, LiftnetError
+from liftnet.imageio.raw_dataset import load_dataset
 from liftnet.pipeline.convert import convert as module
 from liftnet.pipeline.convert.convert import convert
 from liftnet.pipeline.fingerprint.integrity import check_names

@@ -50,7 +50,7 @@ KINDS = {
     "nnunet": (lambda p: described(p, '{"channel_names": {}}'), "of nnU-Net", "imagesTs"),
     "liftnet": (lambda p: described(p, '{"channels": {}}'), "raw dataset of liftnet", "imagesTs"),
     "empty": (lambda p: p.mkdir() or p, "it is empty", ""),
-    "other": (lambda p: fill(p, "A/t1.mgz", "A/t2.mgz"), "it holds 2 .mgz files", ".nii.gz"),
+    "other": (lambda p: fill(p, "A/t1.mnc", "A/t2.mnc"), "it holds 2 .mnc files", ".nii.gz"),
     "packed": (lambda p: fill(p, "all.zip"), "it holds 1 .zip file", "Unpack"),
 }
 

@@ -363,8 +363,9 @@ def test_the_plan_numbers_targets_apart_if_they_are_no_sources(
     found = score_setting.find_setting(
         {}, "lift", reference=tmp_path, dataset=3, workspace=raw.parents[1]
     )
-    assert dict(found.names) == predicted
-    assert found.modalities == {d: "CT" if n == "ct" else "MR" for d, n in predicted.items()}
-    assert dict(found.source_names).get("0000") == "mr"
-    assert found.own_numbers == (len(sources) == 1)
-    assert found.slice_axis == "coronal"
+    known = found.known
+    assert dict(known.names) == predicted
+    assert known.modalities == {d: "CT" if n == "ct" else "MR" for d, n in predicted.items()}
+    assert dict(known.source_names).get("0000") == "mr"
+    assert known.own_numbers == (len(sources) == 1)
+    assert known.slice_axis == "coronal"

@@ -221,7 +221,7 @@ def test_summary_and_files(folders):
     assert scores.summary["average"]["psnr"].mean == pytest.approx(np.mean(by_case))
     assert (scores.summary["t1n"]["psnr"].n, scores.summary["average"]["psnr"].n) == (1, 3)
     lines = (folders[0] / "scores.csv").read_text().splitlines()
-    assert lines[0].startswith("case,contrast,mae,rmse,psnr,ssim,")
+    assert lines[0].startswith("case,contrast,mae,mae_brain,rmse,psnr,psnr_brain,ssim,")
     assert [line.split(",")[:2] for line in lines[1:]] == [
         ["a", "t1n"],
         ["a", "t2f"],

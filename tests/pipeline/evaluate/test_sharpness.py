@@ -13,7 +13,7 @@ from liftnet.core.comparison import MethodComparison
 from liftnet.core.geometry import Geometry
 from liftnet.core.scores import read_scores
 from liftnet.imageio import write_image
-from liftnet.metrics.sharpness import SHARPNESS
+from liftnet.metrics.sharpness import METRICS
 from liftnet.pipeline.compare.compare import compare
 from liftnet.pipeline.evaluate.evaluate import evaluate
 from liftnet.pipeline.report.choice import ranked
@@ -65,7 +65,7 @@ def test_the_table_of_an_evaluation_shows_it(folders, capsys):
     for name, rough in (("noisy", True), ("smooth", False)):
         evaluate(folders / name, folders / "ref", workspace=folders / "w", num_processes=1)
         lines = capsys.readouterr().out.splitlines()
-        for metric in SHARPNESS:
+        for metric in (metric.name for metric in METRICS):
             (line,) = (line for line in lines if line.startswith(f"{metric} "))
             mean = float(line.split()[1])
             values = [r.metrics[metric] for r in read_scores(folders / name / "scores.json").cases]

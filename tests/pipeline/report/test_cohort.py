@@ -21,7 +21,7 @@ from liftnet.core.geometry import Geometry
 from liftnet.core.scores import CohortScores, read_cohort_scores
 from liftnet.core.storage.jsonable import write_json
 from liftnet.imageio import write_image
-from liftnet.metrics.meaning import UNKNOWN, cohort_name, explain_cohort
+from liftnet.metrics.catalogue import UNKNOWN, cohort_name, explain_cohort
 from liftnet.pipeline.report import cohort as report_cohort
 from liftnet.pipeline.report.report import report
 from liftnet.visual.volume_text import VolumeText, decode
