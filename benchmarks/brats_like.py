@@ -56,7 +56,7 @@ def decided(
     budget = Budget(gpu_memory, bytes_per_number, steps)
     for plan in map(load_task(task).refresh, load_task(task).plans(dataset, measured, budget, "b")):
         try:
-            recipe = load_method(method).decide(plan, measured, budget, squeeze=False)
+            recipe = load_method(method).decide(plan, measured, squeeze=False)
         except TooLargeError:  # a coarser grid may do
             continue
         return Decided(plan, plan_feeding(plan, recipe, measured))
