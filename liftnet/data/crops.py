@@ -152,7 +152,7 @@ def _crop(
         request,
         torch.stack([fitted[i] for i in rows[:number]])[None] if number else nothing,
         torch.stack([fitted[i] for i in rows[number:]])[None],
-        torch.stack(fitted[len(plan.channels) :])[None] if plan.grid.mask != "none" else nothing,
+        nothing if plan.grid.mask == "none" else fitted[-1][None, None],
         [air[i] for i in rows],
         draw_seeds(1, rng),
         starts,
