@@ -18,14 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from batchgenerators.dataloading.data_loader import SlimDataLoaderBase
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from brats_like import decided, make_store, shorter
 from measure import arguments, limits, machine, print_table, wait_for
 
 from liftnet.core.plan import Plan
 from liftnet.data.example import Example
-from liftnet.data.feed import Feed
+from liftnet.data.feed import Feed, Steps
 from liftnet.data.store import Store
 from liftnet.methods.lift.joint import ContextTranslation
 from liftnet.networks.compiled import compile_blocks
@@ -50,26 +49,6 @@ def draws(
         held = hold_cases(store, resident, cases, device)
         return make_feed(TASK, plan, stage, held, cases, 0, device=device)
     return make_feed(TASK, plan, stage, store, cases, 0, device=device)
-
-
-class Steps(SlimDataLoaderBase):
-    """Draws steps i, i + n, ... in worker i of n, so that the order is fixed."""
-
-    def __init__(self, draw: Callable[[int], list[Example]], workers: int):
-        super().__init__(None, 1, workers)
-        self.draw, self.step, self.workers = draw, 0, workers
-
-    def set_thread_id(self, thread_id: int) -> None:
-        """Begin at the worker's own step; a forked process has none of torch's threads."""
-        super().set_thread_id(thread_id)
-        torch.set_num_threads(1)
-        self.step = thread_id
-
-    def generate_train_batch(self) -> dict[str, list[Example]]:
-        """The next of its steps."""
-        drawn = self.draw(self.step)
-        self.step += self.workers
-        return {"batch": drawn}
 
 
 def main() -> None:
@@ -152,14 +131,19 @@ def drain_processes(
     draw: Callable[[int], list[Example]], workers: int, device: torch.device, count: int
 ) -> float:
     """Seconds of a batch that comes from worker processes."""
+
+    def alone(step: int) -> list[Example]:
+        torch.set_num_threads(1)  # a forked process has none of torch's threads
+        return draw(step)
+
     source = MultiThreadedAugmenter(
-        Steps(draw, workers), None, workers, num_cached_per_queue=2, pin_memory=False
+        Steps(alone, range(10**6), workers), None, workers, num_cached_per_queue=2
     )
     for _ in range(SKIPPED * workers):
         next(source)
     started = time.perf_counter()
     for _ in range(count):
-        for example in next(source)["batch"]:
+        for example in next(source)["item"]:
             example.to(device)
     wait_for(str(device))
     seconds = (time.perf_counter() - started) / count

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from liftnet.augment.fields import blend
+from liftnet.augment.spatial import blend
 
 SMALLEST_SIGMA = 1e-2  # ours: a Gaussian this narrow is exactly one voxel in float32
 BLUR_REACH = 5  # ours: in sigma; a millionth of the weight lies beyond, float32 loses as much

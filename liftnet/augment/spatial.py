@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from liftnet.augment.fields import blend
 from liftnet.augment.ranges import SpatialParameters
 
 FAINT = 1e-4  # ours: of tissue at about 1; coordinates of 512 voxels are rounded by 4e-5 of one
@@ -39,6 +38,21 @@ def displacement(control_points: Tensor, height: int, width: int) -> Tensor:
     for axis, size in ((2, height), (3, width)):
         control_points = blend(control_points, _cubic(control_points, size), axis)
     return control_points
+
+
+def blend(points: Tensor, weight: Tensor, axis: int) -> Tensor:
+    """Returns `points` (B, C, ...), of n entries along `axis`, blended to N by `weight` (N, n).
+
+    A sum of the few terms, one after the other: the rounding of a matrix product depends on the
+    size of the batch.
+    """
+    trailing = (1,) * (points.ndim - 1 - axis)
+    shares = weight.T.contiguous().view(weight.shape[1], -1, *trailing)
+    terms = [points.narrow(axis, number, 1) for number in range(len(shares))]
+    blended = terms[0] * shares[0]
+    for term, share in zip(terms[1:], shares[1:], strict=True):
+        blended.add_(term * share)  # two steps: a broadcast in each, which addcmul does slowly
+    return blended
 
 
 def _cubic(points: Tensor, num_voxels: int) -> Tensor:

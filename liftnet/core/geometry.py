@@ -168,20 +168,16 @@ class Placement:
     shape: Shape
 
     @property
+    def bounds(self) -> list[list[int]]:
+        """The box as [start, stop) along each axis of the turned grid."""
+        return [[start, stop] for start, stop in zip(self.start, self.stop, strict=True)]
+
+    @property
     def box(self) -> tuple[slice, slice, slice]:
         """What the box and the turned grid share, as slices of the turned grid."""
         d, h, w = (
             slice(max(start, 0), max(min(stop, size), 0))
-            for start, stop, size in zip(self.start, self.stop, self.turned_shape, strict=True)
-        )
-        return (d, h, w)
-
-    @property
-    def inside(self) -> tuple[slice, slice, slice]:
-        """What the box and the turned grid share, as slices of the box."""
-        d, h, w = (
-            slice(part.start - start, part.stop - start)
-            for part, start in zip(self.box, self.start, strict=True)
+            for (start, stop), size in zip(self.bounds, self.turned_shape, strict=True)
         )
         return (d, h, w)
 

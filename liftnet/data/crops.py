@@ -1,6 +1,6 @@
 """What of a case a training step sees: each way once, for every method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +15,7 @@ from liftnet.data.example import Example, draw_seeds
 from liftnet.data.store import Store
 from liftnet.ops import normalize
 from liftnet.ops.depth import draw_starts
-from liftnet.ops.in_plane import fit_in_plane
+from liftnet.ops.in_plane import fit
 
 __all__ = [
     "Crop",
@@ -126,11 +126,11 @@ def _crop(
     depth = described.shape[0]
     starts: tuple[int, ...] = (0,)
     span, count = slice(None), depth
-    size = plan.grid.in_plane
+    size: tuple[int, ...] = plan.grid.in_plane
     if isinstance(crop, Patch):
         count = min(crop.size[0], depth)
         first = int(rng.integers(depth - count + 1))
-        span, size = slice(first, first + count), crop.size[1:]
+        span, size, count = slice(first, first + count), crop.size, crop.size[0]
     elif isinstance(crop, Slab | Windows):
         count = min(crop.count, depth, thinnest or depth)
         starts = draw_starts(rng, depth, count, crop.number if isinstance(crop, Windows) else 1)
@@ -142,34 +142,22 @@ def _crop(
         mask = store.mask_slab(case, span)
         voxels, background = torch.cat([voxels, mask[None].to(voxels.dtype)]), [*air, 0.0]
     anywhere = isinstance(crop, Patch) or crop.in_plane == "anywhere"
-    fitted = fit_in_plane(voxels, size, background, rng=rng if anywhere else None)
-    if isinstance(crop, Patch) and count < crop.size[0]:
-        fitted = _deepened(fitted, crop.size[0], background)
-        count = crop.size[0]
+    fitted = fit(voxels, size, background, rng=rng if anywhere else None)
+    nothing = fitted[0][None, None][:, :0]
     rows = [plan.channel_names.index(name) for name in (*plan.sources, *plan.targets)]
     number = len(plan.sources)
     return _example(
         case,
         plan,
         request,
-        torch.stack([fitted[i] for i in rows[:number]])[None] if number else fitted[None, :0],
+        torch.stack([fitted[i] for i in rows[:number]])[None] if number else nothing,
         torch.stack([fitted[i] for i in rows[number:]])[None],
-        fitted[len(plan.channels) :][None],
+        nothing if plan.grid.mask == "none" else fitted[-1][None, None],
         [air[i] for i in rows],
         draw_seeds(1, rng),
         starts,
         count,
     )
-
-
-def _deepened(voxels: Tensor, depth: int, background: Sequence[float]) -> Tensor:
-    """Slices (C, D, H, W) with slices of air about them, up to a depth."""
-    missing = depth - voxels.shape[1]
-    deep = voxels.new_empty((len(voxels), depth, *voxels.shape[2:]))
-    for channel, value in zip(deep, background, strict=True):
-        channel.fill_(value)
-    deep[:, missing // 2 : missing // 2 + voxels.shape[1]] = voxels
-    return deep
 
 
 def whole(

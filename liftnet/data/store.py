@@ -64,12 +64,13 @@ class Store:
 
     CASE.npy holds (C, D, H, W) float16 in network units, CASE.mask.npy bool (D, H, W) where the
     plan uses masks, and CASE.json the rest. Cases that a device holds (`hold`) are not read again.
-    A file is compared with its checksum when it is read first, and again if it has changed.
+    A file is compared with its checksum when it is read first, and again if it has changed. During
+    a run (`fixed`) no case may become another one.
     """
 
     folder: Path
     held: Mapping[str, Tensor] = field(default_factory=dict, repr=False)  # file name -> array
-    first_seen: dict[str, str] = field(default_factory=dict, repr=False)  # file name -> checksum
+    expected: Mapping[str, str] = field(default_factory=dict, repr=False)  # file name -> checksum
 
     def identifiers(self) -> tuple[str, ...]:
         """The cases that are complete, in order of their names."""
@@ -131,6 +132,15 @@ class Store:
             return self.held[name][index]
         return torch.from_numpy(self._read(name, index))
 
+    def fixed(self, identifiers: Iterable[str]) -> "Store":
+        """The same store; it refuses those of these cases that become other ones from now on."""
+        expected = {
+            case + ending: checksum
+            for case in identifiers
+            for ending, checksum in self.describe(case).checksums.items()
+        }
+        return replace(self, expected={**self.expected, **expected})
+
     def size(self, identifiers: Iterable[str]) -> int:
         """The bytes of cases and their masks."""
         paths = (path for case in identifiers for path in self._files(case))
@@ -188,7 +198,7 @@ class Store:
         return layout
 
     def _check(self, name: str) -> None:
-        """Refuse a file that is not what was written, or another one than at first."""
+        """Refuse a file that is not what was written, or another one than it was (`fixed`)."""
         path, ending = self.folder / name, MASK_ENDING if name.endswith(MASK_ENDING) else ".npy"
         expected = self.describe(name.removesuffix(ending)).checksums.get(ending)
         if expected is None:
@@ -200,7 +210,7 @@ class Store:
                 where=str(path),
                 remedy=AGAIN,
             )
-        if self.first_seen.setdefault(name, expected) != expected:
+        if self.expected.get(name, expected) != expected:
             raise DatasetError(
                 "A preprocessed case has become another one during the run",
                 where=str(path),

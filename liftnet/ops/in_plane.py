@@ -3,39 +3,31 @@
 from collections.abc import Sequence
 
 import numpy as np
+from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from torch import Tensor
 
-__all__ = ["fit_in_plane", "pad_in_plane", "pad_to"]
+__all__ = ["fit", "pad_in_plane", "pad_to"]
 
 
-def fit_in_plane(
+def fit(
     voxels: Tensor,
-    size: tuple[int, int],
+    size: Sequence[int],
     background: Sequence[float],
     *,
     rng: np.random.Generator | None = None,
-) -> Tensor:
-    """Slices (C, D, H, W) padded with each channel's background, or cropped, to a size.
+) -> list[Tensor]:
+    """Each channel of (C, D, H, W), padded with its background or cropped to a size.
 
-    About the centre; with `rng` a side that is too long is cropped at a random place. What has the
-    size already is returned as it is.
+    The size is that of the last axes: (H, W) or (D, H, W). About the centre; with `rng` a side that
+    is too long is cropped at a random place. What is only cropped is a view.
     """
-    starts = []
-    for have, want in zip(voxels.shape[2:], size, strict=True):
-        free = have > want and rng is not None
-        starts.append(int(rng.integers(have - want + 1)) if free and rng else (have - want) // 2)
-    if tuple(voxels.shape[2:]) == tuple(size):
-        return voxels
-    source, target = [], []
-    for start, have, want in zip(starts, voxels.shape[2:], size, strict=True):
-        first, last = max(start, 0), min(start + want, have)
-        source.append(slice(first, last))
-        target.append(slice(first - start, last - start))
-    fitted = voxels.new_empty((*voxels.shape[:2], *size))
-    for channel, value in zip(fitted, background, strict=True):
-        channel.fill_(value)
-    fitted[:, :, target[0], target[1]] = voxels[:, :, source[0], source[1]]
-    return fitted
+    box = []
+    for have, want in zip(voxels.shape[-len(size) :], size, strict=True):
+        free = rng is not None and have > want
+        start = int(rng.integers(have - want + 1)) if rng and free else (have - want) // 2
+        box.append([start, start + want])
+    pairs = zip(voxels, background, strict=True)
+    return [crop_and_pad_nd(channel, box, value) for channel, value in pairs]
 
 
 def pad_in_plane(

@@ -8,6 +8,7 @@ from scipy import ndimage
 from liftnet.ops.intensities import bright_end, clip_extremes, otsu_threshold
 
 __all__ = [
+    "Box",
     "body",
     "bounding_box",
     "box_about",
@@ -18,6 +19,7 @@ __all__ = [
     "without_rim",
 ]
 
+Box = list[list[int]]  # [start, stop), along each axis, as acvl-utils has it
 CLOSED_GAP = 2  # ours: voxels; gaps up to twice this are closed
 FLOOR = 0.01  # ours: of the bright end; what interpolation leaves of a background lies below
 COARSE_SIDE = 48  # ours: voxels per axis at most; enough to tell air from subject, or for a mean
@@ -113,12 +115,17 @@ def _closed(mask: np.ndarray) -> np.ndarray:
 
 def _pieces(mask: np.ndarray) -> np.ndarray:
     """The largest connected piece of a mask (D, H, W) and those that are not much smaller."""
-    labels, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.reshape(-1))
-    sizes[0] = 0
-    return np.asarray((sizes >= LEAST_PIECE * sizes.max())[labels])
+    labels, sizes = _labelled(mask)
+    return np.asarray((sizes >= max(1, LEAST_PIECE * sizes.max()))[labels])
+
+
+def _labelled(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each voxel's connected piece, 0 outside; and the voxels of each, of 0 none."""
+    # Here, since it brings scikit-image, whose 0.15 s most commands need not spend.
+    from acvl_utils.morphology.morphology_helper import cc3d_label_with_component_sizes
+
+    labels, sizes = cc3d_label_with_component_sizes(mask, connectivity=6)
+    return labels, np.array([0, *sizes.values()])
 
 
 def body(voxels: np.ndarray, rule: str, ct: Sequence[bool] = ()) -> np.ndarray:
@@ -139,38 +146,34 @@ def body(voxels: np.ndarray, rule: str, ct: Sequence[bool] = ()) -> np.ndarray:
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
     """The largest connected piece of a mask (D, H, W), neighbours sharing a face."""
-    labels, count = ndimage.label(mask)
-    if count < 2:
-        return np.asarray(mask, dtype=bool)
-    sizes = np.bincount(labels.reshape(-1))
-    sizes[0] = 0
-    return np.asarray(labels == sizes.argmax())
+    labels, sizes = _labelled(mask)
+    return np.asarray((labels == sizes.argmax()) & mask)
 
 
-def bounding_box(mask: np.ndarray) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Start and stop (half-open) of the smallest box that holds the mask; all if it is empty."""
-    start, stop = [], []
+def bounding_box(mask: np.ndarray) -> Box:
+    """The smallest box that holds a mask (D, H, W); all of it if the mask is empty.
+
+    What acvl-utils' `get_bbox_from_mask` gives, which takes six times as long for a head.
+    """
+    box = []
     for axis in range(mask.ndim):
         others = tuple(a for a in range(mask.ndim) if a != axis)
-        inside = np.flatnonzero(mask.any(axis=others))
-        start.append(int(inside[0]) if len(inside) else 0)
-        stop.append(int(inside[-1]) + 1 if len(inside) else mask.shape[axis])
-    return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
+        inside = np.flatnonzero(mask.any(axis=others)).tolist()
+        box.append([inside[0], inside[-1] + 1] if inside else [0, mask.shape[axis]])
+    return box
 
 
-def box_about(
-    mask: np.ndarray, sizes: Sequence[int]
-) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Start and stop (half-open) of a box of these sizes about the centre of the mask's own box.
+def box_about(mask: np.ndarray, sizes: Sequence[int]) -> Box:
+    """A box of these sizes about the centre of the box of a mask (D, H, W).
 
-    It is pushed inside the volume (D, H, W), and as small as the volume where that is smaller.
+    It is pushed inside the volume, and as small as the volume where that is smaller.
     """
-    start, stop = [], []
-    for first, last, wanted, limit in zip(*bounding_box(mask), sizes, mask.shape, strict=True):
+    box = []
+    for (first, last), wanted, limit in zip(bounding_box(mask), sizes, mask.shape, strict=True):
         size = min(max(wanted, 1), limit)
-        start.append(min(max((first + last - size) // 2, 0), limit - size))
-        stop.append(start[-1] + size)
-    return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
+        start = min(max((first + last - size) // 2, 0), limit - size)
+        box.append([start, start + size])
+    return box
 
 
 def without_rim(region: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import product
 
 import numpy as np
+from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice, pad_bbox
 from scipy import ndimage
 
 from liftnet.core.geometry import Triple
@@ -107,11 +108,12 @@ def find_shift(
         subject: (D, H, W), where the source shows the subject.
         spacing_mm: Of the grid.
     """
-    start, stop = bounding_box(subject)
+    found = bounding_box(subject)
+    start, stop = zip(*found, strict=True)
     step = working_spacing(start, stop, spacing_mm)
     factor = tuple(round(w / s) for w, s in zip(step, spacing_mm, strict=True))
     margin = [int((REACH_MM + RIM_MM) / s) + f for s, f in zip(spacing_mm, factor, strict=True)]
-    box = tuple(slice(max(a - m, 0), b + m) for a, b, m in zip(start, stop, margin, strict=True))
+    box = bounding_box_to_slice(pad_bbox(found, margin))
     fixed, moving = (_smooth(_averaged(image[box], factor)) for image in (source, target))
     region = _averaged(subject[box], factor) > 0
     for axis in range(3):

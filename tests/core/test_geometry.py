@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd, insert_crop_into_image
 
 from liftnet.core.geometry import (
     SLICE_AXES,
@@ -92,7 +93,7 @@ def test_box():
         geometry(), AxisOrder((0, 1, 2), (False,) * 3), (1, 0, 2), (3, 5, 6), SHAPE
     )
     assert np.zeros(SHAPE)[placement.box].shape == (2, 5, 4)
-    assert np.zeros((2, 5, 4))[placement.inside].shape == (2, 5, 4)
+    assert placement.bounds == [[1, 3], [0, 5], [2, 6]]
 
 
 def test_a_box_may_lie_outside():
@@ -105,8 +106,11 @@ def test_a_box_may_lie_outside():
     values = np.arange(d * h * w).reshape(SHAPE)
     padded = np.pad(values, ((2, 0), (0, 3), (1, 1)), constant_values=-1)[: d + 1, 1:]
     assert padded.shape == placement.shape
-    np.testing.assert_array_equal(padded[placement.inside], values[placement.box])
-    assert (padded[placement.inside] >= 0).all() and (padded >= 0).sum() == (d - 1) * (h - 1) * w
+    np.testing.assert_array_equal(crop_and_pad_nd(values, placement.bounds, -1), padded)
+    assert values[placement.box].size == (padded >= 0).sum() == (d - 1) * (h - 1) * w
+    back = insert_crop_into_image(np.full(SHAPE, -5), padded, placement.bounds)
+    np.testing.assert_array_equal(back[placement.box], values[placement.box])
+    assert (back == -5).sum() == values.size - (padded >= 0).sum()
 
 
 def test_same_grids_do_not_differ():

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from liftnet.core.errors import DatasetError
-from liftnet.data.feed import Feed
+from liftnet.data.feed import Feed, loaders
 
 
 def feed(draw, first, last, threads=2, **options):
     """A feed whose items are not moved."""
-    return Feed(draw, first, last, threads=threads, move=lambda item: item, **options)
+    drawn = loaders(draw, range(first, last), threads)
+    return Feed(drawn, move=lambda item: item, **options)
 
 
 def slow_square(step: int) -> tuple[int, int]:
@@ -92,7 +93,7 @@ def test_copies_on_a_stream_of_their_own():
         return torch.full((1 << 20,), float(step)).pin_memory()
 
     items = Feed(
-        draw, 0, 20, threads=3, copies=True,
+        loaders(draw, range(20), 3), copies=True,
         move=lambda item: item.to(device, non_blocking=True),
         tensors=lambda item: iter([item]),
     )  # fmt: skip

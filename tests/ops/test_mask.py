@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from acvl_utils.cropping_and_padding.bounding_boxes import get_bbox_from_mask
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 from simple_heads import HU, SHAPE, T1N, T2W, scan, stripped, tissues, turned
 from skimage.filters import threshold_otsu
@@ -66,19 +69,25 @@ def test_foreground_is_the_union_of_channels():
 def test_bounding_box():
     """The smallest half-open box; the whole grid if nothing is inside."""
     inside = np.zeros((4, 6, 8), dtype=bool)
-    assert bounding_box(inside) == ((0, 0, 0), (4, 6, 8))
+    assert bounding_box(inside) == [[0, 4], [0, 6], [0, 8]]
     inside[1, 2, 3] = inside[2, 5, 3] = True
-    assert bounding_box(inside) == ((1, 2, 3), (3, 6, 4))
+    assert bounding_box(inside) == [[1, 3], [2, 6], [3, 4]]
+
+
+@given(arrays(bool, array_shapes(min_dims=3, max_dims=3, max_side=7)))
+def test_bounding_box_equals_acvl_utils(inside):
+    """Their slower function gives the same box, of empty masks and sides of one voxel too."""
+    assert bounding_box(inside) == get_bbox_from_mask(inside)
 
 
 def test_box_about():
     """The centre of the mask's box, as near as whole voxels allow; inside, and no larger."""
     inside = np.zeros((9, 12, 20), dtype=bool)
     inside[2:5, 4:6, 6:13] = True  # centres 3.5, 5, 9.5
-    assert box_about(inside, (3, 4, 7)) == ((2, 3, 6), (5, 7, 13))
-    assert box_about(inside, (2, 3, 6)) == ((2, 3, 6), (4, 6, 12))
-    assert box_about(inside, (8, 99, 20)) == ((0, 0, 0), (8, 12, 20))
-    assert box_about(inside[::-1], (8, 0, 19)) == ((1, 4, 0), (9, 5, 19))
+    assert box_about(inside, (3, 4, 7)) == [[2, 5], [3, 7], [6, 13]]
+    assert box_about(inside, (2, 3, 6)) == [[2, 4], [3, 6], [6, 12]]
+    assert box_about(inside, (8, 99, 20)) == [[0, 8], [0, 12], [0, 20]]
+    assert box_about(inside[::-1], (8, 0, 19)) == [[1, 9], [4, 5], [0, 19]]
 
 
 def balls(*centres: tuple[float, float, float, float]) -> np.ndarray:

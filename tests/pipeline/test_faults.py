@@ -115,7 +115,7 @@ def test_a_store_of_before(workspace, cases):
 
 def test_a_case_that_becomes_another_one(workspace, cases):
     """A run that has seen a case refuses another one in its place."""
-    store = Store(cases)
+    store = Store(cases).fixed(["p1"])
     described = store.describe("p1")
     voxels = np.array(store.voxels("p1"), dtype=np.float32)
     preparing.write_case(cases, voxels, described)

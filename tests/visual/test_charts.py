@@ -7,18 +7,11 @@ import numpy as np
 import pytest
 from chart_reading import extent, find, parse, points_of, ticks, titled, value_at
 
-from liftnet.visual.charts import (
-    Bar,
-    Category,
-    Group,
-    Line,
-    Row,
-    bars,
-    distribution,
-    forest,
-    profile,
-)
 from liftnet.visual.charts_axes import cut, digits_for, number, round_ticks, text_width
+from liftnet.visual.charts_bars import Bar, Category, bars
+from liftnet.visual.charts_distribution import Group, distribution
+from liftnet.visual.charts_forest import Row, forest
+from liftnet.visual.charts_profile import Line, profile
 
 SHARP = '<b>&"'  # a name that breaks what is not escaped
 

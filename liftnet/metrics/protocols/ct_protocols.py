@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
+from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice
 
 from liftnet.core.errors import DatasetError
 from liftnet.core.geometry import array_axis, same_spacing
@@ -181,16 +182,15 @@ def _paper_box(comparison: Comparison) -> tuple[tuple[slice, slice, slice], str]
         BOX_VOXELS if same_spacing(own, BOX_SPACING_MM) else max(1, round(BOX_MM / own))
         for own in comparison.spacing_mm
     )
-    start, stop = box_about(mask, sizes)
-    size = tuple(b - a for a, b in zip(start, stop, strict=True))
-    free = tuple((a + b - n) // 2 for a, b, n in zip(*bounding_box(mask), sizes, strict=True))
+    box = box_about(mask, sizes)
+    start, size = (tuple(values) for values in zip(*((a, b - a) for a, b in box), strict=True))
+    free = tuple((a + b - n) // 2 for (a, b), n in zip(bounding_box(mask), sizes, strict=True))
     note = f"{'x'.join(map(str, size))} voxels from {', '.join(map(str, start))} (z, y, x)"
     if sizes != (BOX_VOXELS,) * 3:
         note += f"; voxels of {' x '.join(f'{own:.3g}' for own in comparison.spacing_mm)} mm"
     if (start, size) != (free, sizes):
         note += "; pushed inside the image, or cut to it"
-    d, h, w = (slice(a, b) for a, b in zip(start, stop, strict=True))
-    return (d, h, w), note
+    return bounding_box_to_slice(box), note
 
 
 _MEASURES = "PSNR over the range 3000, SSIM of HU + 1000; regions from the reference"

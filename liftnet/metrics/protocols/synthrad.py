@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice, pad_bbox
 
 from liftnet.ops.mask import bounding_box
 from liftnet.ops.ssim import WANG_WEIGHTS, ssim_map
@@ -78,8 +79,7 @@ def _similarity(
     first: np.ndarray, second: np.ndarray, mask: np.ndarray, data_range: float
 ) -> np.ndarray:
     """The SSIM of the windows that are centred in the mask and lie in the volume, as a vector."""
-    start, stop = bounding_box(mask)
-    box = tuple(slice(max(0, a - MARGIN), b + MARGIN) for a, b in zip(start, stop, strict=True))
+    box = bounding_box_to_slice(pad_bbox(bounding_box(mask), MARGIN))
     inner = mask[box][(slice(MARGIN, -MARGIN),) * 3]
     if not inner.any():
         return np.empty(0)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice
 
 from liftnet.core.fingerprint import CaseFingerprint
 from liftnet.core.geometry import Triple, Volume, axis_order, turn
@@ -124,8 +125,7 @@ def _subject(path: Path) -> np.ndarray:
     """An image in canonical axes, cropped to what is above its smallest value."""
     voxels, info = read_image(path)
     turned = turn(Volume(voxels[None], info.geometry), axis_order(info.geometry, "axial")).voxels[0]
-    start, stop = bounding_box(turned > turned.min())
-    return turned[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
+    return turned[bounding_box_to_slice(bounding_box(turned > turned.min()))]
 
 
 def copy_problems(copies: Sequence[Copy], files: Mapping[str, Mapping[str, Path]]) -> list[Problem]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice
 
 from liftnet.core.arguments import checked
 from liftnet.core.dataset import Case, Dataset, DatasetDescription, channel_list
@@ -171,8 +172,9 @@ def measure(
     subject = foreground(source, "nonzero" if zero else "otsu", of_ct)
     if zero and float(subject.mean()) > 1 - MIN_BACKGROUND:
         zero, subject = False, foreground(source, "otsu", of_ct)
-    start, stop = bounding_box(subject)
-    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    found = bounding_box(subject)
+    start, stop = zip(*found, strict=True)
+    box = bounding_box_to_slice(found)
     inside = np.flatnonzero(subject)
     sample = inside[:: max(1, len(inside) // MAX_SAMPLES)]
     images = dict(zip(names, voxels, strict=True))

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice
 
 from liftnet.core.errors import DatasetError, PlanError
 from liftnet.core.geometry import SLICE_AXES, Placement, Triple
@@ -134,7 +135,7 @@ def shared(plan: Plan, voxels: np.ndarray, names: Sequence[str]) -> dict[str, fl
     above, subject = _subject(plan, voxels)
     if not subject.any():
         return {}
-    box = tuple(slice(a, b) for a, b in zip(*bounding_box(subject), strict=True))
+    box = bounding_box_to_slice(bounding_box(subject))
     left = SLICE_AXES[plan.grid.slice_axis].index(0)
     return {
         f"{a} and {b}": own_information(above[i][box], above[j][box], subject[box], left=left)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd, insert_crop_into_image
 
 from liftnet.core.arguments import checked
 from liftnet.core.dataset import Case
@@ -24,7 +25,7 @@ from liftnet.imageio import read_case
 from liftnet.imageio.raw_dataset import load_dataset
 from liftnet.ops import normalize
 from liftnet.ops.compute.host_memory import keep_freed_memory
-from liftnet.ops.mask import bounding_box, box_about
+from liftnet.ops.mask import Box, bounding_box, box_about
 from liftnet.ops.resample import resample
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.preprocess.parts import remove_strangers
@@ -89,8 +90,9 @@ def prepare(
     turned = turn(volume, axes)
     given = None if mask is None else turn(Volume(mask[None], volume.geometry), axes).voxels[0]
     subject, inside, strange = find_subject(turned.voxels, names, plan, given)
-    start, stop = _box(turned.geometry, plan, subject, inside)
-    target = _target_shape(turned.geometry.spacing_mm, start, stop, turned.geometry.shape, plan)
+    box = _box(turned.geometry, plan, subject, inside)
+    start, stop = zip(*box, strict=True)
+    target = _target_shape(turned.geometry, box, plan)
     placement = Placement(volume.geometry, axes, start, stop, target)
     ranges = measured_ranges(turned.voxels, names, plan, subject)
     prepared = []
@@ -115,7 +117,7 @@ def prepare(
 
 def _box(
     geometry: Geometry, plan: Plan, subject: np.ndarray | None, inside: np.ndarray | None
-) -> tuple[Shape, Shape]:
+) -> Box:
     """The voxels that are used: all, those around the foreground, or the plan's box.
 
     A box to which images are padded lies about the centre of the foreground, and may end outside
@@ -133,44 +135,39 @@ def _box(
             assert inside is not None
             return box_about(inside, sizes)
         assert subject is not None
-        d, h, w = (
-            (a + b - size) // 2 for a, b, size in zip(*bounding_box(subject), sizes, strict=True)
-        )
-        return (d, h, w), (d + sizes[0], h + sizes[1], w + sizes[2])
+        starts = [
+            (a + b - size) // 2 for (a, b), size in zip(bounding_box(subject), sizes, strict=True)
+        ]
+        return [[start, start + size] for start, size in zip(starts, sizes, strict=True)]
+    everything = [[0, size] for size in shape]
     if grid.crop_in_plane:
         assert subject is not None
-        start, stop = bounding_box(subject)
-        return (0, *start[1:]), (shape[0], *stop[1:])
-    return (0, 0, 0), shape
+        return [everything[0], *bounding_box(subject)[1:]]
+    return everything
 
 
-def _target_shape(
-    spacing: tuple[float, float, float], start: Shape, stop: Shape, whole: Shape, plan: Plan
-) -> Shape:
+def _target_shape(geometry: Geometry, box: Box, plan: Plan) -> Shape:
     """The size of the prepared grid; the plan's box has exactly its size unless the image ends."""
     grid = plan.grid
     if grid.box is not None and grid.pad_to_box:
         return grid.box
     wanted = (grid.resample_through_plane, grid.resample_in_plane, grid.resample_in_plane)
     sizes = []
-    for axis, resampled in enumerate(wanted):
-        size = stop[axis] - start[axis]
-        if resampled and not same_spacing(spacing[axis], grid.spacing_mm[axis]):
-            size = max(1, round(size * spacing[axis] / grid.spacing_mm[axis]))
-            if grid.box is not None and stop[axis] - start[axis] < whole[axis]:
+    for axis, (resampled, (start, stop)) in enumerate(zip(wanted, box, strict=True)):
+        size, spacing = stop - start, geometry.spacing_mm[axis]
+        if resampled and not same_spacing(spacing, grid.spacing_mm[axis]):
+            size = max(1, round(size * spacing / grid.spacing_mm[axis]))
+            if grid.box is not None and stop - start < geometry.shape[axis]:
                 size = grid.box[axis]
         sizes.append(size)
     return (sizes[0], sizes[1], sizes[2])
 
 
-def _padded(part: np.ndarray, placement: Placement, outside: float) -> np.ndarray:
+def _padded(image: np.ndarray, placement: Placement, outside: float) -> np.ndarray:
     """The box (D, H, W), of which the image has this part, with a value where the image ends."""
-    size = tuple(b - a for a, b in zip(placement.start, placement.stop, strict=True))
-    if part.shape == size:
-        return part
-    padded = np.full(size, outside, dtype=part.dtype)
-    padded[placement.inside] = part
-    return padded
+    bounds = zip(placement.bounds, placement.box, strict=True)
+    box = [[start - part.start, stop - part.start] for (start, stop), part in bounds]
+    return np.asarray(crop_and_pad_nd(image, box, outside))
 
 
 def restore(voxels: np.ndarray, placement: Placement, *, outside: float) -> np.ndarray:
@@ -178,12 +175,11 @@ def restore(voxels: np.ndarray, placement: Placement, *, outside: float) -> np.n
 
     What lies outside the case's own grid, where it was padded, is left out.
     """
-    box_shape = tuple(b - a for a, b in zip(placement.start, placement.stop, strict=True))
-    if voxels.shape != box_shape:
-        voxels = resample(voxels[None], (box_shape[0], box_shape[1], box_shape[2]))[0]
+    d, h, w = (stop - start for start, stop in placement.bounds)
+    if voxels.shape != (d, h, w):
+        voxels = resample(voxels[None], (d, h, w))[0]
     whole = np.full(placement.turned_shape, outside, dtype=np.float32)
-    whole[placement.box] = voxels[placement.inside]
-    return placement.to_source(whole)
+    return placement.to_source(insert_crop_into_image(whole, voxels, placement.bounds))
 
 
 @checked

@@ -62,14 +62,13 @@ def find_frame(image: np.ndarray, spacing_mm: Triple, modality: str) -> Frame:
     steady = clip_extremes(image, ct=modality == "CT")
     calm = ndimage.gaussian_filter(steady, CALM, mode="nearest")
     mask = largest_component(calm > otsu_threshold(calm))
-    start, stop = bounding_box(mask)
     centre, reach = [], []
-    for axis, step in enumerate(spacing_mm):
+    for axis, (step, (start, stop)) in enumerate(zip(spacing_mm, bounding_box(mask), strict=True)):
         others = tuple(a for a in range(3) if a != axis)
         weight = mask.sum(axis=others)
         middle = float((weight * np.arange(len(weight))).sum() / weight.sum())
         centre.append(middle)
-        reach.append((max(middle - start[axis], stop[axis] - 1 - middle) + 0.5) * step)
+        reach.append((max(middle - start, stop - 1 - middle) + 0.5) * step)
     low, high = HU_LIMITS
     if modality != "CT":
         low = float(np.median(calm[~mask]))

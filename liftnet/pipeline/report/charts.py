@@ -14,7 +14,10 @@ from liftnet.pipeline.compare.table import change_digits, change_unit, encode_p
 from liftnet.pipeline.report.choice import identifier
 from liftnet.pipeline.report.pictures import Picture
 from liftnet.pipeline.report.results import Results
-from liftnet.visual import charts
+from liftnet.visual.charts_bars import Bar, Category, bars
+from liftnet.visual.charts_distribution import Group, distribution
+from liftnet.visual.charts_forest import Row, forest
+from liftnet.visual.charts_profile import Line, profile
 from liftnet.visual.html import Html, join, tag
 
 __all__ = [
@@ -52,13 +55,13 @@ def distribution_section(results: Results) -> Html | None:
             )
             points = tuple(point for point in points if not math.isnan(point[1]))
             found = table.means[method.name]
-            groups.append(charts.Group(method.name, points, found.mean, found.low, found.high))
+            groups.append(Group(method.name, points, found.mean, found.low, found.high))
         if not all(len(group.points) > 1 for group in groups):
             continue  # of one case there is no distribution
         name = short_name(table.metric)
         title = f"{name}, {table.contrast}" if len(_contrasts(results)) > 1 else name
         digits = digits_of(table.metric, [found.mean for found in table.means.values()])
-        drawn = charts.distribution(
+        drawn = distribution(
             groups, label=name, unit=table.unit, better=table.better, digits=digits
         )
         figures.append(_figure(title, drawn))
@@ -84,7 +87,7 @@ def difference_section(results: Results) -> Html | None:
     for metric in results.main_metrics:
         tables = [t for t in results.tables if t.metric == metric and t.differences]
         rows = [
-            charts.Row(
+            Row(
                 ", ".join([table.contrast, *([name] if several else [])]),
                 found.mean,
                 found.low,
@@ -102,7 +105,7 @@ def difference_section(results: Results) -> Html | None:
             digits = max(
                 change_digits(t, found) for t in tables for found in t.differences.values()
             )
-            drawn = charts.forest(
+            drawn = forest(
                 rows,
                 label=f"{'gain' if known else 'difference'} in {name}",
                 unit=unit,
@@ -122,17 +125,17 @@ def region_section(results: Results) -> Html | None:
             tables = [t for t in results.tables if t.metric == f"{metric}_{region}"]
             for table in (t for t in tables if max(m.n for m in t.means.values()) > 1):
                 label = region if len(_contrasts(results)) == 1 else f"{region}, {table.contrast}"
-                categories.append(charts.Category(label, _bars(results, table)))
+                categories.append(Category(label, _bars(results, table)))
         if categories:
             name = short_name(metric)
-            drawn = charts.bars(categories, label=name, unit="HU", better="lower")
+            drawn = bars(categories, label=name, unit="HU", better="lower")
             figures.append(_figure(f"{name} per region of the reference", drawn))
     return tag("div", figures, class_="charts") if figures else None
 
 
-def _bars(results: Results, table: MetricComparison) -> tuple[charts.Bar, ...]:
+def _bars(results: Results, table: MetricComparison) -> tuple[Bar, ...]:
     found = [(method.name, table.means[method.name]) for method in results.methods]
-    return tuple(charts.Bar(name, one.mean, one.low, one.high) for name, one in found)
+    return tuple(Bar(name, one.mean, one.low, one.high) for name, one in found)
 
 
 def profile_section(results: Results, pictures: Sequence[Picture]) -> Html:
@@ -145,10 +148,10 @@ def profile_section(results: Results, pictures: Sequence[Picture]) -> Html:
             ("Mean step to the next slice, |Δz|", picture.profile.step),
             ("Error of the step, |Δz predicted - Δz reference|", picture.profile.step_error),
         ):
-            lines = [charts.Line(n, classes[n], tuple(v.tolist())) for n, v in values.items()]
+            lines = [Line(n, classes[n], tuple(v.tolist())) for n, v in values.items()]
             if not any(np.isfinite(line).any() for line in values.values()):
                 continue  # no two neighbouring slices hold anything
-            drawn = charts.profile(
+            drawn = profile(
                 lines,
                 label=title.split(",")[0],
                 unit=picture.unit,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice, pad_bbox
 
 from liftnet.core.scores import ClosestPair
 from liftnet.ops.mask import bounding_box
@@ -54,10 +55,7 @@ def pair_picture(
         max_bytes: of its volumes as text.
     """
     content = np.maximum(*volumes) > CONTENT
-    box = tuple(
-        slice(max(0, start - MARGIN), min(n, stop + MARGIN))
-        for start, stop, n in zip(*bounding_box(content), content.shape, strict=True)
-    )
+    box = bounding_box_to_slice(pad_bbox(bounding_box(content), MARGIN, content.shape))
     labels = {"predicted": f"{pair.cohort} {pair.volume}", "reference": f"{known} {pair.neighbour}"}
     for pool in POOLS:
         entries: list[dict[str, Any]] = []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice, pad_bbox
 
 from liftnet.core.errors import LiftnetError
 from liftnet.core.geometry import Geometry, array_axis
@@ -92,10 +93,7 @@ def picture(
     axis = array_axis(results.slice_axis)
     content = _content(images)
     volumes = _volumes(images, extra)
-    box = tuple(
-        slice(max(0, start - MARGIN), min(n, stop + MARGIN))
-        for start, stop, n in zip(*bounding_box(content), content.shape, strict=True)
-    )
+    box = bounding_box_to_slice(pad_bbox(bounding_box(content), MARGIN, content.shape))
     smallest = min(part.stop - part.start for part in box)
     for pool in (pool for pool in POOLS if pool <= smallest):
         entries, texts = _encoded(volumes, box, pool, number, first)

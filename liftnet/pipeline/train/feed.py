@@ -12,7 +12,7 @@ from liftnet.core.recipe import Recipe
 from liftnet.data import crops
 from liftnet.data.crops import Slab, Windows
 from liftnet.data.example import Example
-from liftnet.data.feed import Feed
+from liftnet.data.feed import Feed, loaders
 from liftnet.data.store import Store
 from liftnet.host.progress import say
 from liftnet.methods.base import Stage
@@ -101,18 +101,22 @@ def make_feed(
     reads = device.type == "cuda" and not store.held
 
     def draw(step: int) -> list[Example]:
-        drawn = draw_step(task, plan, stage, store, cases, step)
-        return [example.pinned() for example in drawn] if reads else drawn
+        return draw_step(task, plan, stage, store, cases, step)
+
+    def pinned(item: list[Example]) -> dict[str, list[Example]]:
+        return {"item": [example.pinned() for example in item]}
 
     def tensors(step: list[Example]) -> Iterator[Tensor]:
         for example in step:
             yield from example.tensors()
 
     return Feed(
-        draw,
-        first,
-        schedule.num_steps,
-        threads=max(1, schedule.loader_workers) if reads else 1,
+        loaders(
+            draw,
+            range(first, schedule.num_steps),
+            max(1, schedule.loader_workers) if reads else 1,
+            pinned if reads else None,
+        ),
         move=lambda step: [example.to(device) for example in step],
         tensors=tensors,
         copies=reads,

@@ -181,7 +181,7 @@ def _train_folds(
                 note_known(store, plan, training, folder)
                 note_facts(store, plan, training, folder)
         wait_for_all()
-        held = hold_cases(store, recipe, training, device)
+        held = hold_cases(store.fixed((*training, *validation)), recipe, training, device)
         learned = usable(task, plan, store, training, f"the training cases of fold {one}")
         checked = usable(task, plan, store, validation, f"the validation cases of fold {one}")
         network = None

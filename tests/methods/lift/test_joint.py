@@ -18,7 +18,7 @@ from liftnet.methods import load_method
 from liftnet.methods.lift.joint import SLICE_STAGE, ContextTranslation, slab_loss
 from liftnet.methods.lift.recipes import JointRecipe
 from liftnet.networks.volume_translator import VolumeTranslator
-from liftnet.ops.in_plane import fit_in_plane
+from liftnet.ops.in_plane import fit
 from liftnet.pipeline.models.volumes import Training, make_volumes
 from liftnet.pipeline.plan import load_plan, load_recipe
 from liftnet.tasks import load_task
@@ -178,7 +178,7 @@ def test_synthesis_sees_slices_as_training_does(plan, recipe):
     for layer in network.mixer.inject:
         nn.init.normal_(layer.weight, std=0.1)
     source = torch.rand(3, 5, 13, 17)
-    canvas = fit_in_plane(source, plan.grid.in_plane, [0] * 3)
+    canvas = torch.stack(fit(source, plan.grid.in_plane, [0] * 3))
     inner, outer = (made(plan, recipe, [network], s, "ab") for s in (source, canvas))
-    expected = fit_in_plane(inner[None], plan.grid.in_plane, [0])[0].numpy()
+    expected = fit(inner[None], plan.grid.in_plane, [0])[0].numpy()
     np.testing.assert_allclose(outer, expected, atol=1e-5)

@@ -21,7 +21,7 @@ from liftnet.methods import load_method
 from liftnet.methods.base import Stage
 from liftnet.methods.lift.recipes import ResidualRecipe
 from liftnet.methods.lift.residual import ResidualContext
-from liftnet.ops.in_plane import fit_in_plane
+from liftnet.ops.in_plane import fit
 from liftnet.pipeline.models.checkpoint import load_checkpoint
 from liftnet.pipeline.models.runs import LATEST
 from liftnet.pipeline.models.volumes import Training, make_volumes
@@ -197,13 +197,13 @@ def test_any_size_without_seams(plan, recipe, name, size):
     source = torch.rand(2, 7, *size, generator=torch.Generator().manual_seed(1))
     got = made(plan, recipe, [network], source)
     canvas = tuple(max(want, -(-n // 4) * 4) for n, want in zip(size, (36, 32), strict=True))
-    padded = fit_in_plane(source[:1], canvas, [-2.0])[None]
+    padded = fit(source[:1], canvas, [-2.0])[0][None, None]
     with torch.no_grad():
         direct = network.synthesize(padded, torch.ones(1, 1), slice_batch=7, keep_features=True)
     direct = direct[0].clamp(-1, 1)
     assert got.shape == (1, 7, *size)
-    expected = fit_in_plane(got, canvas, [0]).numpy()
-    inside = fit_in_plane(torch.ones_like(got), canvas, [0]).numpy() > 0
+    expected = fit(got, canvas, [0])[0][None].numpy()
+    inside = fit(torch.ones_like(got), canvas, [0])[0][None].numpy() > 0
     np.testing.assert_allclose(direct.numpy()[inside], expected[inside], atol=1e-5)
     assert got.std() > 1e-3
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from scipy import ndimage
 
 from liftnet.core.errors import LiftnetError
@@ -363,8 +364,8 @@ def test_restore_undoes_prepare_in_a_padded_box(plan, slice_axis, box):
         voxels, placement, ranges, _ = prepare(stored, ("a", "b"), plan)[:4]
         np.testing.assert_array_equal(voxels, expected)
         assert (placement.start, placement.stop) == (first.start, first.stop)
-        outside = np.ones(box, dtype=bool)
-        outside[placement.inside] = False
+        everything = np.zeros(placement.turned_shape, dtype=bool)
+        outside = crop_and_pad_nd(everything, placement.bounds, True)
         assert (voxels[:, outside] == -1).all()
         used = np.zeros(placement.turned_shape, dtype=bool)
         used[placement.box] = True
@@ -404,5 +405,6 @@ def test_a_padded_box_lies_about_the_centre_of_the_foreground(plan):
     kept = prepare(Volume(voxels, smaller), ("a", "b"), plan)  # below 2 %: nothing is resampled
     assert kept.voxels.shape == (2, 24, 32, 40)
     low, high = kept.ranges["a"]
-    values = normalize.invert(kept.voxels[0][kept.placement.inside], low, high)
-    np.testing.assert_allclose(values, voxels[0][kept.placement.box], atol=1e-3)
+    values = restore(normalize.invert(kept.voxels[0], low, high), kept.placement, outside=0.0)
+    box = kept.placement.box
+    np.testing.assert_allclose(values[box], voxels[0][box], atol=1e-3)

@@ -418,7 +418,7 @@ import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("SimpleITK", "zlib_ng", "batchgenerators", "acvl_utils"):
+        if name.split(".")[0] in ("SimpleITK", "zlib_ng"):
             raise ImportError(f"{name} is not installed")
 
 sys.meta_path.insert(0, Absent())
