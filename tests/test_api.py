@@ -72,8 +72,9 @@ def test_command_and_function_take_the_same(name):
 
 def test_public_names():
     """`liftnet` offers each command as a function, and the errors; nothing else."""
-    assert set(liftnet.__all__) == {"__version__", *NAMES, *errors.__all__}
-    assert {n for n in dir(liftnet) if not n.startswith("__")} == {*NAMES, *errors.__all__}
+    offered = {*NAMES, *ALSO.values(), *errors.__all__}
+    assert set(liftnet.__all__) == {"__version__", *offered}
+    assert {n for n in dir(liftnet) if not n.startswith("__")} == offered
     assert all(issubclass(getattr(liftnet, n), liftnet.LiftnetError) for n in errors.__all__)
     with pytest.raises(AttributeError, match="'liftnet' has no attribute 'trian'"):
         _ = liftnet.trian

@@ -5,8 +5,14 @@ from typing import Annotated
 import typer
 
 from liftnet.cli.following import say_next
-from liftnet.cli.generate import PartOption, PartsOption
-from liftnet.cli.shell import DeviceOption, ProcessesOption, WorkspaceOption, run
+from liftnet.cli.shell import (
+    DeviceOption,
+    PartOption,
+    PartsOption,
+    ProcessesOption,
+    WorkspaceOption,
+    run,
+)
 
 
 def evaluate(

@@ -4,8 +4,14 @@ from typing import Annotated
 
 import typer
 
-from liftnet.cli.generate import CheckpointOption
-from liftnet.cli.shell import DatasetOption, MethodOption, PlanOption, WorkspaceOption, run
+from liftnet.cli.shell import (
+    CheckpointOption,
+    DatasetOption,
+    MethodOption,
+    PlanOption,
+    WorkspaceOption,
+    run,
+)
 
 
 def export(

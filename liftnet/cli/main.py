@@ -22,7 +22,6 @@ COMMANDS = {
     "liftnet_methods": "list the methods that can be planned, trained and compared",
     "liftnet_train": "train folds; the same command continues a stopped run",
     "liftnet_predict": "synthesize absent images for new files, or generate volumes",
-    "liftnet_generate": "generate volumes from random numbers; liftnet_predict -n",
     "liftnet_evaluate": "score images against references, or generated volumes",
     "liftnet_compare": "two or more methods on the same images: paired differences",
     "liftnet_report": "one HTML page of an evaluation or comparison, to look at offline",

@@ -1,28 +1,19 @@
 """`liftnet_predict`: images from others, or with -n volumes from nothing."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from liftnet.cli.following import say_cohort_evaluation, say_evaluation
-from liftnet.cli.generate import (
-    CheckpointOption,
-    ContinueOption,
-    FirstOption,
-    InterpolateOption,
-    NormalizedOption,
-    PartOption,
-    PartsOption,
-    SeedOption,
-    SigmaOption,
-    TemperatureOption,
-    TrajectoryOption,
-)
 from liftnet.cli.shell import (
+    CheckpointOption,
     DatasetOption,
     DeviceOption,
     MethodOption,
+    PartOption,
+    PartsOption,
     PlanOption,
     ProcessesOption,
     WorkspaceOption,
@@ -73,14 +64,58 @@ def predict(
             help="Folder of masks CASE.nii.gz. Default: found in the sources.",
         ),
     ] = None,
-    seed: SeedOption = 0,
-    first: FirstOption = 0,
-    temperature: TemperatureOption = None,
-    sigma_z: SigmaOption = None,
-    interpolate: InterpolateOption = None,
-    normalized: NormalizedOption = False,
-    save_trajectory: TrajectoryOption = False,
-    continue_prediction: ContinueOption = False,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="SEED", help="-n: another seed makes other volumes.")
+    ] = 0,
+    first: Annotated[
+        int,
+        typer.Option(
+            "--first",
+            metavar="K",
+            help="-n: begin with volume K of the seed, to add to earlier ones.",
+        ),
+    ] = 0,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            "--temperature",
+            metavar="T",
+            help="-n: how much volumes differ; below 1 less. Default: the recipe's, 1.",
+        ),
+    ] = None,
+    sigma_z: Annotated[
+        float | None,
+        typer.Option(
+            "--sigma-z",
+            metavar="S",
+            help="-n: slices to smooth over, along the slice axis. Default: the recipe's, 0.",
+        ),
+    ] = None,
+    interpolate: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            "--interpolate",
+            metavar="A B",
+            help="-n: volumes on the way from A to B, in equal steps.",
+        ),
+    ] = None,
+    normalized: Annotated[
+        bool,
+        typer.Option(
+            "--normalized", help="Write values as the network has them, [0, 1] or [-1, 1]."
+        ),
+    ] = False,
+    save_trajectory: Annotated[
+        bool,
+        typer.Option(
+            "--save-trajectory",
+            help="Also write the context or code of every slice, and draw them.",
+        ),
+    ] = False,
+    continue_prediction: Annotated[
+        bool,
+        typer.Option("--continue-prediction", "--resume", help="Keep outputs that are finished."),
+    ] = False,
     num_parts: PartsOption = 1,
     part_id: PartOption = 0,
     checkpoint: CheckpointOption = "best",
@@ -89,7 +124,7 @@ def predict(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Synthesize, for every case of a folder, what it lacks; or, with -n, generate volumes."""
-    from_images = {"--target": target, "-m": masks}
+    from_images = {"-i": input_folder, "--target": target, "-m": masks}
     from_nothing = {
         "--seed": seed,
         "--first": first,
@@ -97,64 +132,83 @@ def predict(
         "--sigma-z": sigma_z is not None,
         "--interpolate": interpolate,
     }
-    shared: dict[str, Any] = {
-        "method": method,
-        "plan_name": plan_name,
-        "normalized": normalized,
-        "save_trajectory": save_trajectory,
-        "continue_prediction": continue_prediction,
-        "num_parts": num_parts,
-        "part_id": part_id,
-        "checkpoint": checkpoint,
-        "device": device,
-        "num_processes": num_processes,
-        "workspace": workspace,
-    }
     if num_volumes is None:
-        if input_folder is None:
-            raise LiftnetError(
-                "There is nothing to make images of: neither -i nor -n is given",
-                where="liftnet_predict",
-                remedy="Give a folder of images with -i, or a number of new volumes with -n.",
-            )
         _refuse(from_nothing, "-i", "they are for generating volumes with -n")
-        from liftnet.pipeline.predict import predict as synthesis
-
-        failures = synthesis.predict(
-            input_folder,
-            output_folder,
-            dataset,
-            fold=fold,
-            target=target,
-            masks=masks,
-            **shared,
+    else:
+        _refuse(from_images, "-n", "they are for images made from others")
+    make, say = (
+        (partial(_synthesize, input_folder, target=target, masks=masks), say_evaluation)
+        if num_volumes is None
+        else (
+            partial(
+                _generate,
+                num_volumes,
+                seed=seed,
+                first=first,
+                temperature=temperature,
+                sigma_z=sigma_z,
+                interpolate=interpolate,
+            ),
+            say_cohort_evaluation,
         )
-        if failures:
-            raise typer.Exit(1)
-        say_evaluation(output_folder, num_parts=num_parts, workspace=workspace)
-        return
-    _refuse({"-i": input_folder, **from_images}, "-n", "they are for images made from others")
+    )
+    make(
+        output_folder,
+        dataset,
+        fold=fold,
+        method=method,
+        plan_name=plan_name,
+        normalized=normalized,
+        save_trajectory=save_trajectory,
+        continue_prediction=continue_prediction,
+        num_parts=num_parts,
+        part_id=part_id,
+        checkpoint=checkpoint,
+        device=device,
+        num_processes=num_processes,
+        workspace=workspace,
+    )
+    say(output_folder, num_parts=num_parts, workspace=workspace)
+
+
+def _synthesize(
+    input_folder: list[str] | None, output: str, dataset: str | None, **options: Any
+) -> None:
+    """Make images of others.
+
+    Raises:
+        LiftnetError: If there is no folder.
+        typer.Exit: If a case failed.
+    """
+    from liftnet.pipeline.predict.predict import predict as synthesize
+
+    if input_folder is None:
+        raise LiftnetError(
+            "There is nothing to make images of: neither -i nor -n is given",
+            where="liftnet_predict",
+            remedy="Give a folder of images with -i, or a number of new volumes with -n.",
+        )
+    if synthesize(input_folder, output, dataset, **options):
+        raise typer.Exit(1)
+
+
+def _generate(
+    num_volumes: int, output: str, dataset: str | None, *, fold: list[str] | None, **options: Any
+) -> None:
+    """Make volumes of nothing.
+
+    Raises:
+        LiftnetError: If there are several folds.
+    """
+    from liftnet.pipeline.predict.generate import generate
+
     if fold and len(fold) > 1:
         raise LiftnetError(
             f"Volumes are generated with one fold, not with {len(fold)}",
             where="-f",
             remedy="Name one fold: the mean of what several networks make would be a blur.",
         )
-    from liftnet.pipeline.predict import generate as generation
-
-    generation.generate(
-        num_volumes,
-        output_folder,
-        dataset,
-        seed=seed,
-        first=first,
-        temperature=temperature,
-        sigma_z=sigma_z,
-        interpolate=interpolate,
-        fold=fold[0] if fold else None,
-        **shared,
-    )
-    say_cohort_evaluation(output_folder, num_parts=num_parts, workspace=workspace)
+    generate(num_volumes, output, dataset, fold=fold[0] if fold else None, **options)
 
 
 def _refuse(options: Mapping[str, object], mode: str, purpose: str) -> None:

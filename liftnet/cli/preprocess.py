@@ -5,8 +5,15 @@ from typing import Annotated
 import typer
 
 from liftnet.cli.following import say_next
-from liftnet.cli.generate import PartOption, PartsOption
-from liftnet.cli.shell import DatasetOption, PlanOption, ProcessesOption, WorkspaceOption, run
+from liftnet.cli.shell import (
+    DatasetOption,
+    PartOption,
+    PartsOption,
+    PlanOption,
+    ProcessesOption,
+    WorkspaceOption,
+    run,
+)
 
 CleanOption = Annotated[
     bool, typer.Option("--clean", help="Do every case anew, also those that are done.")

@@ -21,9 +21,12 @@ from liftnet.pipeline.train.stopping import Stopped, stopped_at_once
 from liftnet.version import __version__
 
 __all__ = [
+    "CheckpointOption",
     "DatasetOption",
     "DeviceOption",
     "MethodOption",
+    "PartOption",
+    "PartsOption",
     "PlanOption",
     "ProcessesOption",
     "WorkspaceOption",
@@ -44,6 +47,18 @@ DatasetOption = Annotated[
 PlanOption = Annotated[str, typer.Option("-p", metavar="NAME", help="Name of the plan.")]
 ProcessesOption = Annotated[
     int | None, typer.Option("-np", metavar="N", help="Files worked on at the same time.")
+]
+PartsOption = Annotated[
+    int, typer.Option("-num_parts", metavar="N", help="Split the work over N runs ...")
+]
+PartOption = Annotated[
+    int, typer.Option("-part_id", metavar="I", help="... and do part I, from 0.")
+]
+CheckpointOption = Annotated[
+    str,
+    typer.Option(
+        "-chk", metavar="best|latest", help="Weights of the best validation, or the latest."
+    ),
 ]
 DeviceOption = Annotated[
     str | None, typer.Option("-device", metavar="cpu|cuda|mps", help="Default: the best there is.")

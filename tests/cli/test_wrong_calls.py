@@ -11,7 +11,6 @@ from liftnet.cli.main import COMMANDS, function_name
 
 REQUIRED = {  # what a command must be given besides the option that is looked at
     "liftnet_predict": {"-i": "i", "-o": "o"},
-    "liftnet_generate": {"-n": "1", "-o": "o"},
     "liftnet_evaluate": {"-i": "i", "-r": "r"},
     "liftnet_compare": {"-i": "i", "-o": "o"},
     "liftnet_report": {"-i": "i"},
@@ -83,9 +82,6 @@ def test_an_empty_value_is_refused(monkeypatch, capsys, tmp_path, command, optio
         ("liftnet_report", "--num-cases", "-3", "--num-cases is -3\n"),
         ("liftnet_plan", "--gpu-memory", "nan", "--gpu-memory is nan\n"),
         ("liftnet_plan", "--steps", "0", "--steps is 0\n"),
-        ("liftnet_generate", "-n", "0", "-n is 0\n"),
-        ("liftnet_generate", "--temperature", "-inf", "--temperature is -inf\n"),
-        ("liftnet_generate", "--seed", "1" + "0" * 30, "--seed is 1e+30\n"),
         ("liftnet_train", "-p", "/tmp/x", "'/tmp/x' cannot be the name of a plan\n  where: -p\n"),
         ("liftnet_train", "-p", "a\x1bb", "'a\\x1bb' cannot be the name of a plan\n  where: -p\n"),
         ("liftnet_preprocess", "-p", "..", "'..' cannot be the name of a plan\n  where: -p\n"),
@@ -120,7 +116,7 @@ def test_one_clear_error(monkeypatch, capsys, tmp_path, command, option, value, 
         ),
         (
             *("download", "resnet18 -num_parts 2", "liftnet_download has no option -num_parts"),
-            "-num_parts is an option of liftnet_evaluate, liftnet_generate, liftnet_predict and "
+            "-num_parts is an option of liftnet_evaluate, liftnet_predict and "
             "liftnet_preprocess.",
         ),
         (

@@ -129,7 +129,7 @@ def generate(
     workers = worker_count(num_processes)
     if num_processes is None and model.device.type == "cpu":
         workers = 1  # ours: a volume is written faster than it is made there, and memory counts
-    with hold(output, "liftnet_generate", part=part_name(num_parts, part_id)):
+    with hold(output, "liftnet_predict", part=part_name(num_parts, part_id)):
         remove_half_written(output, {sample.name for sample in mine})
         remove_half_saved(output, {sample.name for sample in mine})
         todo = [sample for sample in mine if not (continue_prediction and is_done(sample))]

@@ -245,7 +245,7 @@ def _entries(scores: CohortScores) -> Iterator[tuple[str, str]]:
 
 
 def _facts(folder: Path) -> list[dict[str, Any]]:
-    """What liftnet_generate wrote beside its volumes; files of other programs are left out."""
+    """What generation wrote beside its volumes; files of other programs are left out."""
     found = []
     for path in sorted(folder.glob("*_[0-9][0-9][0-9][0-9].json")):
         try:

@@ -263,7 +263,7 @@ def test_a_broken_case_does_not_stop_the_folder(trained, inputs, capsys, monkeyp
     def small_device(self, plan, recipe, network, example, generator, chunk):
         if example.source.shape[3] == 31 or example.given[0].tolist() == [0, 1, 0]:
             raise torch.OutOfMemoryError("too large")
-        return synthesize(self, plan, recipe, network, example, generator, chunk)
+        return synthesize(plan, recipe, network, example, generator, chunk)
 
     monkeypatch.setattr(lift, "synthesize", small_device)
     output, failures = run(trained, inputs, num_processes=2)

@@ -1,4 +1,4 @@
-"""`liftnet_generate` and `liftnet_predict -n`: the same volumes; options of the other kind."""
+"""`liftnet_predict -n` makes what `liftnet.generate` makes; options of the other kind."""
 
 import sys
 from collections.abc import Iterator
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tiny_generation import add_fold, installed
 
-from liftnet.cli import generate, predict
+import liftnet
+from liftnet.cli import predict
 
 
 @pytest.fixture
@@ -32,35 +33,21 @@ def call(monkeypatch, command, *arguments: object) -> int:
     return int(caught.value.code or 0)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        (),
-        (
-            "--seed",
-            3,
-            "--first",
-            2,
-            "--temperature",
-            0.5,
-            "--sigma-z",
-            2,
-            "-f",
-            1,
-            "-device",
-            "cpu",
-        ),
-        ("--interpolate", 4, 1, "--normalized", "-np", 2, "-chk", "best", "-p", "default"),
-        ("--resume", "-num_parts", 2, "-part_id", 1, "-d", 8),
-        ("--continue-prediction",),
-    ],
-)
-def test_both_commands_do_the_same(trained, monkeypatch, options):
-    """Every option that both have has the same effect."""
-    assert call(monkeypatch, generate, "-n", 2, "-o", "a", *options) == 0
-    assert call(monkeypatch, predict, "-n", 2, "-o", "b", *options) == 0
+def test_options_mean_what_they_mean_in_python(trained, monkeypatch):
+    """Every option has the effect of the keyword of its name."""
+    words = "--seed 3 --first 2 --temperature 0.5 --sigma-z 2 -f 1 -device cpu -p default -chk best"
+    assert call(monkeypatch, predict, "-n", 2, "-o", "a", *words.split(), "-d", 8) == 0
+    liftnet.generate(
+        2, "b", 8, seed=3, first=2, temperature=0.5, sigma_z=2.0, fold=1, checkpoint="best"
+    )
+    words = "--interpolate 4 1 --normalized -np 2"
+    assert call(monkeypatch, predict, "-n", 2, "-o", "a", *words.split()) == 0
+    liftnet.generate(2, "b", interpolate=(4, 1), normalized=True)
     a, b = ({p.name: p.read_bytes() for p in Path(f).glob("*.gz")} for f in "ab")
-    assert a == b and len(a) == (1 if "-part_id" in options else 2)
+    assert a == b and len(a) == 4
+    words = "-n 2 -o part --resume -num_parts 2 -part_id 1"
+    assert call(monkeypatch, predict, *words.split()) == 0
+    assert len(list(Path("part").glob("*.gz"))) == 1
 
 
 def test_options_reach_the_volumes(trained, monkeypatch):
@@ -96,6 +83,8 @@ def test_options_reach_the_volumes(trained, monkeypatch):
         (("-i", "x", "--interpolate", 0, 1), "--interpolate cannot be used with -i", "-n"),
         (("-n", 3, "-f", 0, 1), "with one fold, not with 2", "Name one"),
         (("-n", 0), "-n is 0", "Use 1 to 1000000"),
+        (("-n", 3, "--temperature", "-inf"), "--temperature is -inf", "Use"),
+        (("-n", 3, "--seed", "1" + "0" * 30), "--seed is 1e+30", "Use"),
         (("-i", "x"), "Task 'tiny' makes volumes from nothing", "with -n"),
     ],
 )
@@ -109,8 +98,8 @@ def test_options_of_the_other_kind(trained, monkeypatch, capsys, arguments, prob
     assert not (trained / "out").exists()
 
 
-def test_what_generate_does_not_have(monkeypatch, capsys):
-    """Options for images are unknown to it; -n and -o must be given."""
-    for arguments in (("-n", 1), ("-o", "x"), ("-n", 1, "-o", "x", "-i", "y"), ("-n", "many")):
-        assert call(monkeypatch, generate, *arguments) == 2
-    assert call(monkeypatch, generate, "-n", 1, "-o", "x", "--interpolate", 1) == 2
+def test_incomplete_calls(monkeypatch):
+    """-o must be given; numbers are numbers, and a way has two ends."""
+    wrong = ("-n", 1), ("-n", "many", "-o", "x"), ("-n", 1, "-o", "x", "--interpolate", 1)
+    for arguments in wrong:
+        assert call(monkeypatch, predict, *arguments) == 2
