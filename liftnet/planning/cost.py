@@ -28,6 +28,7 @@ __all__ = [
     "TooLargeError",
     "estimated",
     "first_that_fits",
+    "flops_of",
     "largest_that_fits",
     "synthesis_flops",
     "synthesis_gib",
@@ -100,9 +101,15 @@ def synthesis_gib(plan: Plan, recipe: Recipe, stage: Measurable, synthesize: Any
 
 def synthesis_flops(plan: Plan, recipe: Recipe, stage: Measurable, synthesize: Any) -> int:
     """The floating-point operations of the same volume."""
+    return flops_of(stage, lambda network: _synthesize(plan, recipe, network, synthesize))
+
+
+@torch.no_grad()
+def flops_of(stage: Measurable, work: Callable[[nn.Module], object]) -> int:
+    """The floating-point operations of some work with a stage's network, without values."""
     network = _without_values(stage)
     with Flops() as counter:
-        _synthesize(plan, recipe, network, synthesize)
+        work(network)
     return counter.total
 
 

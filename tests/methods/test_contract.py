@@ -159,6 +159,9 @@ def check(task: str, name: str, spaces: dict[str, Path], tmp_path: Path, monkeyp
             generate(3, tmp_path / "parts", num_parts=2, part_id=part, **where)
         assert digests(tmp_path / "whole") == digests(tmp_path / "parts")
         assert len(set(digests(tmp_path / "whole").values())) == 3
+    trained = any(read_json(path)["steps"] for path in folder.glob("*/cost.json"))
+    for path in (tmp_path / "whole").glob("*_*.json"):
+        assert (read_json(path)["flops"] or 0) > 0 or not trained, path
 
 
 def check_images(task: str, space: Path, tmp_path: Path, where: dict) -> None:

@@ -1,6 +1,7 @@
 """Trained networks, loaded for prediction."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe
 from liftnet.host.progress import say
-from liftnet.methods.base import Method, Stage
+from liftnet.methods.base import Generates, Method, Stage, Synthesizes
 from liftnet.ops.compute.precision import place
 from liftnet.pipeline.models.checkpoint import load_checkpoint, load_weights, weights_digest
 from liftnet.pipeline.models.plausibility import Known, load_known
@@ -29,6 +30,7 @@ from liftnet.pipeline.models.runs import (
 )
 from liftnet.pipeline.models.training_facts import TrainingFacts, load_facts
 from liftnet.pipeline.plan import DEFAULT_PLAN
+from liftnet.planning.cost import flops_of, synthesis_flops
 from liftnet.tasks import load_task
 from liftnet.tasks.base import SynthesisTask
 
@@ -51,6 +53,34 @@ class Model:
     known: Known  # what training images are like; empty where nothing is judged by it
     facts: tuple[TrainingFacts | None, ...] = ()  # what each fold's training cases had
     unimproved: tuple[str, ...] = ()  # folds whose last stage was best before its first step
+
+    def flops(self, shape: tuple[int, int, int]) -> int | None:
+        """The floating-point operations of one network for a volume (D, H, W) of the plan's units.
+
+        Counted once, for the plan's grid, and in proportion to it: slices that are smaller than
+        those of the plan are padded. None where it cannot be counted on tensors without values.
+        """
+        if self._flops_of_grid is None:
+            return None
+        (depth, height, width), grid = shape, self.plan.grid
+        rows, columns = grid.in_plane
+        share = depth * max(height, rows) * max(width, columns) / (grid.num_slices * rows * columns)
+        return round(self._flops_of_grid * share)
+
+    @cached_property
+    def _flops_of_grid(self) -> int | None:
+        plan, method, recipe = self.plan, self.method, self.recipe
+        stage = method.stages(plan, recipe)[-1]
+        try:
+            if isinstance(method, Synthesizes):
+                return synthesis_flops(plan, recipe, stage, method.synthesize)
+            assert isinstance(method, Generates)
+            latent = method.latent(plan, recipe, 0, 0).to("meta")
+            return flops_of(
+                stage, lambda own: method.generate(plan, recipe, own, latent, temperature=1.0)
+            )
+        except RuntimeError:  # it asks for values, which "meta" has not
+            return None
 
 
 def load_model(

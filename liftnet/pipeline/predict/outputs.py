@@ -129,6 +129,7 @@ def write_case(
 ) -> None:
     """Write every target on the case's own grid; its JSON comes last, and marks it complete."""
     plan, case, request = model.plan, prepared.case, prepared.request
+    each = shares(model.facts, request)
     for target, made in zip(request.made, volumes, strict=True):
         channel = plan.channel(target)
         rule = channel.normalization
@@ -162,18 +163,24 @@ def write_case(
             "made_from": asdict(prepared.made_from),
             "warnings": list(prepared.warnings),
             "plausibility": plausibility,
-            **made_by(model, cost),
+            **made_by(model, cost, made.shape, sum(bool(share.made) for share in each)),
             "folds": [
                 folder.name
-                for folder, share in zip(model.folders, shares(model.facts, request), strict=True)
+                for folder, share in zip(model.folders, each, strict=True)
                 if target in share.made
             ],
         }
         write_with_facts(path, image, prepared.placement.source, facts)
 
 
-def made_by(model: Model, cost: Cost) -> dict[str, Any]:
-    """What the JSON of every image says of the networks that made it, and of the cost."""
+def made_by(
+    model: Model, cost: Cost, shape: tuple[int, int, int], networks: int = 1
+) -> dict[str, Any]:
+    """What the JSON of every image says of the networks that made it, and of the cost.
+
+    `shape` (D, H, W) is that of the volume that so many networks made.
+    """
+    flops = model.flops(shape)
     begun_with = pretrained_origins(model.folders)
     return {
         "task": model.plan.task,
@@ -185,6 +192,7 @@ def made_by(model: Model, cost: Cost) -> dict[str, Any]:
         **({"unimproved_folds": list(model.unimproved)} if model.unimproved else {}),
         **({"pretrained": begun_with} if begun_with else {}),
         **asdict(cost),
+        "flops": None if flops is None else networks * flops,
         "device": model.device.type,
         "hardware": describe_machine(str(model.device)),
         "command": shown_command(),

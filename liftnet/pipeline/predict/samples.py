@@ -133,7 +133,7 @@ def write_sample(
         "modality": channel.modality,
         "intensity": {"low": low, "high": high, "dtype": dtype},
         **sample.facts,
-        **made_by(model, cost),
+        **made_by(model, cost, made.shape),
     }
     write_with_facts(sample_path(sample, plan, output), stored.voxels[0], stored.geometry, facts)
 

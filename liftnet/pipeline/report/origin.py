@@ -94,6 +94,7 @@ def _entries(
             distinct(entries, "hardware") or distinct(entries, "device"),
         )
         yield f"Prediction{of}, time", _seconds(entries)
+        yield f"Prediction{of}, operations", _operations(entries)
         yield f"Prediction{of}, peak memory", peak_memory(entries)
     yield from _plan(results, facts, workspace)
     what = "Comparison" if results.compared else "Evaluation"
@@ -128,6 +129,11 @@ def _seconds(entries: list[dict[str, Any]]) -> str:
         f"median {statistics.median(times):.3g} s an image, {min(times):.3g} to {max(times):.3g} "
         f"({len(times)} images)"
     )
+
+
+def _operations(entries: list[dict[str, Any]]) -> str:
+    counts = [float(e["flops"]) / 1e12 for e in entries if isinstance(e.get("flops"), int)]
+    return f"median {statistics.median(counts):.3g} TFLOP a volume" if counts else ""
 
 
 def peak_memory(entries: list[dict[str, Any]]) -> str:

@@ -60,6 +60,7 @@ def facts(case: str, **more: object) -> dict[str, object]:
         "folds": ["fold_0"],
         "model": "abcd",
         "seconds": 0.25,
+        "flops": 1_500_000_000_000,
         "peak_memory_gib": 0.75 if case == "p2" else 0.5,
         "peak_memory_of": "tensors on the GPU",
         "device": "cpu",
@@ -142,6 +143,7 @@ def test_numbers_of_an_evaluation(folders):
         "a fast processor",
         "liftnet_predict -i new",
         "median 0.25 s",
+        "median 1.5 TFLOP a volume",
         "0.75 GiB at most: tensors on the GPU",
         scores.protocol.description,
     ):
