@@ -43,6 +43,14 @@ SetOption = Annotated[
         help="Override a decision, e.g. seed=1 or lift.losses.delta_z=1.",
     ),
 ]
+LikeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--like",
+        metavar="METHOD",
+        help="As many steps as make the training's operations those of this method.",
+    ),
+]
 ExplainOption = Annotated[
     bool, typer.Option("--explain", help="Print each decision with its reason.")
 ]
@@ -56,6 +64,7 @@ def plan(
     features: FeaturesOption = None,
     plan_name: NameOption = "default",
     settings: SetOption = None,
+    like: LikeOption = None,
     explain: ExplainOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -72,6 +81,7 @@ def plan(
         features=features,
         plan_name=plan_name,
         settings=settings,
+        like=like,
         explain_plan=explain,
         workspace=workspace,
     )

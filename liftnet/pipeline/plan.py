@@ -10,7 +10,7 @@ from liftnet.core.arguments import checked
 from liftnet.core.errors import PlanError
 from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import PLAN_VERSION, Budget, Plan
-from liftnet.core.recipe import RECIPE_VERSION, Recipe
+from liftnet.core.recipe import RECIPE_VERSION, Recipe, schedules
 from liftnet.core.storage.files import remove_drafts
 from liftnet.core.storage.jsonable import (
     did_you_mean,
@@ -29,7 +29,7 @@ from liftnet.imageio.raw_dataset import load_dataset
 from liftnet.methods import load_method, method_names
 from liftnet.methods.base import Ablates, Method
 from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
-from liftnet.planning.cost import TooLargeError
+from liftnet.planning.cost import TooLargeError, training_flops
 from liftnet.planning.feeding import BY_HAND, plan_feeding
 from liftnet.planning.grid import GridChoice, refuse_other_foreground
 from liftnet.tasks import load_task
@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 DEFAULT_PLAN = "default"
+LIKE_ROUNDS, LIKE_TOLERANCE = 4, 0.01  # ours: to find the steps, and how near is the same
 DEFAULT_GIB = 8.0  # nnU-Net's default target
 FIXED = ("version", "task", "dataset", "name", "budget")
 PLAN_REMEDY = "Make the plan again with liftnet_plan."
@@ -69,6 +70,7 @@ class Asked:
     features: Path | str | None = None
     plan_name: str = DEFAULT_PLAN
     settings: tuple[str, ...] = ()
+    like: str | None = None
 
     def words(self) -> Iterator[str]:
         """The same on a command line."""
@@ -103,6 +105,7 @@ def plan(
     features: Path | str | None = None,
     plan_name: str = DEFAULT_PLAN,
     settings: list[str] | None = None,
+    like: str | None = None,
     explain_plan: bool = False,
     workspace: Path | str | None = None,
 ) -> Decided:
@@ -117,6 +120,8 @@ def plan(
         plan_name: several plans of one dataset live side by side.
         settings: `key=value` pairs that override decisions, such as `seed=1`; those of the method
             begin with its name: `lift.losses.delta_z=1`.
+        like: a method of this plan: as many steps as make the floating-point operations of the
+            training the same. The plan stays as it is.
         explain_plan: print each decision with its reason.
         workspace: the workspace folder.
 
@@ -133,7 +138,7 @@ def plan(
     mention(f"{name}: {space.describe()}")
     run = space.run_folder(name, plan_name)
     refuse_busy(run)
-    asked = Asked(method, gpu_memory, steps, features, plan_name, tuple(settings or ()))
+    asked = Asked(method, gpu_memory, steps, features, plan_name, tuple(settings or ()), like)
     decided = decide(space, name, asked)
     used = method_of(decided.plan, method)
     target = space.plan_file(name, plan_name)
@@ -165,6 +170,8 @@ def decide(space: Workspace, name: str, asked: Asked) -> Decided:
     Raises:
         PlanError: If there is none of that length, in that memory, with those settings.
     """
+    if asked.like is not None:
+        return _decide_like(space, name, asked, asked.like)
     raw = load_dataset(space.raw / name)
     fingerprint = read_fingerprint(
         space.fingerprint_file(name),
@@ -198,13 +205,98 @@ def decide(space: Workspace, name: str, asked: Asked) -> Decided:
     recipe = _without_part(space, chosen, method) or recipe
     if chosen.reasons.get("grid.foreground") == BY_HAND:
         refuse_other_foreground(chosen, fingerprint)
-    recipe = method.refresh(chosen, _with_settings(recipe, of_method, of=method.name))
-    recipe = plan_feeding(chosen, recipe, fingerprint)
     _refuse_without_effect(chosen, of_plan)
-    _refuse_without_effect(recipe, of_method, of=method.name)
-    for kind, value in ((Plan, chosen), (method.recipe, recipe)):
-        from_json(kind, parse_json(json.dumps(to_json(value))), where="the plan")  # readable
-    return Decided(chosen, recipe)
+    _refuse_unreadable(Plan, chosen)
+    return Decided(chosen, _completed(method, chosen, recipe, of_method, fingerprint))
+
+
+def _completed(
+    method: Method[Any],
+    plan: Plan,
+    recipe: Recipe,
+    settings: Sequence[str],
+    fingerprint: Fingerprint,
+) -> Recipe:
+    """The recipe with the user's settings and all that follows from them."""
+    recipe = method.refresh(plan, _with_settings(recipe, settings, of=method.name))
+    recipe = plan_feeding(plan, recipe, fingerprint)
+    _refuse_without_effect(recipe, settings, of=method.name)
+    _refuse_unreadable(method.recipe, recipe)
+    return recipe
+
+
+def _refuse_unreadable(kind: type[Any], decided: Decision) -> None:
+    """Refuse a value that the file, once written, could not be read with."""
+    from_json(kind, parse_json(json.dumps(to_json(decided))), where="the plan")
+
+
+def _decide_like(space: Workspace, name: str, asked: Asked, like: str) -> Decided:
+    """The stored plan, and a recipe whose training takes the operations of another method's.
+
+    Raises:
+        PlanError: If there is no such number of steps, or options ask for another plan.
+    """
+    plan = load_plan(space, name, asked.plan_name)
+    method, other = method_of(plan, asked.method), method_of(plan, like)
+    of_plan, of_method = _split_settings(asked.settings, method)
+    given = {"--steps": asked.steps, "--features": asked.features, "--set": of_plan or None}
+    refused = [option for option, value in given.items() if value is not None]
+    if method.name == other.name or refused:
+        raise PlanError(
+            f"{refused[0]} cannot be used with --like, which keeps the plan and finds the steps"
+            if refused
+            else f"{method.name} cannot be planned like itself",
+            where=f"--like {like}",
+            remedy=f"Leave out {refused[0]}." if refused else "Name another with --method.",
+        )
+    fingerprint = read_fingerprint(space.fingerprint_file(name), "Run liftnet_plan_and_preprocess.")
+    goal = _training_work(plan, other, load_recipe(space, plan, other))
+    budget = replace(plan.budget, num_steps=None)
+    if asked.gpu_memory is not None:
+        budget = replace(budget, memory_gib=asked.gpu_memory)
+    for _ in range(LIKE_ROUNDS):
+        tried = replace(plan, budget=budget)
+        recipe = _first_that_fits(method, fingerprint, [tried]).recipe
+        recipe = _completed(method, tried, recipe, of_method, fingerprint)
+        work = _training_work(plan, method, recipe)
+        steps = sum(schedule.num_steps for schedule in schedules(recipe).values())
+        if abs(work / goal - 1) <= LIKE_TOLERANCE:
+            break
+        budget = replace(budget, num_steps=max(1, round(steps * goal / work)))
+    else:
+        raise PlanError(
+            f"No number of steps makes the training of {method.name} as long as that of {like}: "
+            f"{steps} steps take {work / 1e15:.3g} PFLOP, {like} takes {goal / 1e15:.3g}",
+            where=f"--like {like}",
+            remedy="Leave out settings of steps, or choose the steps yourself: --steps N.",
+        )
+    say(
+        f"{steps} steps of {method.name} take {work / 1e15:.3g} PFLOP, as the training of {like} "
+        f"does ({goal / 1e15:.3g})"
+    )
+    return Decided(plan, recipe)
+
+
+def _training_work(plan: Plan, method: Method[Any], recipe: Recipe) -> int:
+    """The floating-point operations of a whole training.
+
+    Raises:
+        PlanError: If there is no step, or they cannot be counted on tensors without values.
+    """
+    stages = [stage for stage in method.stages(plan, recipe) if stage.schedule.num_steps]
+    try:
+        work = sum(stage.schedule.num_steps * training_flops(plan, stage) for stage in stages)
+    except RuntimeError:
+        work = 0
+    if not work:
+        raise PlanError(
+            f"The operations of the training of {method.name} cannot be counted"
+            if stages
+            else f"Method {method.name} takes no training steps",
+            where="--like",
+            remedy="Choose the steps yourself: --steps N." if stages else "Name another method.",
+        )
+    return work
 
 
 def _first_that_fits(

@@ -19,6 +19,7 @@ from liftnet.imageio import write_image
 from liftnet.methods import load_method
 from liftnet.pipeline.plan import (
     Asked,
+    Decided,
     apply_setting,
     find_budget,
     load_plan,
@@ -28,6 +29,7 @@ from liftnet.pipeline.plan import (
     read_recipe,
 )
 from liftnet.pipeline.preprocess.plan_and_preprocess import plan_and_preprocess
+from liftnet.planning.cost import training_flops
 
 DATASET = "Dataset007_Phantom"
 STAGE = "context_translation"
@@ -505,3 +507,47 @@ def test_features_reach_the_plan(tmp_path):
         assert voxels.shape == (1, 24, 24, 24)
         assert (voxels.min(), voxels.max()) == (-1, 1)
     assert store.describe("c0").placement.stop[0] > 20  # padded where the image ends
+
+
+def training_work(decided: Decided, name: str) -> int:
+    """The operations of all steps of a training."""
+    stages = load_method(name).stages(*decided)
+    return sum(training_flops(decided.plan, s) * s.schedule.num_steps for s in stages)
+
+
+def test_a_method_gets_the_operations_of_another(workspace, capsys):
+    """The steps differ, the work is the same; plan and the other recipe stay as they are."""
+    like = plan(7, workspace=workspace, gpu_memory=0.2, steps=300)
+    capsys.readouterr()
+    before = read_json(plan_file(workspace))
+    found = plan(7, workspace=workspace, method="pix2pix_unet", like="lift")
+    wanted = training_work(like, "lift")
+    assert training_work(found, "pix2pix_unet") == pytest.approx(wanted, rel=0.01)
+    assert found.recipe.slice_gan.num_steps != 300
+    assert f"{wanted / 1e15:.3g} PFLOP" in capsys.readouterr().out
+    assert read_json(plan_file(workspace)) == before
+    space = find_workspace(workspace)
+    for method, recipe in (("lift", like.recipe), ("pix2pix_unet", found.recipe)):
+        assert load_recipe(space, like.plan, load_method(method)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"method": "lift"}, "lift cannot be planned like itself"),
+        ({"steps": 8}, "--steps cannot be used with --like"),
+        ({"settings": ["seed=1"]}, "--set cannot be used with --like"),
+        ({"method": "regression_linear"}, "regression_linear takes no training steps"),
+        (
+            {"settings": ["pix2pix_unet.slice_gan.num_steps=1"]},
+            "No number of steps makes the training of pix2pix_unet as long as that of lift",
+        ),
+    ],
+)
+def test_what_has_no_length_to_compare(workspace, options, problem):
+    """One message, and no recipe is written."""
+    plan(7, workspace=workspace, gpu_memory=0.2, steps=300)
+    with pytest.raises(PlanError, match=problem):
+        plan(7, workspace=workspace, like="lift", **{"method": "pix2pix_unet", **options})
+    file = find_workspace(workspace).recipe_file(DATASET, "default", "pix2pix_unet")
+    assert not file.exists()
