@@ -52,8 +52,6 @@ LONG = {  # functions that are longer; none may be added
     ("cli/predict.py", "predict"),
     ("pipeline/demo.py", "demo"),
     ("pipeline/train/train.py", "train_stage"),
-    ("planning/grid.py", "plan_grid"),
-    ("planning/volume_grid.py", "plan_volume_grids"),
 }
 # Where the name of a task or method may stand besides its own place.
 MAY_NAME = ("pipeline/demo.py", "cli/")
