@@ -1,6 +1,5 @@
 """All steps on a small simulated dataset, to learn the commands and to see that all works."""
 
-import shlex
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -13,6 +12,7 @@ from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.geometry import Geometry
 from liftnet.core.scores import AVERAGE, Scores
 from liftnet.core.storage.jsonable import read_json, write_json
+from liftnet.core.workspace import command_line
 from liftnet.data.phantom import make_phantom
 from liftnet.host.progress import mention, progress, say
 from liftnet.host.text_table import aligned
@@ -68,7 +68,7 @@ class _Demo:
 
     def show(self, *words: Path | str) -> None:
         """Print a command as a user would write it."""
-        mention(f"$ {shlex.join([*map(str, words), '--workspace', str(self.workspace)])}")
+        mention(f"$ {command_line(words, workspace=self.workspace)}")
 
     def train(self, method: str | None = None) -> Path:
         """Train a method, by default the task's own, on one fold; returns its folder.
