@@ -175,7 +175,7 @@ def note_terms(run: Run, terms: dict[str, float]) -> None:
     run.recent.append(terms)
 
 
-def mean_row(run: Run, schedule: Schedule, seconds: float, *, waited: float) -> dict[str, Any]:
+def mean_row(run: Run, seconds: float, *, waited: float) -> dict[str, Any]:
     """One row of the log: the mean of each term since the last row.
 
     `seconds` of the steps since then, and how many of them were spent waiting for data.

@@ -343,7 +343,7 @@ def _take_steps(
             unread = []
         seconds += time.monotonic() - started
         if logged:
-            log.add(mean_row(run, schedule, seconds, waited=feed.waited))
+            log.add(mean_row(run, seconds, waited=feed.waited))
             seconds = feed.waited = 0.0
         advance(note=status(log.rows, run))
 
