@@ -1,8 +1,9 @@
 """What the commands print at their end: the next one, ready to copy."""
 
 import os
-import shlex
 from pathlib import Path
+
+from liftnet.core.workspace import command_line
 
 __all__ = ["say_cohort_evaluation", "say_evaluation", "say_next"]
 
@@ -28,11 +29,8 @@ def say_next(
 
     if os.environ.get("RANK", "0") != "0":
         return  # of several processes that torchrun has started, one says it
-    name, *rest = words
-    shared = ["-d", str(dataset)] if dataset is not None else []
-    shared += ["-p", plan_name] if plan_name != "default" else []
-    where = ["--workspace", str(workspace)] if workspace is not None else []
-    mention(f"{what}\n  {shlex.join([name, *shared, *rest, *where])}")
+    line = command_line(words, dataset=dataset, plan=plan_name, workspace=workspace)
+    mention(f"{what}\n  {line}")
 
 
 def say_evaluation(folder: str, *, num_parts: int, workspace: str | None) -> None:

@@ -14,7 +14,7 @@ __all__ = [
     "Placement",
     "SliceAxis",
     "Volume",
-    "array_axis",
+    "array_axes",
     "axis_order",
     "same_spacing",
     "turn",
@@ -97,13 +97,14 @@ class Volume:
     geometry: Geometry
 
 
-def array_axis(slice_axis: SliceAxis) -> int:
-    """The axis of canonical arrays (D = z, H = y, W = x) that runs across the slices.
+def array_axes(slice_axis: str) -> tuple[int, int, int]:
+    """The axes of canonical arrays (z, y, x) that are the plan's (D, H, W); D is across the slices.
 
-    >>> array_axis("axial"), array_axis("sagittal")
-    (0, 2)
+    >>> array_axes("axial"), array_axes("sagittal")
+    ((0, 1, 2), (2, 0, 1))
     """
-    return 2 - SLICE_AXES[slice_axis][0]  # world axes (x, y, z) counted backwards
+    d, h, w = (2 - world for world in SLICE_AXES[slice_axis])  # x, y, z counted backwards
+    return d, h, w
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 import os
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.names import check_folder_name, check_text
 
-__all__ = ["Workspace", "find_workspace"]
+__all__ = ["Workspace", "command_line", "find_workspace"]
 
 FINGERPRINT, SPLITS = "fingerprint.json", "splits.json"
 
@@ -100,12 +101,29 @@ class Workspace:
         >>> space.command("liftnet_train", "Dataset012_Brains", "soft")
         'liftnet_train -d 12 -p soft'
         """
-        words = [name, "-d", str(int(dataset_name[7:10]))]
-        words += ["-p", plan_name] if plan_name != "default" else []
         root = self.raw.parent
-        if self != find_workspace() and self == Workspace(*_parts(root)):
-            words += ["--workspace", str(root)]
-        return shlex.join(words)
+        named = self != find_workspace() and self == Workspace(*_parts(root))
+        number, where = int(dataset_name[7:10]), root if named else None
+        return command_line([name], dataset=number, plan=plan_name, workspace=where)
+
+
+def command_line(
+    words: Sequence[object],
+    *,
+    dataset: int | str | None = None,
+    plan: str = "default",
+    workspace: Path | str | None = None,
+) -> str:
+    """A command, ready to copy, with options of its own and what it shares with the others.
+
+    >>> command_line(["liftnet_train", "-f", 0], dataset=12, plan="soft")
+    'liftnet_train -d 12 -p soft -f 0'
+    """
+    name, *own = words
+    shared = [] if dataset is None else ["-d", dataset]
+    shared += [] if plan == "default" else ["-p", plan]
+    where = [] if workspace is None else ["--workspace", workspace]
+    return shlex.join(map(str, (name, *shared, *own, *where)))
 
 
 def _dataset_folder(root: Path, dataset_name: str) -> Path:

@@ -1,7 +1,5 @@
 """All steps on a small simulated dataset, to learn the commands and to see that all works."""
 
-import shlex
-from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -14,6 +12,7 @@ from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.geometry import Geometry
 from liftnet.core.scores import AVERAGE, Scores
 from liftnet.core.storage.jsonable import read_json, write_json
+from liftnet.core.workspace import command_line
 from liftnet.data.phantom import make_phantom
 from liftnet.host.progress import mention, progress, say
 from liftnet.host.text_table import aligned
@@ -55,6 +54,56 @@ class Size:
     steps: int = 1200
 
 
+@dataclass(frozen=True)
+class _Demo:
+    """The folder and the device of a demo, and the steps that it takes with both methods."""
+
+    root: Path
+    device: str | None
+
+    @property
+    def workspace(self) -> Path:
+        """The workspace of the demo."""
+        return self.root / "workspace"
+
+    def show(self, *words: Path | str) -> None:
+        """Print a command as a user would write it."""
+        mention(f"$ {command_line(words, workspace=self.workspace)}")
+
+    def train(self, method: str | None = None) -> Path:
+        """Train a method, by default the task's own, on one fold; returns its folder.
+
+        Raises:
+            LiftnetError: If the folder holds a demo of another version of liftnet.
+        """
+        self.show("liftnet_train", "-f", "0", *self._options(method))
+        try:
+            (fold,) = train(workspace=self.workspace, fold=[0], method=method, device=self.device)
+        except CheckpointError as error:
+            remedy = f"Remove {self.root}, or name another folder with -o."
+            raise LiftnetError(error.problem, where=error.where, remedy=remedy) from None
+        return fold
+
+    def predict(self, inputs: Path, output: Path, method: str | None = None) -> None:
+        """Synthesize what the cases of a folder lack, with a method."""
+        words = ["--continue-prediction", *self._options(method)]
+        self.show("liftnet_predict", "-i", inputs, "-o", output, *words)
+        failures = predict(
+            inputs,
+            output,
+            workspace=self.workspace,
+            method=method,
+            continue_prediction=True,
+            device=self.device,
+        )
+        if failures:
+            raise failures[0].error
+
+    def _options(self, method: str | None) -> list[str]:
+        options = {"--method": method, "-device": self.device}
+        return [word for name, value in options.items() if value for word in (name, value)]
+
+
 @checked
 def demo(
     output_folder: Path | str = DEFAULT_FOLDER,
@@ -75,14 +124,10 @@ def demo(
         LiftnetError: If the folder holds a demo of another version of liftnet.
     """
     size = size or Size()
-    root = Path(output_folder)
-    workspace, references = root / "workspace", root / "references"
-    raw = workspace / "raw" / DATASET
-    predicted, baseline = root / "predicted", root / "regression"
-    where = ["--workspace", str(workspace)]
-    on = ["-device", device] if device else []
-    dial = ["--gpu-memory", f"{size.gpu_memory:g}", "--steps", f"{size.steps}"]
-    dial += ["--set", *SETTINGS]
+    run = _Demo(Path(output_folder), device)
+    root, workspace = run.root, run.workspace
+    raw, references = workspace / "raw" / DATASET, root / "references"
+    inputs, predicted, baseline = raw / "imagesTs", root / "predicted", root / "regression"
     mention(
         f"{size.training_cases} simulated heads to train on, {size.test_cases} to test on, four MR "
         f"contrasts each, in {root}/\nThe line after $ is the command that does the step."
@@ -92,83 +137,48 @@ def demo(
     make_dataset(raw, references, size)
     mention(f"Every test head lacks one contrast, which lies in {references}/")
 
-    _announce(
-        2,
-        "Measure it, decide everything, preprocess",
-        ["liftnet_plan_and_preprocess", *where, *dial],
-    )
+    _announce(2, "Measure it, decide everything, preprocess")
+    dial = ["--gpu-memory", f"{size.gpu_memory:g}", "--steps", f"{size.steps}", "--set", *SETTINGS]
+    run.show("liftnet_plan_and_preprocess", *dial)
     plan_and_preprocess(
         workspace=workspace, gpu_memory=size.gpu_memory, steps=size.steps, settings=SETTINGS
     )
 
-    _announce(3, "Train LiFT-C on one fold", ["liftnet_train", *where, "-f", "0", *on])
-    try:
-        (fold,) = train(workspace=workspace, fold=[0], device=device)
-    except CheckpointError as error:
-        remedy = f"Remove {root}, or name another folder with -o."
-        raise LiftnetError(error.problem, where=error.where, remedy=remedy) from None
+    _announce(3, "Train LiFT-C on one fold")
+    fold = run.train()
     mention(f"Curves and a first picture: {next(fold.glob('*/progress.png'), fold)}")
 
-    command = ["liftnet_predict", "-i", str(raw / "imagesTs"), "-o", str(predicted), *where]
-    _announce(4, "Synthesize what the test heads lack", [*command, "--continue-prediction", *on])
-    failures = predict(
-        raw / "imagesTs", predicted, workspace=workspace, continue_prediction=True, device=device
-    )
-    if failures:
-        raise failures[0].error
+    _announce(4, "Synthesize what the test heads lack")
+    run.predict(inputs, predicted)
 
-    _announce(
-        5,
-        "Score it",
-        ["liftnet_evaluate", "-i", str(predicted), "-r", str(references), *where],
-    )
+    _announce(5, "Score it")
+    run.show("liftnet_evaluate", "-i", predicted, "-r", references)
     ours = evaluate_pairs(predicted, references, workspace=workspace)
 
-    _announce(
-        6,
-        "Compare with a linear regression of each voxel from its sources",
-        ["liftnet_train", *where, "-f", "0", "--method", BASELINE, *on],
-    )
-    train(workspace=workspace, fold=[0], method=BASELINE, device=device)
-    command = ["liftnet_predict", "-i", str(raw / "imagesTs"), "-o", str(baseline), *where]
-    command += ["--method", BASELINE, "--continue-prediction", *on]
-    mention(f"$ {shlex.join(command)}")
-    failures = predict(
-        raw / "imagesTs",
-        baseline,
-        workspace=workspace,
-        method=BASELINE,
-        continue_prediction=True,
-        device=device,
-    )
-    if failures:
-        raise failures[0].error
+    _announce(6, "Compare with a linear regression of each voxel from its sources")
+    run.train(BASELINE)
+    run.predict(inputs, baseline, BASELINE)
     with redirect_stdout(StringIO()):  # its table is part of the one below
         trivial = evaluate_pairs(baseline, references, workspace=workspace)
     say(comparison({"LiFT-C": ours, "regression": trivial}))
-    picture = root / "montage.png"
-    draw_montage(raw / "imagesTs", references, predicted, picture)
-    say(f"\nPicture of every test head: {picture}")
+    draw_montage(inputs, references, predicted, root / "montage.png")
+    say(f"\nPicture of every test head: {root / 'montage.png'}")
 
-    compared = root / "comparison"
-    names = ["--names", "regression", "LiFT-C"]
-    command = ["liftnet_compare", "-i", str(baseline), str(predicted), "-o", str(compared)]
-    _announce(7, "Make a page of the comparison, to look at", [*command, *names, *where])
+    _announce(7, "Make a page of the comparison, to look at")
+    compared, names = root / "comparison", ["regression", "LiFT-C"]
+    run.show("liftnet_compare", "-i", baseline, predicted, "-o", compared, "--names", *names)
     with redirect_stdout(StringIO()):  # what it prints is on the page
-        compare([baseline, predicted], compared, names=names[1:], workspace=workspace)
-    sources = str(raw / "imagesTs")
-    mention(f"$ {shlex.join(['liftnet_report', '-i', str(compared), '-s', sources, *where])}")
-    page = report(compared, sources=sources, workspace=workspace)
+        compare([baseline, predicted], compared, names=names, workspace=workspace)
+    run.show("liftnet_report", "-i", compared, "-s", inputs)
+    page = report(compared, sources=str(inputs), workspace=workspace)
     say(f"\nOpen {page} in a browser; it needs no network.")
     mention("Your own images: begin with liftnet_convert; liftnet_convert --help shows how.")
     return ours, trivial
 
 
-def _announce(number: int, what: str, command: Sequence[str] = ()) -> None:
-    """Print the heading of a step, and its command."""
+def _announce(number: int, what: str) -> None:
+    """Print the heading of a step."""
     mention(f"\n[{number}/{TOTAL_STEPS}] {what}")
-    if command:
-        mention(f"$ {shlex.join(command)}")
 
 
 def make_dataset(raw: Path, references: Path, size: Size) -> None:

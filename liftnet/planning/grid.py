@@ -1,14 +1,14 @@
 """The grid that networks see, from the shapes and spacings of all cases."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log2
 from statistics import median
 from typing import Literal
 
 from liftnet.core.errors import PlanError
 from liftnet.core.fingerprint import CaseFingerprint, Fingerprint
-from liftnet.core.geometry import SLICE_AXES, Shape, Triple, same_spacing
+from liftnet.core.geometry import SLICE_AXES, Shape, SliceAxis, Triple, array_axes, same_spacing
 from liftnet.core.plan import Grid, Plan
 
 __all__ = ["GridChoice", "plan_grid", "refuse_other_foreground", "slice_plane", "stride_of"]
@@ -23,7 +23,7 @@ MARGIN = 2  # ours: voxels around the largest foreground box, for augmentation
 class GridChoice:
     """What of the grid was set by hand; the rest follows from it and the fingerprint."""
 
-    slice_axis: Literal["axial", "coronal", "sagittal"] | None = None
+    slice_axis: SliceAxis | None = None
     spacing_mm: Triple | None = None  # along D, H, W
     crop_in_plane: bool | None = None
     resample_in_plane: bool = True
@@ -54,45 +54,53 @@ def plan_grid(
         PlanError: If another spacing was chosen without resampling to it.
     """
     choice = choice or GridChoice()
-    if choice.box is not None:  # where its mask lies is known without the foreground
-        crop = False
-    elif choice.crop_in_plane is not None:
-        crop = choice.crop_in_plane
+    boxed = choice.box is not None  # where its mask lies is known without the foreground
+    by_hand = choice.crop_in_plane
     cases = list(fingerprint.cases.values())
-    alike = one_plane(cases, choice.slice_axis)
+    axis, own = _plan_axes(cases, choice.slice_axis, reasons)
+    grid = Grid(
+        slice_axis=axis,  # type: ignore[arg-type]
+        spacing_mm=choice.spacing_mm or own,
+        in_plane=(1, 1),  # the sizes are planned below
+        num_slices=1,
+        foreground="nonzero" if fingerprint.foreground == "nonzero" else "otsu",
+        crop_in_plane=not boxed and (crop if by_hand is None else by_hand),
+        resample_in_plane=choice.resample_in_plane or boxed,
+        resample_through_plane=choice.resample_through_plane or boxed,
+        mask=mask,
+        box=choice.box,
+    )
+    if choice.spacing_mm is not None:
+        _refuse_other_spacing(own, grid)
+    depth, in_plane = _plan_size(cases, grid, reasons)
+    reasons |= {
+        "grid.foreground": "background is exactly zero"
+        if grid.foreground == "nonzero"
+        else "background is not zero: Otsu threshold",
+        "grid.crop_in_plane": "only background is cut off, and put back at prediction (nnU-Net)"
+        if grid.crop_in_plane
+        else "nothing is cut off: the background is not known in the target (ours)",
+        "grid.resample_through_plane": "slices are never resampled in 2D (nnU-Net); the mixer "
+        "takes any number of them",
+    }
+    depth, in_plane = choice.num_slices or depth, choice.in_plane or in_plane
+    if choice.box is not None:
+        depth, in_plane = choice.box[0], choice.box[1:]
+    return replace(grid, num_slices=depth, in_plane=in_plane)
+
+
+def _plan_axes(
+    cases: Sequence[CaseFingerprint], wanted: str | None, reasons: dict[str, str]
+) -> tuple[str, Triple]:
+    """The slice axis, the wanted one if there is one, and the spacing (D, H, W) of the cases."""
+    alike = one_plane(cases, wanted)
     zyx = (
         median(c.spacing_mm[0] for c in alike),
         median(c.spacing_mm[1] for c in alike),
         median(c.spacing_mm[2] for c in alike),
     )
     coarsest = slice_plane(zyx)
-    axis = choice.slice_axis or coarsest or "axial"
-    # Canonical axes are (z, y, x); SLICE_AXES counts world axes x = 0, y = 1, z = 2.
-    order = tuple(2 - world for world in SLICE_AXES[axis])
-    own: Triple = (zyx[order[0]], zyx[order[1]], zyx[order[2]])
-    spacing = choice.spacing_mm or own
-    through = choice.resample_through_plane or choice.box is not None
-    within = choice.resample_in_plane or choice.box is not None
-    if choice.spacing_mm is not None:
-        _refuse_other_spacing(own, choice.spacing_mm, through=through, within=within)
-    slices = [
-        c.shape[order[0]] * (c.spacing_mm[order[0]] / spacing[0] if through else 1) for c in cases
-    ]
-    extents = []
-    for a, step in zip(order[1:], spacing[1:], strict=True):
-        sizes = [
-            ((c.box_stop[a] - c.box_start[a]) if crop else c.shape[a])
-            * (c.spacing_mm[a] / step if within else 1)
-            for c in cases
-        ]
-        extents.append(round(max(sizes)) + (2 * MARGIN if crop else 0))
-    halvings = min(int(log2(max(min(extents) / MIN_FEATURE_EDGE, 1))), MAX_STAGES - 1)
-    stride = 2**halvings
-    in_plane = (-(-extents[0] // stride) * stride, -(-extents[1] // stride) * stride)
-    in_plane = choice.in_plane or in_plane
-    depth = choice.num_slices or max(1, round(median(slices)))
-    if choice.box is not None:
-        depth, in_plane = choice.box[0], choice.box[1:]
+    axis = wanted or coarsest or "axial"
     reasons |= {
         "grid.slice_axis": f"median spacing (z, y, x) is {_mm(zyx)} mm: "
         + ("the coarsest axis (nnU-Net)" if coarsest else "isotropic, so axial (LiFT)"),
@@ -100,49 +108,61 @@ def plan_grid(
         if len(alike) == len(cases)
         else f"median over the {len(alike)} cases whose slices are not in another plane; those of "
         f"the other {len(cases) - len(alike)} are interpolated (ours)",
-        "grid.in_plane": f"largest {'foreground box' if crop else 'image'} "
-        f"{extents[0]}x{extents[1]}, up to a multiple of the U-Net's stride {stride} (nnU-Net)",
-        "grid.num_slices": "median over cases; all slices are kept (LiFT: all 155)",
-        "grid.foreground": "background is exactly zero"
-        if fingerprint.foreground == "nonzero"
-        else "background is not zero: Otsu threshold",
-        "grid.crop_in_plane": "only background is cut off, and put back at prediction (nnU-Net)"
-        if crop
-        else "nothing is cut off: the background is not known in the target (ours)",
-        "grid.resample_through_plane": "slices are never resampled in 2D (nnU-Net); the mixer "
-        "takes any number of them",
     }
-    return Grid(
-        slice_axis=axis,  # type: ignore[arg-type]
-        spacing_mm=spacing,
-        in_plane=in_plane,
-        num_slices=depth,
-        foreground="nonzero" if fingerprint.foreground == "nonzero" else "otsu",
-        crop_in_plane=crop,
-        resample_in_plane=within,
-        resample_through_plane=through,
-        mask=mask,
-        box=choice.box,
-    )
+    d, h, w = array_axes(axis)
+    return axis, (zyx[d], zyx[h], zyx[w])
 
 
-def _refuse_other_spacing(own: Triple, wanted: Triple, *, through: bool, within: bool) -> None:
+def _plan_size(
+    cases: Sequence[CaseFingerprint], grid: Grid, reasons: dict[str, str]
+) -> tuple[int, tuple[int, int]]:
+    """The median number of slices, and slices (H, W) that hold what is kept of every case."""
+    depths, *sides = zip(*(_size_on(grid, case) for case in cases), strict=True)
+    margin = 2 * MARGIN if grid.crop_in_plane else 0
+    height, width = (round(max(sizes)) + margin for sizes in sides)
+    halvings = min(int(log2(max(min(height, width) / MIN_FEATURE_EDGE, 1))), MAX_STAGES - 1)
+    stride = 2**halvings
+    kept = "foreground box" if grid.crop_in_plane else "image"
+    reasons |= {
+        "grid.in_plane": f"largest {kept} {height}x{width}, up to a multiple of the U-Net's "
+        f"stride {stride} (nnU-Net)",
+        "grid.num_slices": "median over cases; all slices are kept (LiFT: all 155)",
+    }
+    in_plane = (-(-height // stride) * stride, -(-width // stride) * stride)
+    return max(1, round(median(depths))), in_plane
+
+
+def _size_on(grid: Grid, case: CaseFingerprint) -> Triple:
+    """The voxels (D, H, W) that a case takes on a grid: all its slices, of a slice what is kept."""
+    d, h, w = array_axes(grid.slice_axis)
+    box = [stop - start for start, stop in zip(case.box_start, case.box_stop, strict=True)]
+    kept = box if grid.crop_in_plane else case.shape
+    steps = [
+        case.spacing_mm[axis] / mm for axis, mm in zip((d, h, w), grid.spacing_mm, strict=True)
+    ]
+    through = steps[0] if grid.resample_through_plane else 1
+    down, across = steps[1:] if grid.resample_in_plane else (1, 1)
+    return case.shape[d] * through, kept[h] * down, kept[w] * across
+
+
+def _refuse_other_spacing(own: Triple, grid: Grid) -> None:
     """Refuse a spacing that no image would be brought to.
 
     Raises:
         PlanError: Naming the setting that would.
     """
+    wanted = grid.spacing_mm
     if min(wanted) <= 0:
         raise PlanError(
             f"grid.spacing_mm {wanted} is not positive", remedy="Give mm along D, H and W."
         )
-    if not through and not same_spacing(own[0], wanted[0]):
+    if not grid.resample_through_plane and not same_spacing(own[0], wanted[0]):
         raise PlanError(
             f"grid.spacing_mm asks for slices every {wanted[0]:g} mm, but slices are not "
             f"resampled and lie {own[0]:.4g} mm apart",
             remedy="Set grid.resample_through_plane=true too, or give that distance.",
         )
-    if not within and not all(map(same_spacing, own[1:], wanted[1:])):
+    if not grid.resample_in_plane and not all(map(same_spacing, own[1:], wanted[1:])):
         raise PlanError(
             f"grid.spacing_mm asks for voxels of {wanted[1]:g} x {wanted[2]:g} mm in a slice, but "
             f"slices are not resampled and have {own[1]:.4g} x {own[2]:.4g} mm",

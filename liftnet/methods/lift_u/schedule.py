@@ -36,6 +36,25 @@ CHECKED_REAL = 128  # ours: four times those generated, so that these decide the
 CODE_CHECKS = 500  # ours: at least so many steps apart; one takes as long as hundreds of them
 TRAINING_SHARE = 0.8  # nnU-Net: five folds, so that four fifths are trained on
 
+# Why, for each stage that is planned.
+REASONS = {
+    f"{FEATURE_STAGE}.windows_per_volume": "two slices of each plane (ours)",
+    f"{FEATURE_STAGE}.learning_rates": "1e-3, usual for small encoders (ours)",
+    f"{SLICE_STAGE}.learning_rates": "Adam 2e-4 (LiFT Tab. 10); the critic likewise (ours)",
+    f"{SLICE_STAGE}.volumes_per_step": f"128 axial slices (LiFT Tab. 10), {WINDOWS} of each volume "
+    "(ours)",
+    f"{SLICE_STAGE}.validation_cases": VALIDATION_REASON,
+    f"{DEPTH_STAGE}.validation_cases": "real volumes that generated ones are compared with; their "
+    "features are made once (ours)",
+    f"{SLICE_STAGE}.betas": "(0.5, 0.9): a critic follows what the generator does now (ours)",
+    f"{CODE_STAGE}.validate_every": "a validation makes volumes, and takes as long as hundreds of "
+    "steps (ours)",
+    CODE_STAGE: "the mapper's first fifth, by energy distance of codes: drift needs a start that "
+    "varies with the latent (ours, measured)",
+    f"{DEPTH_STAGE}.learning_rates": "Adam 2e-4, generator and features frozen (LiFT Tab. 10)",
+    f"{DEPTH_STAGE}.volumes_per_step": "8 volumes (LiFT Tab. 10)",
+}
+
 
 def plan_stages(
     num_steps: int | None, slices: int, depth: int, reasons: dict[str, str], *, features: bool
@@ -54,73 +73,38 @@ def plan_stages(
         assert num_steps is not None
         rate = min(PAPER_RATE * LONG_TRAINING / num_steps, MAX_RATE)
     names = [name for name in SHARES if features or name != FEATURE_STAGE]
-    steps = _split(num_steps, names)
-    volumes = max(1, slices // WINDOWS)
-    stages = {
-        FEATURE_STAGE: make_schedule(
-            steps.get(FEATURE_STAGE, 1),
-            volumes=volumes,
-            windows=FEATURE_WINDOWS,
-            slices=1,
-            rates={"features": FEATURE_RATE},
-            weight_decay=0.0,
-        ),
-        SLICE_STAGE: make_schedule(
-            steps[SLICE_STAGE],
-            volumes=volumes,
-            windows=WINDOWS,
-            slices=1,
-            rates={"generator": rate, "critic": rate},
-            weight_decay=0.0,
-        ),
-        **{
-            name: replace(
-                make_schedule(
-                    steps[name],
-                    volumes=VOLUMES,
-                    slices=depth,
-                    rates={"mapper": PAPER_RATE},
-                    weight_decay=0.0,
-                ),
-                validation_cases=CHECKED_REAL,
-            )
-            for name in (CODE_STAGE, DEPTH_STAGE)
-        },
-    }
-    codes = stages[CODE_STAGE]
-    apart = min(codes.num_steps, max(codes.validate_every, CODE_CHECKS))
-    stages[CODE_STAGE] = replace(codes, validate_every=apart)
-    fewer = "" if slices == MAX_SLICES else f"; {slices} fit the memory"
     for name in names:
         share = f"{_share(name, names):.0%} of --steps (ours)"
         default = "ours: LiFT gives no number; shorten with --steps"
         reasons[f"{name}.num_steps"] = share if num_steps else default
         reasons[f"{name}.weight_decay"] = "0: plain Adam (LiFT Tab. 10)"
-    if features:
-        reasons |= {
-            f"{FEATURE_STAGE}.windows_per_volume": "two slices of each plane (ours)",
-            f"{FEATURE_STAGE}.learning_rates": "1e-3, usual for small encoders (ours)",
-        }
-    reasons |= {
-        f"{SLICE_STAGE}.learning_rates": "Adam 2e-4 (LiFT Tab. 10); the critic likewise "
-        "(ours)" + (f"; {rate:g} in a short training (ours)" if rate != PAPER_RATE else ""),
-        f"{SLICE_STAGE}.volumes_per_step": f"128 axial slices (LiFT Tab. 10), {WINDOWS} of "
-        f"each volume (ours){fewer}",
-        f"{SLICE_STAGE}.validation_cases": VALIDATION_REASON,
-        f"{DEPTH_STAGE}.validation_cases": "real volumes that generated ones are compared "
-        "with; their features are made once (ours)",
-        f"{SLICE_STAGE}.betas": "(0.5, 0.9): a critic follows what the generator does now (ours)",
-        f"{CODE_STAGE}.validate_every": "a validation makes volumes, and takes as long as "
-        "hundreds of steps (ours)",
-        CODE_STAGE: "the mapper's first fifth, by energy distance of codes: drift "
-        "needs a start that varies with the latent (ours, measured)",
-        f"{DEPTH_STAGE}.learning_rates": "Adam 2e-4, generator and features frozen (LiFT Tab. 10)",
-        f"{DEPTH_STAGE}.volumes_per_step": "8 volumes (LiFT Tab. 10)",
+    reasons |= {key: why for key, why in REASONS.items() if key.partition(".")[0] in names}
+    if rate != PAPER_RATE:
+        reasons[f"{SLICE_STAGE}.learning_rates"] += f"; {rate:g} in a short training (ours)"
+    if slices != MAX_SLICES:
+        reasons[f"{SLICE_STAGE}.volumes_per_step"] += f"; {slices} fit the memory"
+
+    sliced = max(1, slices // WINDOWS)
+    work = {  # volumes of a step, windows of each, slices of a window, rates
+        FEATURE_STAGE: (sliced, FEATURE_WINDOWS, 1, {"features": FEATURE_RATE}),
+        SLICE_STAGE: (sliced, WINDOWS, 1, {"generator": rate, "critic": rate}),
+        CODE_STAGE: (VOLUMES, 1, depth, {"mapper": PAPER_RATE}),
+        DEPTH_STAGE: (VOLUMES, 1, depth, {"mapper": PAPER_RATE}),
     }
-    return {
-        name: replace(stages[name], betas=GAN_BETAS if name == SLICE_STAGE else BETAS)
-        for name in names
-    }
+    stages = {}
+    for name, steps in _split(num_steps, names).items():
+        volumes, windows, decoded, rates = work[name]
+        schedule = make_schedule(
+            steps, volumes=volumes, windows=windows, slices=decoded, rates=rates, weight_decay=0.0
+        )
+        stages[name] = replace(schedule, betas=BETAS)
+    stages[SLICE_STAGE] = replace(stages[SLICE_STAGE], betas=GAN_BETAS)
+    for name in (CODE_STAGE, DEPTH_STAGE):
+        stages[name] = replace(stages[name], validation_cases=CHECKED_REAL)
+    codes = stages[CODE_STAGE]
+    apart = min(codes.num_steps, max(codes.validate_every, CODE_CHECKS))
+    stages[CODE_STAGE] = replace(codes, validate_every=apart)
+    return stages
 
 
 def plan_drift(slices: int, num_cases: int, reasons: dict[str, str]) -> DriftSpec:

@@ -15,8 +15,8 @@ from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import ChannelPlan, ClipAndScale, Plan, ZScore
 from liftnet.data.example import Example
 from liftnet.data.store import Store
-from liftnet.methods.base import Method, Stage
-from liftnet.methods.regression.recipe import Fit, RegressionRecipe, Sums, decide
+from liftnet.methods.base import Stage
+from liftnet.methods.regression.recipe import ClosedForm, Fit, RegressionRecipe, Sums, decide
 from liftnet.ops import normalize
 from liftnet.ops.chunks import Chunk
 
@@ -136,14 +136,11 @@ def medians(counts: np.ndarray) -> np.ndarray:
     return share
 
 
-class ConditionalMedian(Method[RegressionRecipe]):
+class ConditionalMedian(ClosedForm):
     """The median minimizes the absolute error, which a polynomial's mean does not."""
 
     label = "conditional median"
     summary = "CT as the median over bins of intensity and depth below the body's surface"
-    serves = "images from images"
-    paper = ""
-    recipe = RegressionRecipe
 
     def unfit(self, plan: Plan) -> str | None:
         """It makes CT under a mask of the body."""
@@ -157,12 +154,6 @@ class ConditionalMedian(Method[RegressionRecipe]):
         """Nothing but the pass over the cases."""
         bins = f"{INTENSITIES} bins of intensity, {len(DEPTHS_MM)} of depth (ours)"
         return decide(plan, 4, why=bins)
-
-    def refresh(
-        self, plan: Plan, recipe: RegressionRecipe, *, estimate: bool = True
-    ) -> RegressionRecipe:
-        """The recipe as it is."""
-        return recipe
 
     def stages(self, plan: Plan, recipe: RegressionRecipe) -> tuple[Stage[None], ...]:
         """One fit."""

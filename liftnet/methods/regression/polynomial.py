@@ -14,8 +14,9 @@ from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Plan
 from liftnet.data.example import Example
 from liftnet.data.store import Store
-from liftnet.methods.base import Method, Stage
+from liftnet.methods.base import Stage
 from liftnet.methods.regression.recipe import (
+    ClosedForm,
     Fit,
     RegressionRecipe,
     Sums,
@@ -141,13 +142,10 @@ def _everywhere(plan: Plan, target: str) -> bool:
     return plan.channel(target).modality == "CT"
 
 
-class Regression(Method[RegressionRecipe]):
+class Regression(ClosedForm):
     """A polynomial of the sources, voxel by voxel."""
 
     degree: int
-    serves = "images from images"
-    paper = ""
-    recipe = RegressionRecipe
 
     def unfit(self, plan: Plan) -> str | None:
         """It needs sources, and no more than it has patterns for."""
@@ -161,12 +159,6 @@ class Regression(Method[RegressionRecipe]):
         numbers = len(factors(len(plan.sources), self.degree)) + len(plan.targets)
         why = f"least squares, degree {self.degree}; every pattern of sources (ours)"
         return decide(plan, numbers, why=why)
-
-    def refresh(
-        self, plan: Plan, recipe: RegressionRecipe, *, estimate: bool = True
-    ) -> RegressionRecipe:
-        """The recipe as it is."""
-        return recipe
 
     def stages(self, plan: Plan, recipe: RegressionRecipe) -> tuple[Stage[None], ...]:
         """One fit."""

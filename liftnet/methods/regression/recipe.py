@@ -16,11 +16,11 @@ from liftnet.data.crops import Crop, Nothing
 from liftnet.data.example import Example
 from liftnet.data.store import Store
 from liftnet.host.progress import progress
-from liftnet.methods.base import Stage
+from liftnet.methods.base import Method, Stage
 from liftnet.planning.memory import GIB
 from liftnet.planning.schedule import closed_form
 
-__all__ = ["Fit", "RegressionRecipe", "Sums", "decide", "pattern_of", "present_rows"]
+__all__ = ["ClosedForm", "Fit", "RegressionRecipe", "Sums", "decide", "pattern_of", "present_rows"]
 
 SLICES = 16  # ours: at a time; more are not faster
 
@@ -52,6 +52,20 @@ def decide(plan: Plan, numbers: int, *, why: str) -> RegressionRecipe:
         reasons={"fit": why},
         fit=closed_form(),
     )
+
+
+class ClosedForm(Method[RegressionRecipe]):
+    """A method whose one stage is a `Fit`."""
+
+    serves = "images from images"
+    paper = ""
+    recipe = RegressionRecipe
+
+    def refresh(
+        self, plan: Plan, recipe: RegressionRecipe, *, estimate: bool = True
+    ) -> RegressionRecipe:
+        """The recipe as it is."""
+        return recipe
 
 
 Sums = dict[Any, np.ndarray]  # what cases have shown

@@ -8,7 +8,7 @@ import numpy as np
 from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice
 
 from liftnet.core.errors import DatasetError
-from liftnet.core.geometry import array_axis, same_spacing
+from liftnet.core.geometry import array_axes, same_spacing
 from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.metrics.metric import Pair
 from liftnet.metrics.protocols.base import (
@@ -80,7 +80,7 @@ class CtProtocol(PairProtocol):
                 reference,
                 limits=LIMITS_HU,
                 modality="CT",
-                axis=array_axis(comparison.slice_axis),
+                axis=array_axes(comparison.slice_axis)[0],
                 regions=regions,
                 subject="body",
                 window_size=window,

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from liftnet.core.errors import DatasetError, GeometryError
-from liftnet.core.geometry import array_axis
+from liftnet.core.geometry import array_axes
 from liftnet.core.scores import CaseScore, Compared, Comparison, Protocol
 from liftnet.metrics.metric import Pair
 from liftnet.metrics.protocols.base import (
@@ -99,7 +99,7 @@ class MrProtocol(PairProtocol):
                 reference,
                 limits=(0.0, 1.0),
                 modality="MR",
-                axis=array_axis(comparison.slice_axis),
+                axis=array_axes(comparison.slice_axis)[0],
                 regions={"brain": brain},
                 subject="brain",
                 window_size=window,

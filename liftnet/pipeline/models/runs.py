@@ -30,6 +30,7 @@ __all__ = [
     "PLAN",
     "RECIPE",
     "Folds",
+    "digest",
     "find_device",
     "fold_folder",
     "fold_names",
@@ -101,7 +102,7 @@ def find_device(name: str | None) -> torch.device:
 def plan_digest(plan: Plan) -> str:
     """A digest of every decision about the data."""
     facts = to_json(plan)
-    return _digest({key: facts[key] for key in facts if key not in ("reasons", "budget")})
+    return digest({key: facts[key] for key in facts if key not in ("reasons", "budget")})
 
 
 def run_digest(plan: Plan, recipe: Recipe) -> str:
@@ -117,10 +118,11 @@ def run_digest(plan: Plan, recipe: Recipe) -> str:
         recipe.memory, training_gib=0.0, prediction_gib=0.0, budget_gib=0.0, dataset_gib=0.0
     )
     same = replace(recipe, reasons={}, memory=memory, feeding="read", recompute=False)
-    return _digest([plan_digest(plan), to_json(with_schedules(same, quick))])
+    return digest([plan_digest(plan), to_json(with_schedules(same, quick))])
 
 
-def _digest(facts: Any) -> str:
+def digest(facts: Any) -> str:
+    """Sixteen hexadecimal digits of what JSON can hold, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

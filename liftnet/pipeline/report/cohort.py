@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from liftnet.core.errors import DatasetError, GeometryError, LiftnetError, PlanError
-from liftnet.core.geometry import SLICE_AXES, SliceAxis, array_axis
+from liftnet.core.geometry import SLICE_AXES, SliceAxis, array_axes
 from liftnet.core.scores import CohortScores, read_cohort_scores
 from liftnet.host.progress import progress, say
 from liftnet.pipeline.evaluate.cohort_setting import (
@@ -182,7 +182,7 @@ def _find_volumes(
         shape=scores.shape,
         order=(z, y, x),
         spacing_mm=(spacing[z], spacing[y], spacing[x]),
-        slice_axis=array_axis(axis),
+        slice_axis=array_axes(axis)[0],
     )
 
 

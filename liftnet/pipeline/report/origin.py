@@ -96,7 +96,7 @@ def _entries(
         yield f"Prediction{of}, time", _seconds(entries)
         yield f"Prediction{of}, operations", _operations(entries)
         yield f"Prediction{of}, peak memory", peak_memory(entries)
-    yield from _plan(results, facts, workspace)
+    yield from _plan(facts, workspace)
     what = "Comparison" if results.compared else "Evaluation"
     yield from how_made(what, results.made, results.liftnet)
 
@@ -145,9 +145,7 @@ def peak_memory(entries: list[dict[str, Any]]) -> str:
     return f"{most['peak_memory_gib']:.3g} GiB at most: {most.get('peak_memory_of', '')}"
 
 
-def _plan(
-    results: Results, facts: AllFacts, workspace: Path | str | None
-) -> Iterator[tuple[str, str]]:
+def _plan(facts: AllFacts, workspace: Path | str | None) -> Iterator[tuple[str, str]]:
     """What the plan decided, where the workspace has it."""
     entries = [entry for own in facts.values() for entry in own]
     plans = sorted({(str(e.get("dataset", "")), str(e.get("plan", ""))) for e in entries})

@@ -10,7 +10,7 @@ import numpy as np
 from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice, pad_bbox
 
 from liftnet.core.errors import LiftnetError
-from liftnet.core.geometry import Geometry, array_axis
+from liftnet.core.geometry import Geometry, array_axes
 from liftnet.core.scores import Compared
 from liftnet.ops.depth import delta_z
 from liftnet.ops.mask import bounding_box
@@ -90,7 +90,7 @@ def picture(
     told = next((m for m in methods.values() if m.pair.facts and m.pair.facts.made_from), first)
     extra, notes = find_sources(told, sources=sources, workspace=workspace)
     images = {name: method.compared for name, method in methods.items()}
-    axis = array_axis(results.slice_axis)
+    axis = array_axes(results.slice_axis)[0]
     content = _content(images)
     volumes = _volumes(images, extra)
     box = bounding_box_to_slice(pad_bbox(bounding_box(content), MARGIN, content.shape))

@@ -1,7 +1,6 @@
 """A trained model from elsewhere, let into a workspace after everything about it was checked."""
 
 import re
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +16,7 @@ from liftnet.core.plan import Plan
 from liftnet.core.storage.checksum import file_sha256
 from liftnet.core.storage.files import missing_file, write_text
 from liftnet.core.storage.jsonable import write_json, write_sealed
-from liftnet.core.workspace import Workspace, find_workspace
+from liftnet.core.workspace import Workspace, command_line, find_workspace
 from liftnet.host.progress import mention, say
 from liftnet.imageio.raw_dataset import load_description
 from liftnet.pipeline.models.checkpoint import save_checkpoint
@@ -88,8 +87,7 @@ def import_model(
         _check_dataset(space, plan)
         target = place_model(space, plan, partial(_arrange, model, plan), overwrite=overwrite)
     _report(model, plan, target, digest, checked=sha256 is not None)
-    where = ["--workspace", str(workspace)] if workspace is not None else []
-    mention(f"Use it:\n  {shlex.join([*_usage(model, plan), *where])}")
+    mention(f"Use it:\n  {_usage(model, plan, workspace)}")
     return target
 
 
@@ -236,12 +234,12 @@ def _report(model: ModelFile, plan: Plan, target: Path, digest: str, *, checked:
     mention(f"Read the model card: {target / IMPORTED / CARD}")
 
 
-def _usage(model: ModelFile, plan: Plan) -> list[str]:
+def _usage(model: ModelFile, plan: Plan, workspace: Path | str | None) -> str:
     """The command that predicts with an imported model; IMAGES stands for a folder."""
     from_images = isinstance(load_task(plan.task), SynthesisTask)
     source = ["-i", "IMAGES"] if from_images else ["-n", "10"]
     used = model.method.name
     method = [] if used == load_task(plan.task).default_method else ["--method", used]
-    number = str(int(plan.dataset[7:10]))
-    named = ["-d", number, "-p", plan.name]
-    return ["liftnet_predict", *named, *method, *source, "-o", "predicted"]
+    words = ["liftnet_predict", *method, *source, "-o", "predicted"]
+    number = int(plan.dataset[7:10])
+    return command_line(words, dataset=number, plan=plan.name, workspace=workspace)

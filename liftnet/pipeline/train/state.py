@@ -22,11 +22,12 @@ from liftnet.pipeline.models.checkpoint import (
     save_checkpoint,
 )
 from liftnet.pipeline.models.runs import BEST, LATEST, LOG, read_log
+from liftnet.pipeline.train.events import Events, write_row
 from liftnet.visual.validation_words import score_words
 
 __all__ = [
+    "Log",
     "Run",
-    "append_log",
     "best_of",
     "best_words",
     "load_run",
@@ -174,7 +175,7 @@ def note_terms(run: Run, terms: dict[str, float]) -> None:
     run.recent.append(terms)
 
 
-def mean_row(run: Run, schedule: Schedule, seconds: float, *, waited: float) -> dict[str, Any]:
+def mean_row(run: Run, seconds: float, *, waited: float) -> dict[str, Any]:
     """One row of the log: the mean of each term since the last row.
 
     `seconds` of the steps since then, and how many of them were spent waiting for data.
@@ -195,20 +196,29 @@ def mean_row(run: Run, schedule: Schedule, seconds: float, *, waited: float) -> 
     }
 
 
-def append_log(folder: Path, log: list[dict[str, Any]], row: dict[str, Any]) -> None:
-    """Add a row to the log in memory and on disk."""
-    log.append(row)
-    if not is_first():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOG
-    try:
-        descriptor = open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
+@dataclass
+class Log:
+    """What a stage has logged: in memory, in `log.jsonl` of its folder, and as events."""
+
+    folder: Path
+    rows: list[dict[str, Any]]
+    events: Events
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Log a row; the first process writes it."""
+        self.rows.append(row)
+        if not is_first():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / LOG
+        try:
+            descriptor = open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            error.filename = error.filename or str(path)
+            raise
+        write_row(self.events, row)
 
 
 def best_words(log: list[dict[str, Any]], run: Run) -> str:

@@ -1,7 +1,5 @@
 """Processes that train together must have the same before them; else they train something else."""
 
-import hashlib
-import json
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +13,7 @@ from liftnet.core.recipe import Recipe
 from liftnet.data.store import Store
 from liftnet.ops.compute.processes import from_all, world_size
 from liftnet.pipeline.models.checkpoint import UNREADABLE, weights_digest
-from liftnet.pipeline.models.runs import run_digest
+from liftnet.pipeline.models.runs import digest, run_digest
 from liftnet.version import __version__
 
 __all__ = ["refuse_other_checkpoint", "refuse_other_training", "refuse_other_weights"]
@@ -41,8 +39,8 @@ def refuse_other_training(
             "the plan": run_digest(plan, recipe),
             "the seed": str(plan.seed),
             "the folds": ", ".join(folds),
-            "the splits": _digest({name: [list(c) for c in fold] for name, fold in folds.items()}),
-            "the preprocessed cases": _digest([[c.key, c.checksums] for c in described]),
+            "the splits": digest({name: [list(c) for c in fold] for name, fold in folds.items()}),
+            "the preprocessed cases": digest([[c.key, c.checksums] for c in described]),
             "the options": " ".join(options) or "none",
         },
         "Give every process the same workspace, the same command and the same liftnet.",
@@ -96,10 +94,6 @@ def _stamp(path: Path) -> str:
         return "none"
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return _digest(file.metadata())
+            return digest(file.metadata())
     except UNREADABLE:
         return "damaged"
-
-
-def _digest(facts: object) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

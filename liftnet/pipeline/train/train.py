@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from copy import deepcopy
 from pathlib import Path
@@ -16,6 +16,8 @@ from liftnet.core.arguments import checked
 from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.plan import Plan
 from liftnet.core.workspace import Workspace, find_workspace
+from liftnet.data.example import Example
+from liftnet.data.feed import Feed
 from liftnet.data.store import Store
 from liftnet.host.lock import hold, refuse_busy
 from liftnet.host.progress import keep_quiet, mention, progress, say
@@ -47,13 +49,13 @@ from liftnet.pipeline.models.training_facts import note_facts
 from liftnet.pipeline.models.volumes import Training
 from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan, load_recipe, method_of
 from liftnet.pipeline.train.cost import note_cost
-from liftnet.pipeline.train.events import EVENTS, Events, open_events, write_row
+from liftnet.pipeline.train.events import EVENTS, open_events
 from liftnet.pipeline.train.feed import hold_cases, make_feed
 from liftnet.pipeline.train.splits import load_splits, pick_fold
 from liftnet.pipeline.train.start import check_shares, is_done, prepare_
 from liftnet.pipeline.train.state import (
+    Log,
     Run,
-    append_log,
     best_of,
     best_words,
     load_run,
@@ -263,94 +265,105 @@ def train_stage(
         make_optimizer(network, schedule),
         recent=[],
     )
-    log = load_run(run, folder, device)
+    rows = load_run(run, folder, device)
     meter = Meter(device)
     if _is_trained(run, stage, folder):
-        note_cost(plan, stage, network, log, folder, meter)
+        note_cost(plan, stage, network, rows, folder, meter)
         return best_of(run, folder)
     set_recompute(network, recipe.recompute)
     if compiled and schedule.num_steps and (problem := compile_blocks(network)) is not None:
         say(f"warning: {stage.name} is not compiled, which is slower: {problem}")
 
     checked = spread(validation, schedule.validation_cases, seed=seed)
-    generator = torch.Generator(device)
-    feed = make_feed(task, plan, stage, store, training, run.step, device=device)
-    unread: list[StepResult] = []
-    seconds = 0.0  # in steps since the last row of the log
-    saved = time.monotonic()
+    scoring = Scoring(training_of, stage, memory, store, checked)
     label = f"Train {stage.name}, {folder.parent.name}"
     with (
         stopped_after_step() as signals,
-        closing(feed),
+        closing(make_feed(task, plan, stage, store, training, run.step, device=device)) as feed,
         open_events(folder / EVENTS, after=run.step) as events,
         progress(label, schedule.num_steps, done=run.step, unit="step") as advance,
     ):
-        score = Scoring(training_of, stage, memory, store, checked)
+        log = Log(folder, rows, events)
         if run.step == 0:
-            _validate_start(run, score, folder, log, events, pretrained or previous)
-        while run.step < schedule.num_steps:
-            started = time.monotonic()
-            batch = next(feed)
-            generator.manual_seed(_mix(seed, run.step))
-            torch.manual_seed(_mix(seed, run.step))  # of dropout
-            set_rates(run.optimizer, schedule, run.step)
-            unread.append(take_step(run, plan, recipe, stage, memory, batch, generator))
-
-            # Read the results: every step where that costs nothing, else every few.
-            logged = run.step % LOG_STEPS == 0 or run.step == schedule.num_steps
-            validated = run.step % schedule.validate_every == 0 or run.step == schedule.num_steps
-            stopped = anywhere(bool(signals))
-            due = time.monotonic() - saved > 60 * schedule.checkpoint_minutes
-            if device.type != "cuda" or logged or validated or stopped or due:
-                settle(run, unread)
-                unread = []
-            seconds += time.monotonic() - started
-            if logged:
-                row = mean_row(run, schedule, seconds, waited=feed.waited)
-                append_log(folder, log, row)
-                write_row(events, row)
-                seconds = feed.waited = 0.0
-            advance(note=status(log, run))
-
-            # Validate, save.
-            result = validate(run, score, folder, log, events) if validated else None
-            stopped = anywhere(stopped or bool(signals)) if validated else stopped
-            alarmed = result is not None and result.alarm is not None
-            if due or stopped or alarmed or run.step == schedule.num_steps:
-                save_run(run, folder)
-                saved = time.monotonic()
-            if result is not None and result.alarm is not None:
-                raise LiftnetError(
-                    f"Training was stopped at step {run.step}: {result.alarm}",
-                    where=str(folder),
-                    remedy=result.remedy,
-                )
-            if stopped:
-                raise KeyboardInterrupt(
-                    f"Stopped at step {run.step}; the same command continues. {folder}"
-                )
-    note_cost(plan, stage, network, log, folder, meter)
-    _report(stage.name, run, log, folder)
+            _validate_start(run, scoring, log, pretrained or previous)
+        _take_steps(run, scoring, log, feed, signals, advance)
+    note_cost(plan, stage, network, rows, folder, meter)
+    _report(stage.name, run, log)
     return best_of(run, folder)
 
 
-def _validate_start(
-    run: Run,
-    scoring: Scoring,
-    folder: Path,
-    log: list[dict[str, Any]],
-    events: Events,
-    begun_with: object,
-) -> None:
+def _validate_start(run: Run, scoring: Scoring, log: Log, begun_with: object) -> None:
     """Score a network that may predict before its first step: it began with what was trained.
 
     Without a step there is no more to come: what the network is was found in the cases.
     """
     closed = scoring.stage.schedule.num_steps == 0
     if closed or begun_with is not None:
-        validate(run, scoring, folder, log, events)
+        validate(run, scoring, log)
     if closed:
-        save_run(run, folder)
+        save_run(run, log.folder)
+
+
+def _take_steps(
+    run: Run,
+    scoring: Scoring,
+    log: Log,
+    feed: Feed[list[Example]],
+    signals: Sequence[int],
+    advance: Callable[..., None],
+) -> None:
+    """Take the steps that are left, one for each batch of the feed; log, validate and save.
+
+    Raises:
+        KeyboardInterrupt: After the step in which a signal has asked to stop.
+        LiftnetError: If the loss stops being finite, or a validation says that going on is useless.
+    """
+    plan, recipe, stage = scoring.of.plan, scoring.of.recipe, scoring.stage
+    schedule = stage.schedule
+    unread: list[StepResult] = []
+    seconds = 0.0  # in steps since the last row of the log
+    saved = time.monotonic()
+    while run.step < schedule.num_steps:
+        started = time.monotonic()
+        batch = next(feed)
+        device, seed = batch[0].source.device, _mix(plan.seed, run.step)
+        generator = torch.Generator(device).manual_seed(seed)
+        torch.manual_seed(seed)  # of dropout
+        set_rates(run.optimizer, schedule, run.step)
+        unread.append(take_step(run, plan, recipe, stage, scoring.memory, batch, generator))
+
+        # Read the results: every step where that costs nothing, else every few.
+        last = run.step == schedule.num_steps
+        logged = last or run.step % LOG_STEPS == 0
+        validated = last or run.step % schedule.validate_every == 0
+        stopped = anywhere(bool(signals))
+        due = time.monotonic() - saved > 60 * schedule.checkpoint_minutes
+        if device.type != "cuda" or logged or validated or stopped or due:
+            settle(run, unread)
+            unread = []
+        seconds += time.monotonic() - started
+        if logged:
+            log.add(mean_row(run, seconds, waited=feed.waited))
+            seconds = feed.waited = 0.0
+        advance(note=status(log.rows, run))
+
+        # Validate, save.
+        result = validate(run, scoring, log) if validated else None
+        stopped = anywhere(stopped or bool(signals)) if validated else stopped
+        alarmed = result is not None and result.alarm is not None
+        if due or stopped or alarmed or last:
+            save_run(run, log.folder)
+            saved = time.monotonic()
+        if result is not None and result.alarm is not None:
+            raise LiftnetError(
+                f"Training was stopped at step {run.step}: {result.alarm}",
+                where=str(log.folder),
+                remedy=result.remedy,
+            )
+        if stopped:
+            raise KeyboardInterrupt(
+                f"Stopped at step {run.step}; the same command continues. {log.folder}"
+            )
 
 
 def _is_trained(run: Run, stage: Stage[Any], folder: Path) -> bool:
@@ -363,12 +376,13 @@ def _is_trained(run: Run, stage: Stage[Any], folder: Path) -> bool:
     return False
 
 
-def _report(name: str, run: Run, log: list[dict[str, Any]], folder: Path) -> None:
+def _report(name: str, run: Run, log: Log) -> None:
     """Say how a stage has ended."""
+    words = best_words(log.rows, run)
     if run.step == 0:
-        say(f"Fitted, {best_words(log, run)}: {folder}")
+        say(f"Fitted, {words}: {log.folder}")
         return
-    say(f"Trained {run.step} steps, {best_words(log, run)} at step {run.best_step}: {folder}")
+    say(f"Trained {run.step} steps, {words} at step {run.best_step}: {log.folder}")
     if run.best_step == 0 and math.isfinite(run.best):
         say(
             f"warning: {name} did not improve on what it began with, which prediction uses in its "

@@ -1,6 +1,5 @@
 """What is said of the length of a training before it begins, and the command of a short trial."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from liftnet.core.errors import PlanError
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe
-from liftnet.core.workspace import Workspace, find_workspace
+from liftnet.core.workspace import Workspace, command_line, find_workspace
 from liftnet.host.progress import say
 from liftnet.methods.base import Method
 from liftnet.ops.compute.host_memory import is_out_of_memory
@@ -70,9 +69,8 @@ def say_training_time(
         say(f"{text} --steps N makes it shorter.")
         return
     chosen, takes = trial
-    words = [command, *(["-d", str(dataset)] if dataset is not None else []), *chosen.words()]
-    words += ["--workspace", str(workspace)] if workspace is not None else []
-    say(f"{text} A trial of about {spoken(takes)}:\n  {shlex.join(words)}")
+    line = command_line([command, *chosen.words()], dataset=dataset, workspace=workspace)
+    say(f"{text} A trial of about {spoken(takes)}:\n  {line}")
 
 
 def _find_trial(

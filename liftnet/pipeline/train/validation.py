@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,8 @@ from liftnet.ops.compute.processes import alone, from_first, is_first
 from liftnet.pipeline.models.checkpoint import save_checkpoint
 from liftnet.pipeline.models.runs import BEST
 from liftnet.pipeline.models.volumes import Training, make_volumes
-from liftnet.pipeline.train.events import Events, write_images, write_row
-from liftnet.pipeline.train.state import Run, append_log
+from liftnet.pipeline.train.events import write_images
+from liftnet.pipeline.train.state import Log, Run
 from liftnet.tasks.base import SynthesisTask
 
 __all__ = ["Scoring", "score_volumes", "spread", "validate", "with_errors"]
@@ -112,13 +111,7 @@ def _subject(
     return np.asarray((voxels > limits[:, None, None, None]).any(axis=0))
 
 
-def validate(
-    run: Run,
-    scoring: Scoring,
-    folder: Path,
-    log: list[dict[str, Any]],
-    events: Events,
-) -> Validation:
+def validate(run: Run, scoring: Scoring, log: Log) -> Validation:
     """Score the averaged network on these volumes, keep it if it is the best, draw the picture.
 
     Done by the first process; the others wait for its result, which they get without images.
@@ -128,10 +121,10 @@ def validate(
     if not is_first():
         received: Validation = from_first(None)
         return received
-    first = not any("validation" in row for row in log)
+    first = not any("validation" in row for row in log.rows)
     earlier = [  # but for what was there before the first step
         details
-        for row in log
+        for row in log.rows
         for key, details in row.items()
         if key.startswith("validation_") and 0 < row["step"] < run.step
     ]
@@ -140,7 +133,7 @@ def validate(
     if result.score < run.best:
         run.best, run.best_step = result.score, run.step
         save_checkpoint(
-            folder / BEST,
+            log.folder / BEST,
             {"network": run.average.state_dict()},
             {"step": run.step, "score": result.score, "details": result.details},
         )
@@ -151,8 +144,7 @@ def validate(
     }
     if result.sharpness:  # after the details: the first of them names the score
         row["validation_sharpness"] = result.sharpness
-    append_log(folder, log, row)
-    write_row(events, row)
+    log.add(row)
     if result.remark and first:
         say(f"warning: {result.remark}")
     thumbnails = []
@@ -160,12 +152,13 @@ def validate(
         store, cases = scoring.store, scoring.cases
         spacing = store.describe(cases[0]).placement.spacing_mm
         images = with_errors(result.images)
-        write_images(events, run.step, cases[0], images, spacing)
+        write_images(log.events, run.step, cases[0], images, spacing)
         title = f"{cases[0]} at step {run.step}, middle slices"
         thumbnails = [Thumbnail(title, tuple(images.items()), spacing)]
     total = scoring.stage.schedule.num_steps
+    folder = log.folder
     title = f"{folder.name}, {folder.parent.name}: step {run.step} of {total}"
-    plot_progress(log, thumbnails, folder / "progress.png", title)
+    plot_progress(log.rows, thumbnails, folder / "progress.png", title)
     from_first(replace(result, images={}))
     return result
 
