@@ -178,7 +178,7 @@ def name_problems(tree: ast.AST, place: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, f"names {node.value}"
 
 
-def length_problems(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def length_problems(tree: ast.AST, place: Path) -> Iterator[tuple[int, str]]:
     """(line, problem) of functions that are too long to read at once."""
     for name, line, length in lengths(tree):
         if length > MOST_LINES:

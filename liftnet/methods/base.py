@@ -1,7 +1,7 @@
 """The abstract classes: how outputs are made from inputs, and what a training stage does."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
@@ -24,10 +24,12 @@ __all__ = [
     "Generates",
     "Method",
     "Stage",
+    "SupposesSynthesis",
     "Surveys",
     "Synthesizes",
     "Traces",
     "Validation",
+    "countable",
 ]
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
@@ -146,6 +148,27 @@ class Synthesizes(Protocol):
 
         Limits, the mean over folds, units and background are not its business.
         """
+
+
+@runtime_checkable
+class SupposesSynthesis(Protocol):
+    """Methods whose synthesis depends on values, such as which sources are given."""
+
+    def supposed_synthesis(
+        self,
+        plan: Plan,
+        recipe: Any,
+        network: nn.Module,
+        example: Example,
+        generator: torch.Generator,
+        chunk: Chunk,
+    ) -> Tensor:
+        """What `synthesize` does with an example on "meta", which has no values."""
+
+
+def countable(method: Synthesizes) -> Callable[..., Tensor]:
+    """The synthesis of a method as it runs without values, to measure memory and operations."""
+    return method.supposed_synthesis if isinstance(method, SupposesSynthesis) else method.synthesize
 
 
 @runtime_checkable

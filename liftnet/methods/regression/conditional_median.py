@@ -11,12 +11,11 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from liftnet.core.errors import DatasetError
-from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import ChannelPlan, ClipAndScale, Plan, ZScore
 from liftnet.data.example import Example
 from liftnet.data.store import Store
 from liftnet.methods.base import Stage
-from liftnet.methods.regression.recipe import ClosedForm, Fit, RegressionRecipe, Sums, decide
+from liftnet.methods.regression.recipe import ClosedForm, Fit, RegressionRecipe, Sums
 from liftnet.ops import normalize
 from liftnet.ops.chunks import Chunk
 
@@ -141,6 +140,7 @@ class ConditionalMedian(ClosedForm):
 
     label = "conditional median"
     summary = "CT as the median over bins of intensity and depth below the body's surface"
+    why = f"{INTENSITIES} bins of intensity, {len(DEPTHS_MM)} of depth (ours)"
 
     def unfit(self, plan: Plan) -> str | None:
         """It makes CT under a mask of the body."""
@@ -149,11 +149,6 @@ class ConditionalMedian(ClosedForm):
         if any(not isinstance(plan.channel(t).normalization, ClipAndScale) for t in plan.targets):
             return "it makes CT only"
         return None if plan.grid.mask == "body" else "it needs a mask of the body"
-
-    def decide(self, plan: Plan, fingerprint: Fingerprint, *, squeeze: bool) -> RegressionRecipe:
-        """Nothing but the pass over the cases."""
-        bins = f"{INTENSITIES} bins of intensity, {len(DEPTHS_MM)} of depth (ours)"
-        return decide(plan, 4, why=bins)
 
     def stages(self, plan: Plan, recipe: RegressionRecipe) -> tuple[Stage[None], ...]:
         """One fit."""
@@ -183,9 +178,27 @@ class ConditionalMedian(ClosedForm):
             )
         s = int(usable.int().argmax())
         depths = depth_bins(example.mask[0, 0].cpu().numpy() > 0, plan.grid.spacing_mm)
-        ends = range_of(plan.channel(plan.sources[s]))
-        bins = bins_of(example.source[0, s], *ends, INTENSITIES)
-        return network.table[s][depths.to(bins.device), bins].movedim(-1, 0)
+        return _looked_up(plan, network, example, s, depths)
+
+    def supposed_synthesis(
+        self,
+        plan: Plan,
+        recipe: RegressionRecipe,
+        network: nn.Module,
+        example: Example,
+        generator: torch.Generator,
+        chunk: Chunk,
+    ) -> Tensor:
+        """The same from the first source, for a case that has no values."""
+        depths = torch.empty(example.source.shape[2:], dtype=torch.int64, device="meta")
+        return _looked_up(plan, network, example, 0, depths)
+
+
+def _looked_up(plan: Plan, network: nn.Module, example: Example, s: int, depths: Tensor) -> Tensor:
+    """The medians (T, D, H, W) of the bins of source `s` at these bins of depth (D, H, W)."""
+    assert isinstance(network, MedianTable)
+    bins = bins_of(example.source[0, s], *range_of(plan.channel(plan.sources[s])), INTENSITIES)
+    return network.table[s][depths.to(bins.device), bins].movedim(-1, 0)
 
 
 METHOD = ConditionalMedian()

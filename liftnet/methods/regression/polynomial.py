@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from liftnet.core.errors import DatasetError
-from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Plan
 from liftnet.data.example import Example
 from liftnet.data.store import Store
@@ -20,7 +19,6 @@ from liftnet.methods.regression.recipe import (
     Fit,
     RegressionRecipe,
     Sums,
-    decide,
     pattern_of,
     present_rows,
 )
@@ -154,11 +152,10 @@ class Regression(ClosedForm):
             return f"it takes 1 to {MOST_SOURCES} sources, the plan has {count}"
         return None
 
-    def decide(self, plan: Plan, fingerprint: Fingerprint, *, squeeze: bool) -> RegressionRecipe:
-        """Nothing but the pass over the cases."""
-        numbers = len(factors(len(plan.sources), self.degree)) + len(plan.targets)
-        why = f"least squares, degree {self.degree}; every pattern of sources (ours)"
-        return decide(plan, numbers, why=why)
+    @property
+    def why(self) -> str:  # type: ignore[override]
+        """The recipe is as it is."""
+        return f"least squares, degree {self.degree}; every pattern of sources (ours)"
 
     def stages(self, plan: Plan, recipe: RegressionRecipe) -> tuple[Stage[None], ...]:
         """One fit."""
@@ -187,5 +184,22 @@ class Regression(ClosedForm):
                     f"No training case has {name} together with all sources of this case",
                     remedy="Give this case fewer sources.",
                 )
-        source = example.source[0] * example.given[0][:, None, None, None]
-        return torch.cat([network(part, pattern) for part in source.split(chunk.size, dim=1)], 1)
+        return _made(network, example, chunk, pattern)
+
+    def supposed_synthesis(
+        self,
+        plan: Plan,
+        recipe: RegressionRecipe,
+        network: nn.Module,
+        example: Example,
+        generator: torch.Generator,
+        chunk: Chunk,
+    ) -> Tensor:
+        """The same from all sources, for a case that has no values."""
+        return _made(network, example, chunk, pattern=-1)
+
+
+def _made(network: nn.Module, example: Example, chunk: Chunk, pattern: int) -> Tensor:
+    """All targets (T, D, H, W) from the sources of a pattern."""
+    source = example.source[0] * example.given[0][:, None, None, None]
+    return torch.cat([network(part, pattern) for part in source.split(chunk.size, dim=1)], 1)

@@ -10,17 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Inference, MemoryEstimate, Recipe, Schedule
 from liftnet.data.crops import Crop, Nothing
 from liftnet.data.example import Example
 from liftnet.data.store import Store
 from liftnet.host.progress import progress
-from liftnet.methods.base import Method, Stage
-from liftnet.planning.memory import GIB
+from liftnet.methods.base import Method, Stage, Synthesizes, countable
+from liftnet.planning.cost import estimated, synthesis_gib
 from liftnet.planning.schedule import closed_form
 
-__all__ = ["ClosedForm", "Fit", "RegressionRecipe", "Sums", "decide", "pattern_of", "present_rows"]
+__all__ = ["ClosedForm", "Fit", "RegressionRecipe", "Sums", "pattern_of", "present_rows"]
 
 SLICES = 16  # ours: at a time; more are not faster
 
@@ -32,40 +33,35 @@ class RegressionRecipe(Recipe):
     fit: Schedule  # without a step
 
 
-def decide(plan: Plan, numbers: int, *, why: str) -> RegressionRecipe:
-    """The recipe of a closed form.
-
-    Args:
-        plan: whose grid it is for.
-        numbers: held for each voxel that is in work.
-        why: it is as it is.
-    """
-    height, width = plan.grid.in_plane
-    budget, depth = plan.budget, plan.grid.num_slices
-    volumes = (2 * len(plan.channels) + len(plan.targets)) * depth * height * width * 4
-    chunk = min(SLICES, depth) * height * width * numbers * 8
-    gib = round((volumes + chunk) / GIB, 3)
-    return RegressionRecipe(
-        augmentation=None,
-        inference=Inference(min(SLICES, depth), "one"),
-        memory=MemoryEstimate(budget.memory_gib, budget.bytes_per_number, gib, gib),
-        reasons={"fit": why},
-        fit=closed_form(),
-    )
-
-
 class ClosedForm(Method[RegressionRecipe]):
     """A method whose one stage is a `Fit`."""
 
     serves = "images from images"
     paper = ""
     recipe = RegressionRecipe
+    why: str  # it is as it is
+
+    def decide(self, plan: Plan, fingerprint: Fingerprint, *, squeeze: bool) -> RegressionRecipe:
+        """Nothing but the pass over the cases."""
+        budget = plan.budget
+        recipe = RegressionRecipe(
+            augmentation=None,
+            inference=Inference(min(SLICES, plan.grid.num_slices), "one"),
+            memory=MemoryEstimate(budget.memory_gib, budget.bytes_per_number, 0.0, 0.0),
+            reasons={"fit": self.why},
+            fit=closed_form(),
+        )
+        return self.refresh(plan, recipe)
 
     def refresh(
         self, plan: Plan, recipe: RegressionRecipe, *, estimate: bool = True
     ) -> RegressionRecipe:
-        """The recipe as it is."""
-        return recipe
+        """The recipe with the memory of a volume; the fit takes none of the device's."""
+        if not estimate:
+            return recipe
+        assert isinstance(self, Synthesizes)
+        gib = synthesis_gib(plan, recipe, self.stages(plan, recipe)[-1], countable(self))
+        return estimated(recipe, gib, gib)
 
 
 Sums = dict[Any, np.ndarray]  # what cases have shown

@@ -12,7 +12,7 @@ from liftnet.core.errors import CheckpointError, LiftnetError
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe
 from liftnet.host.progress import say
-from liftnet.methods.base import Generates, Method, Stage, Synthesizes
+from liftnet.methods.base import Generates, Method, Stage, Synthesizes, countable
 from liftnet.ops.compute.precision import place
 from liftnet.pipeline.models.checkpoint import load_checkpoint, load_weights, weights_digest
 from liftnet.pipeline.models.plausibility import Known, load_known
@@ -73,7 +73,7 @@ class Model:
         stage = method.stages(plan, recipe)[-1]
         try:
             if isinstance(method, Synthesizes):
-                return synthesis_flops(plan, recipe, stage, method.synthesize)
+                return synthesis_flops(plan, recipe, stage, countable(method))
             assert isinstance(method, Generates)
             latent = method.latent(plan, recipe, 0, 0).to("meta")
             return flops_of(
