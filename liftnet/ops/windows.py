@@ -115,3 +115,4 @@ def _made(
             continue
         yield from windows
         done += len(now)
+        chunk.reached(done / len(places))

@@ -71,3 +71,10 @@ def test_a_volume_smaller_than_a_window_is_refused():
     """It has to be padded before, with air."""
     with pytest.raises(ValueError, match="expected a volume of at least"):
         over_windows(lambda w: w, torch.rand(1, 3, 9, 9), SIZE, Chunk(1))
+
+
+def test_what_is_done_is_told():
+    """After every chunk, up to all of the volume."""
+    told = []
+    over_windows(lambda w: w, torch.rand(1, 9, 12, 14), SIZE, Chunk(5, watch=told.append))
+    assert told == sorted(set(told)) and len(told) > 2 and told[-1] == 1.0

@@ -265,5 +265,6 @@ class Pix2Pix(Method[Pix2PixRecipe]):
                 continue
             made.append(slices)
             done += len(slices)
+            chunk.reached(done / depth)
         volume = from_network(plan, unfold_slices(torch.cat(made), 1))[0]
         return volume[:, :, rows, columns]

@@ -187,6 +187,7 @@ def _make_all(
             case, ready = ahead.pop(0)
             prepared = _result(failures, case, ready.result)
             meter, result = Meter(model.device), None
+            chunk.watch = partial(_say_share, advance, case.identifier)
             if prepared is not None:
                 work = partial(_synthesize, model, prepared, chunk, asked.save_trajectory)
                 result = _result(failures, case, work)
@@ -200,6 +201,10 @@ def _make_all(
             collect(workers)
         collect(0)
     return failures, made
+
+
+def _say_share(advance: Callable[..., None], case: str, share: float) -> None:
+    advance(0, f"{case}: {share:.0%}")
 
 
 def _say_less(less: Chunk) -> None:

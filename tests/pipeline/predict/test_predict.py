@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from itertools import permutations, product
 from pathlib import Path
 
@@ -248,6 +249,26 @@ def test_parts_cover_all_once(trained, inputs):
     assert counts == dict.fromkeys(whole, 1)
     with pytest.raises(LiftnetError, match="Part 3 of 3 does not exist"):
         run(trained, inputs, num_parts=3, part_id=3)
+
+
+def test_a_long_case_shows_its_share(trained, inputs, monkeypatch):
+    """What a method says of its way through a case stands beside the bar, under the case's name."""
+    noted = []
+
+    @contextmanager
+    def watched(label, total):
+        yield lambda count=1, note="": noted.append((count, note))
+
+    def slow(plan, recipe, network, example, generator, chunk):
+        chunk.reached(0.25)
+        return synthesize(plan, recipe, network, example, generator, chunk)
+
+    lift = type(load_method("lift"))
+    synthesize = lift.synthesize
+    monkeypatch.setattr(lift, "synthesize", staticmethod(slow))
+    monkeypatch.setattr(steps, "progress", watched)
+    run(trained, inputs)
+    assert sorted(noted) == [(0, "p1: 25%"), (0, "p4: 25%"), (1, ""), (1, "")]
 
 
 def test_operations_are_those_of_the_synthesis(trained, inputs, monkeypatch):
