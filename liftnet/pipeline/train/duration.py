@@ -29,7 +29,7 @@ from liftnet.tasks.base import SynthesisTask
 __all__ = ["StageCost", "measure_training"]
 
 FIRST_SLICES = 4  # ours: of the first, smallest measurement; a CPU needs some seconds for them
-LONGEST = 2.5  # ours: seconds; a step that would take longer is worked out from a part of it
+LONGEST = 2.5  # ours: seconds; a step or volume that takes longer is worked out from a part of it
 TRIED = 4  # ours: steps; other work on the machine slows some of them
 CASES = 3  # ours: the least that a bank of real volumes can be made of
 AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
@@ -80,7 +80,7 @@ def _measure_stage(of: Training, number: int, network: nn.Module, folder: Path) 
     schedule = of.method.stages(of.plan, of.recipe)[number].schedule
     step = case = 0.0
     for part, share, depth_share in _parts(of, schedule):
-        if step > LONGEST:
+        if max(step, case) > LONGEST:
             break
         stage = part.method.stages(part.plan, part.recipe)[number]
         store = _random_cases(part.plan, folder / str(part.plan.grid.num_slices))
