@@ -79,7 +79,7 @@ class Model:
             return flops_of(
                 stage, lambda own: method.generate(plan, recipe, own, latent, temperature=1.0)
             )
-        except RuntimeError:  # it asks for values, which "meta" has not
+        except Exception:  # it asks for values, which "meta" has not: no count, but an image
             return None
 
 
