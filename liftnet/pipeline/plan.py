@@ -266,15 +266,24 @@ def _decide_like(space: Workspace, name: str, asked: Asked, like: str) -> Decide
     else:
         raise PlanError(
             f"No number of steps makes the training of {method.name} as long as that of {like}: "
-            f"{steps} steps take {work / 1e15:.3g} PFLOP, {like} takes {goal / 1e15:.3g}",
+            f"{steps} steps take {_peta(work)} PFLOP, {like} takes {_peta(goal)}",
             where=f"--like {like}",
             remedy="Leave out settings of steps, or choose the steps yourself: --steps N.",
         )
     say(
-        f"{steps} steps of {method.name} take {work / 1e15:.3g} PFLOP, as the training of {like} "
-        f"does ({goal / 1e15:.3g})"
+        f"{steps} steps of {method.name} take {_peta(work)} PFLOP, as the training of {like} "
+        f"does ({_peta(goal)})"
     )
     return Decided(plan, recipe)
+
+
+def _peta(operations: int) -> str:
+    """To three digits, written out.
+
+    >>> _peta(1_934_000_000_000_000_000), _peta(12_345_678_900_000)
+    ('1,930', '0.0123')
+    """
+    return f"{float(f'{operations / 1e15:.3g}'):,g}"
 
 
 def _training_work(plan: Plan, method: Method[Any], recipe: Recipe) -> int:

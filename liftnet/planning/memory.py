@@ -5,6 +5,7 @@ and every tensor is counted while it is alive. No formula can drift away from th
 """
 
 import weakref
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,27 @@ def num_parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-class LiveBytes(TorchDispatchMode):
+class Watch(TorchDispatchMode):
+    """Sees every operation on "meta", in which shapes are found quickly."""
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The result of an operation, which is noted."""
+        result = _shaped(func, args, kwargs or {})
+        self.note(func, args, kwargs or {}, result)
+        return result
+
+    @abstractmethod
+    def note(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
+        """What is to be known of it."""
+
+
+class LiveBytes(Watch):
     """Counts the bytes of the tensors that operations make on "meta", while they are alive.
 
     Attributes:
@@ -44,21 +65,13 @@ class LiveBytes(TorchDispatchMode):
         self._share = bytes_per_number / 4
         self._sizes: dict[int, float] = {}
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """The result of an operation, whose bytes are noted."""
-        result = _shaped(func, args, kwargs or {})
+    def note(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
+        """The tensors of a result."""
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor) and leaf.device.type == "meta":
-                self._note(leaf)
-        return result
+                self._add(leaf)
 
-    def _note(self, tensor: Tensor) -> None:
+    def _add(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._sizes:
@@ -73,30 +86,20 @@ class LiveBytes(TorchDispatchMode):
         self.now -= self._sizes.pop(key)
 
 
-class Flops(TorchDispatchMode):
+class Flops(Watch):
     """Counts the operations of products of matrices and of convolutions.
 
     The formulas are those of torch.utils.flop_counter, whose own mode hooks into modules and so
     refuses a loss that takes a gradient itself.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
+    total = 0
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """The result of an operation, which is counted."""
-        result = _shaped(func, args, kwargs or {})
+    def note(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
+        """The operations of one, if it is among them."""
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
-            self.total += int(formula(*args, **(kwargs or {}), out_val=result))
-        return result
+            self.total += int(formula(*args, **kwargs, out_val=result))
 
 
 def _shaped(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

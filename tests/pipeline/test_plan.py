@@ -524,7 +524,7 @@ def test_a_method_gets_the_operations_of_another(workspace, capsys):
     wanted = training_work(like, "lift")
     assert training_work(found, "pix2pix_unet") == pytest.approx(wanted, rel=0.01)
     assert found.recipe.slice_gan.num_steps != 300
-    assert f"{wanted / 1e15:.3g} PFLOP" in capsys.readouterr().out
+    assert "PFLOP, as the training of lift does" in capsys.readouterr().out
     assert read_json(plan_file(workspace)) == before
     space = find_workspace(workspace)
     for method, recipe in (("lift", like.recipe), ("pix2pix_unet", found.recipe)):
