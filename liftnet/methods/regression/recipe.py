@@ -39,6 +39,7 @@ class ClosedForm(Method[RegressionRecipe]):
     serves = "images from images"
     paper = ""
     recipe = RegressionRecipe
+    closed_form = True
     why: str  # it is as it is
 
     def decide(self, plan: Plan, fingerprint: Fingerprint, *, squeeze: bool) -> RegressionRecipe:

@@ -10,11 +10,12 @@ from liftnet.core.scores import CaseScore, Scores
 from liftnet.core.storage.jsonable import did_you_mean
 from liftnet.core.workspace import find_workspace
 from liftnet.pipeline.evaluate.files import find_images
-from liftnet.pipeline.evaluate.setting import read_facts
+from liftnet.pipeline.evaluate.setting import Facts, read_facts
 from liftnet.pipeline.evaluate.table import metric_names
 from liftnet.pipeline.plan import DEFAULT_PLAN
 
 __all__ = [
+    "first_facts",
     "refuse_different",
     "refuse_same",
     "refuse_unknown",
@@ -113,8 +114,8 @@ def shared_dataset(
 
     It names the channels of those images too that another program made, without JSON files.
     """
-    names = {found.dataset for found in scores} | {_named_dataset(folder) for folder in folders}
-    names -= {""}
+    named = [facts.dataset for folder in folders if (facts := first_facts(folder))]
+    names = {*named, *(found.dataset for found in scores)} - {""}
     if len(names) != 1:
         return None
     (name,) = names
@@ -123,14 +124,13 @@ def shared_dataset(
     return name if any(path.is_file() for path in files) else None
 
 
-def _named_dataset(folder: Path) -> str:
-    """The dataset that the first JSON file of a folder names, or ""."""
+def first_facts(folder: Path) -> Facts | None:
+    """What the first JSON file of a folder says that can be read."""
     for images in find_images(folder, "predicted")[0].values():
         for path in images.values():
             try:
-                facts = read_facts(path)
+                if (facts := read_facts(path)) is not None:
+                    return facts
             except PlanError:
                 continue  # evaluation tells of it
-            if facts is not None:
-                return facts.dataset
-    return ""
+    return None

@@ -25,6 +25,7 @@ from liftnet.pipeline.compare.checks import (
     shared_dataset,
     version_warnings,
 )
+from liftnet.pipeline.compare.floor import mention_floor
 from liftnet.pipeline.compare.results import (
     common_rows,
     compare_rows,
@@ -112,6 +113,7 @@ def compare(
     with hold(output, "liftnet_compare"):
         write_together(dict([table, (output / "comparison.json", json_text(comparison))]))
     report(comparison, output / "comparison.json")
+    mention_floor(images.values(), workspace)
     return comparison
 
 

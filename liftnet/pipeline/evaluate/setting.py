@@ -51,6 +51,7 @@ class Facts:
     task: str
     dataset: str
     plan: str
+    method: str
     modality: Modality | None = None
     made_from: MadeFrom | None = None  # None: an older file
 
@@ -123,7 +124,7 @@ def read_facts(image: Path) -> Facts | None:
         sources = from_json(list[str], data.get("sources", []), where="sources")
         named = {
             key: from_json(str, data.get(key, ""), where=key)
-            for key in ("target", "task", "dataset", "plan")
+            for key in ("target", "task", "dataset", "plan", "method")
         }
         modality = from_json(known, data.get("modality"), where="modality")
         made_from = from_json(files, data.get("made_from"), where="made_from")
