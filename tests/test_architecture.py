@@ -141,7 +141,7 @@ def siblings(folder: str) -> set[str]:
         return set()
     inside = (PACKAGE / folder).iterdir()
     names = {path.stem for path in inside if path.is_dir() or path.suffix == ".py"}
-    return names - {"base", "__init__", "__pycache__"}
+    return names - {"base", "paired", "__init__", "__pycache__"}
 
 
 def place_in(place: Path) -> str:

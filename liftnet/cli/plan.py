@@ -51,6 +51,12 @@ LikeOption = Annotated[
         help="As many steps as make the training's operations those of this method.",
     ),
 ]
+PublishedOption = Annotated[
+    bool,
+    typer.Option(
+        "--published", help="Train as those who published the method do, in place of ours."
+    ),
+]
 ExplainOption = Annotated[
     bool, typer.Option("--explain", help="Print each decision with its reason.")
 ]
@@ -65,6 +71,7 @@ def plan(
     plan_name: NameOption = "default",
     settings: SetOption = None,
     like: LikeOption = None,
+    published: PublishedOption = False,
     explain: ExplainOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -82,10 +89,12 @@ def plan(
         plan_name=plan_name,
         settings=settings,
         like=like,
+        published=published,
         explain_plan=explain,
         workspace=workspace,
     )
-    asked = Asked(method, gpu_memory, steps, features, plan_name, tuple(settings or ()))
+    given = tuple(settings or ())
+    asked = Asked(method, gpu_memory, steps, features, plan_name, given, published=published)
     say_training_time("liftnet_plan", dataset, asked, workspace=workspace)
     say_next(
         "Next, with the plan as it is now:",

@@ -7,6 +7,7 @@ from liftnet.cli.plan import (
     FeaturesOption,
     GpuMemoryOption,
     NameOption,
+    PublishedOption,
     SetOption,
     StepsOption,
 )
@@ -22,6 +23,7 @@ def plan_and_preprocess(
     features: FeaturesOption = None,
     plan_name: NameOption = "default",
     settings: SetOption = None,
+    published: PublishedOption = False,
     explain: ExplainOption = False,
     num_processes: ProcessesOption = None,
     no_check: NoCheckOption = False,
@@ -42,6 +44,7 @@ def plan_and_preprocess(
         features=features,
         plan_name=plan_name,
         settings=settings,
+        published=published,
         explain_plan=explain,
         num_processes=num_processes,
         check=not no_check,
@@ -49,7 +52,8 @@ def plan_and_preprocess(
         clean=clean,
         workspace=workspace,
     )
-    asked = Asked(method, gpu_memory, steps, features, plan_name, tuple(settings or ()))
+    given = tuple(settings or ())
+    asked = Asked(method, gpu_memory, steps, features, plan_name, given, published=published)
     say_training_time("liftnet_plan_and_preprocess", dataset, asked, workspace=workspace)
     say_next(
         "Next, with the plan as it is now:",

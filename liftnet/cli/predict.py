@@ -65,8 +65,29 @@ def predict(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option("--seed", metavar="SEED", help="-n: another seed makes other volumes.")
+        int,
+        typer.Option(
+            "--seed",
+            metavar="SEED",
+            help="Another one draws other results, of methods that sample and with -n.",
+        ),
     ] = 0,
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", metavar="N", help="Draw N results of a case; write their mean."),
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            "--sampler",
+            metavar="ancestral|ddim|euler|heun",
+            help="How a method that samples does so. Default: the recipe's.",
+        ),
+    ] = None,
+    sampler_steps: Annotated[
+        int | None,
+        typer.Option("--sampler-steps", metavar="N", help="In N steps. Default: the recipe's."),
+    ] = None,
     first: Annotated[
         int,
         typer.Option(
@@ -124,9 +145,14 @@ def predict(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Synthesize, for every case of a folder, what it lacks; or, with -n, generate volumes."""
-    from_images = {"-i": input_folder, "--target": target, "-m": masks}
+    sampling: dict[str, Any] = {
+        "samples": samples,
+        "sampler": sampler,
+        "sampler_steps": sampler_steps,
+    }
+    from_images: dict[str, object] = {"-i": input_folder, "--target": target, "-m": masks}
+    from_images |= {f"--{name.replace('_', '-')}": value for name, value in sampling.items()}
     from_nothing = {
-        "--seed": seed,
         "--first": first,
         "--temperature": temperature is not None,
         "--sigma-z": sigma_z is not None,
@@ -137,13 +163,15 @@ def predict(
     else:
         _refuse(from_images, "-n", "they are for images made from others")
     make, say = (
-        (partial(_synthesize, input_folder, target=target, masks=masks), say_evaluation)
+        (
+            partial(_synthesize, input_folder, target=target, masks=masks),
+            say_evaluation,
+        )
         if num_volumes is None
         else (
             partial(
                 _generate,
                 num_volumes,
-                seed=seed,
                 first=first,
                 temperature=temperature,
                 sigma_z=sigma_z,
@@ -158,6 +186,7 @@ def predict(
         fold=fold,
         method=method,
         plan_name=plan_name,
+        seed=seed,
         normalized=normalized,
         save_trajectory=save_trajectory,
         continue_prediction=continue_prediction,
@@ -167,6 +196,7 @@ def predict(
         device=device,
         num_processes=num_processes,
         workspace=workspace,
+        **(sampling if num_volumes is None else {}),
     )
     say(output_folder, num_parts=num_parts, workspace=workspace)
 

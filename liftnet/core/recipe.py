@@ -12,6 +12,7 @@ __all__ = [
     "Inference",
     "MemoryEstimate",
     "Recipe",
+    "Sampling",
     "Schedule",
     "schedules",
     "with_schedules",
@@ -72,6 +73,7 @@ class Schedule:
     decay: Literal["cosine", "linear", "none"] = "cosine"  # of the rates, to `final_rate`
     decay_from: Share = 0.0  # share of the steps after which it begins
     clip_each: bool = False  # the gradient of each part by itself: of a generator, of its critic
+    keep: Literal["best", "last"] = "best"  # the validated weights that predict
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,19 @@ class Inference:
 
     slice_batch: Count
     passes: Literal["one", "two"]  # one: keep the skips; two: LiFT Algorithm 2
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a method draws one of the volumes that a case may have; `liftnet_predict` can override.
+
+    The mean of several samples is nearer to the truth in PSNR and smoother than any of them.
+    """
+
+    sampler: Literal["ancestral", "ddim", "euler", "heun"]
+    num_steps: Size  # from noise, or from the source, to a volume
+    samples: Size = 1  # whose mean is the result
+    validation_steps: Size = 1  # in training, where a volume of all steps would take too long
 
 
 @dataclass(frozen=True)
@@ -107,6 +122,7 @@ class Recipe:
     reasons: dict[str, str]  # setting -> why it has its value, and the source of the rule
     recompute: bool = False  # maps of blocks for the gradient, instead of keeping them
     feeding: Literal["resident", "read"] = "read"  # training cases: held in memory, or as needed
+    sampling: Sampling | None = None  # null: a case has one result
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)

@@ -20,9 +20,11 @@ from liftnet.ops.chunks import Chunk
 
 __all__ = [
     "Ablates",
+    "AnyRecipe",
     "Checks",
     "Generates",
     "Method",
+    "Publishes",
     "Stage",
     "SupposesSynthesis",
     "Surveys",
@@ -232,6 +234,17 @@ class Ablates(Protocol):
 
     def without(self, recipe: Any) -> Any:
         """The recipe of the other without that part."""
+
+
+@runtime_checkable
+class Publishes(Protocol):
+    """Methods of which others have published how they train them (`liftnet_plan --published`)."""
+
+    def published(self, plan: Plan, recipe: Any) -> Any:
+        """The recipe with their rates, schedule, losses and choice of weights; sizes stay.
+
+        As many steps as theirs, unless the plan's budget has a number.
+        """
 
 
 @runtime_checkable

@@ -27,7 +27,7 @@ from liftnet.host.lock import hold, refuse_busy
 from liftnet.host.progress import mention, say
 from liftnet.imageio.raw_dataset import load_dataset
 from liftnet.methods import load_method, method_names
-from liftnet.methods.base import Ablates, Method
+from liftnet.methods.base import Ablates, Method, Publishes
 from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
 from liftnet.planning.cost import TooLargeError, training_flops
 from liftnet.planning.feeding import BY_HAND, plan_feeding
@@ -71,6 +71,7 @@ class Asked:
     plan_name: str = DEFAULT_PLAN
     settings: tuple[str, ...] = ()
     like: str | None = None
+    published: bool = False
 
     def words(self) -> Iterator[str]:
         """The same on a command line."""
@@ -84,6 +85,8 @@ class Asked:
             yield from ("--steps", str(self.steps))
         if self.features is not None:
             yield from ("--features", str(self.features))
+        if self.published:
+            yield "--published"
         if self.settings:
             yield from ("--set", *self.settings)
 
@@ -106,6 +109,7 @@ def plan(
     plan_name: str = DEFAULT_PLAN,
     settings: list[str] | None = None,
     like: str | None = None,
+    published: bool = False,
     explain_plan: bool = False,
     workspace: Path | str | None = None,
 ) -> Decided:
@@ -122,6 +126,7 @@ def plan(
             begin with its name: `lift.losses.delta_z=1`.
         like: a method of this plan: as many steps as make the floating-point operations of the
             training the same. The plan stays as it is.
+        published: train as those who published the method do, in place of ours.
         explain_plan: print each decision with its reason.
         workspace: the workspace folder.
 
@@ -138,7 +143,8 @@ def plan(
     mention(f"{name}: {space.describe()}")
     run = space.run_folder(name, plan_name)
     refuse_busy(run)
-    asked = Asked(method, gpu_memory, steps, features, plan_name, tuple(settings or ()), like)
+    given = tuple(settings or ())
+    asked = Asked(method, gpu_memory, steps, features, plan_name, given, like, published)
     decided = decide(space, name, asked)
     used = method_of(decided.plan, method)
     target = space.plan_file(name, plan_name)
@@ -207,7 +213,25 @@ def decide(space: Workspace, name: str, asked: Asked) -> Decided:
         refuse_other_foreground(chosen, fingerprint)
     _refuse_without_effect(chosen, of_plan)
     _refuse_unreadable(Plan, chosen)
+    if asked.published:
+        recipe = _as_published(method, chosen, recipe)
     return Decided(chosen, _completed(method, chosen, recipe, of_method, fingerprint))
+
+
+def _as_published(method: Method[Any], plan: Plan, recipe: Recipe) -> Recipe:
+    """The recipe as others have published it.
+
+    Raises:
+        PlanError: If there is no such thing.
+    """
+    if not isinstance(method, Publishes):
+        raise PlanError(
+            f"Nobody has published another recipe of {method.name} than that of liftnet",
+            where="--published",
+            remedy="Leave --published out.",
+        )
+    found: Recipe = method.published(plan, recipe)
+    return found
 
 
 def _completed(
@@ -257,6 +281,8 @@ def _decide_like(space: Workspace, name: str, asked: Asked, like: str) -> Decide
     for _ in range(LIKE_ROUNDS):
         tried = replace(plan, budget=budget)
         recipe = _first_that_fits(method, fingerprint, [tried]).recipe
+        if asked.published:
+            recipe = _as_published(method, tried, recipe)
         recipe = _completed(method, tried, recipe, of_method, fingerprint)
         work = _training_work(plan, method, recipe)
         steps = sum(schedule.num_steps for schedule in schedules(recipe).values())

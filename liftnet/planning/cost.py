@@ -110,9 +110,11 @@ def synthesis_gib(plan: Plan, recipe: Recipe, stage: Measurable, synthesize: Any
     return _once("synthesis", plan, recipe, stage, measure)
 
 
-def synthesis_flops(plan: Plan, recipe: Recipe, stage: Measurable, synthesize: Any) -> int:
-    """The floating-point operations of the same volume."""
-    return flops_of(stage, lambda network: _synthesize(plan, recipe, network, synthesize))
+def synthesis_flops(
+    plan: Plan, recipe: Recipe, stage: Measurable, synthesize: Any, targets: int
+) -> int:
+    """The floating-point operations of the same volume, of so many of the plan's targets."""
+    return flops_of(stage, lambda network: _synthesize(plan, recipe, network, synthesize, targets))
 
 
 @torch.no_grad()
@@ -124,10 +126,14 @@ def flops_of(stage: Measurable, work: Callable[[nn.Module], object]) -> int:
     return counter.total
 
 
-def _synthesize(plan: Plan, recipe: Recipe, network: nn.Module, synthesize: Any) -> None:
+def _synthesize(
+    plan: Plan, recipe: Recipe, network: nn.Module, synthesize: Any, targets: int | None = None
+) -> None:
     chunk = Chunk(recipe.inference.slice_batch, recipe.inference.passes)
     with torch.no_grad():
         (example,) = _empty(plan, Whole())
+        if targets is not None:
+            example.made[:, targets:] = False
         synthesize(plan, recipe, network, example, torch.Generator(), chunk)
 
 

@@ -76,7 +76,7 @@ def test_options_reach_the_volumes(trained, monkeypatch):
             "lift_u, tiny",
         ),
         (("-n", 3, "--target", "a", "b", "-m", "y"), "--target, -m cannot be used with -n", "-m"),
-        (("-i", "x", "--seed", 3), "--seed cannot be used with -i", "generating volumes with -n"),
+        (("-n", 3, "--samples", 2), "--samples cannot be used with -n", "Leave out --samples"),
         (("-i", "x", "--first", 3), "--first cannot be used with -i", "Leave out --first"),
         (("-i", "x", "--temperature", 0), "--temperature cannot be used with -i", "-n"),
         (("-i", "x", "--sigma-z", 0), "--sigma-z cannot be used with -i", "-n"),

@@ -1,25 +1,24 @@
 """What the methods of this family share: their stage, their synthesis, their sizes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from math import log2
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from liftnet.core.fingerprint import Fingerprint
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Inference, MemoryEstimate, Recipe, Schedule
 from liftnet.core.storage.ranges import Size, Weight
 from liftnet.data.crops import Crop, Slab
 from liftnet.data.example import Example, joined
+from liftnet.data.scaling import from_unit, inputs_of, to_unit
 from liftnet.losses.adversarial import bce_terms
 from liftnet.losses.reconstruction import weighted_mean
-from liftnet.methods.base import Method, Stage
+from liftnet.methods.base import Stage
+from liftnet.methods.paired import Paired
 from liftnet.methods.pix2pix.networks import PatchCritic, initialize_
-from liftnet.ops import normalize
 from liftnet.ops.chunks import Chunk
 from liftnet.ops.compute.host_memory import is_out_of_memory
 from liftnet.ops.compute.precision import autocast
@@ -28,7 +27,6 @@ from liftnet.ops.depth import fold_slices, unfold_slices
 from liftnet.ops.in_plane import pad_in_plane
 from liftnet.planning.augmentation import AUGMENTATION_REASON, plan_augmentation
 from liftnet.planning.consistency import check_recipe, refuse
-from liftnet.planning.cost import estimated, largest_that_fits, synthesis_gib, training_gib
 from liftnet.planning.grid import stride_of
 from liftnet.planning.schedule import make_schedule
 
@@ -97,7 +95,7 @@ class SliceGan(Stage[None]):
         given = fold_slices(inputs_of(self.plan, slabs))
         asked = to_device(slabs.made, given.device).float()[:, :, None, None, None]
         asked = fold_slices(asked.expand_as(slabs.target))
-        real = fold_slices(to_network(self.plan, slabs.target)) * asked
+        real = fold_slices(to_unit(self.plan, slabs.target)) * asked
         with autocast(given.device):
             made = network["generator"](given).float() * asked
             believed, judged = bce_terms(
@@ -112,66 +110,16 @@ class SliceGan(Stage[None]):
         }
 
 
-def inputs_of(plan: Plan, example: Example) -> Tensor:
-    """Sources as the network takes them, and which are given: (B, 2 S, D, H, W)."""
-    given = example.given[:, :, None, None, None].expand_as(example.source)
-    ends = [normalize.limits(plan.channel(name).normalization) for name in plan.sources]
-    middles = [(low + high) / 2 if high < float("inf") else 0.0 for low, high in ends]
-    halves = [(high - low) / 2 if high < float("inf") else Z_SCALE for low, high in ends]
-    middle, half = _column(middles, example.source), _column(halves, example.source)
-    return torch.cat([(example.source - middle) / half * given, given], dim=1)
-
-
-def to_network(plan: Plan, target: Tensor) -> Tensor:
-    """Targets (B, T, D, H, W) in [-1, 1]."""
-    low, high = _ends(plan, target)
-    return (target - low) / (high - low) * 2 - 1
-
-
-def from_network(plan: Plan, made: Tensor) -> Tensor:
-    """The inverse of `to_network`."""
-    low, high = _ends(plan, made)
-    return low + (made + 1) / 2 * (high - low)
-
-
-def _ends(plan: Plan, like: Tensor) -> tuple[Tensor, Tensor]:
-    ends = [normalize.limits(plan.channel(name).normalization) for name in plan.targets]
-    low, high = (_column(values, like) for values in zip(*ends, strict=True))
-    return low, high
-
-
-def _column(values: Sequence[float], like: Tensor) -> Tensor:
-    column = torch.tensor(values, dtype=torch.float32)
-    if like.device.type == "meta":
-        column = column.to("meta")
-    return to_device(column, like.device).view(1, -1, 1, 1, 1)
-
-
-class Pix2Pix(Method[Pix2PixRecipe]):
+class Pix2Pix(Paired[Pix2PixRecipe]):
     """Slices one by one, along the plan's slice axis."""
 
-    serves = "images from images"
     paper = "Isola et al. 2017"
     recipe = Pix2PixRecipe
     generator: Any
     most_halvings: int
 
-    def unfit(self, plan: Plan) -> str | None:
-        """It needs sources, and targets with limits."""
-        if not plan.sources:
-            return "it needs one source or more"
-        if any(
-            normalize.limits(plan.channel(t).normalization)[1] == float("inf") for t in plan.targets
-        ):
-            return "its targets need limits"
-        return None
-
-    def decide(self, plan: Plan, fingerprint: Fingerprint, *, squeeze: bool) -> Pix2PixRecipe:
-        """The widest pair whose step fits the memory."""
-        recipe = largest_that_fits(plan, list(self._sizes(plan)), partial(self.stages, plan))
-        return self.refresh(plan, recipe)
-
-    def _sizes(self, plan: Plan) -> Iterator[Pix2PixRecipe]:
+    def sizes(self, plan: Plan) -> list[Pix2PixRecipe]:
+        """The widest first."""
         budget, steps = plan.budget, plan.budget.num_steps or STEPS
         halvings = min(int(log2(stride_of(plan.grid))), self.most_halvings)
         schedule = replace(
@@ -195,8 +143,8 @@ class Pix2Pix(Method[Pix2PixRecipe]):
             "slice_gan.volumes_per_step": "8 slices of as many volumes (ours; pix2pix takes 1)",
             "augmentation": AUGMENTATION_REASON,
         }
-        for width in WIDTHS:
-            yield Pix2PixRecipe(
+        return [
+            Pix2PixRecipe(
                 augmentation=plan_augmentation(plan.grid.slice_axis),
                 inference=Inference(SLICES, "one"),
                 memory=MemoryEstimate(budget.memory_gib, budget.bytes_per_number, 0.0, 0.0),
@@ -206,9 +154,11 @@ class Pix2Pix(Method[Pix2PixRecipe]):
                 losses=dict(LOSSES),
                 slice_gan=schedule,
             )
+            for width in WIDTHS
+        ]
 
-    def refresh(self, plan: Plan, recipe: Pix2PixRecipe, *, estimate: bool = True) -> Pix2PixRecipe:
-        """The recipe, checked, with its memory estimate."""
+    def check(self, plan: Plan, recipe: Pix2PixRecipe) -> None:
+        """Refuse sizes that do not divide the slices, and losses that are not its own."""
         check_recipe(recipe, ("generator", "critic"), recipe.losses)
         stride = 2**recipe.halvings
         refuse(
@@ -223,11 +173,6 @@ class Pix2Pix(Method[Pix2PixRecipe]):
             },
             "recipe",
         )
-        if not estimate:
-            return recipe
-        stages = self.stages(plan, recipe)
-        prediction = synthesis_gib(plan, recipe, stages[-1], self.synthesize)
-        return estimated(recipe, training_gib(plan, recipe, stages), prediction)
 
     def stages(self, plan: Plan, recipe: Pix2PixRecipe) -> tuple[Stage[Any], ...]:
         """One."""
@@ -266,5 +211,5 @@ class Pix2Pix(Method[Pix2PixRecipe]):
             made.append(slices)
             done += len(slices)
             chunk.reached(done / depth)
-        volume = from_network(plan, unfold_slices(torch.cat(made), 1))[0]
+        volume = from_unit(plan, unfold_slices(torch.cat(made), 1))[0]
         return volume[:, :, rows, columns]

@@ -53,27 +53,36 @@ class Model:
     known: Known  # what training images are like; empty where nothing is judged by it
     facts: tuple[TrainingFacts | None, ...] = ()  # what each fold's training cases had
     unimproved: tuple[str, ...] = ()  # folds whose last stage was best before its first step
+    seed: int = 0  # of what is random about images of a case
 
-    def flops(self, shape: tuple[int, int, int]) -> int | None:
+    def flops(self, shape: tuple[int, int, int], targets: int = 1) -> int | None:
         """The floating-point operations of one network for a volume (D, H, W) of the plan's units.
 
-        Counted once, for the plan's grid, and in proportion to it: slices that are smaller than
-        those of the plan are padded. None where it cannot be counted on tensors without values.
+        Of so many targets, and of all samples. Counted once, for the plan's grid, and in proportion
+        to it: slices that are smaller than those of the plan are padded. None where it cannot be
+        counted on tensors without values.
         """
-        if self._flops_of_grid is None:
+        if targets not in self._flops_of_grid:
+            self._flops_of_grid[targets] = self._count(targets)
+        counted = self._flops_of_grid[targets]
+        if counted is None:
             return None
         (depth, height, width), grid = shape, self.plan.grid
         rows, columns = grid.in_plane
         share = depth * max(height, rows) * max(width, columns) / (grid.num_slices * rows * columns)
-        return round(self._flops_of_grid * share)
+        samples = self.recipe.sampling.samples if self.recipe.sampling else 1
+        return round(counted * share) * samples
 
     @cached_property
-    def _flops_of_grid(self) -> int | None:
+    def _flops_of_grid(self) -> dict[int, int | None]:
+        return {}
+
+    def _count(self, targets: int) -> int | None:
         plan, method, recipe = self.plan, self.method, self.recipe
         stage = method.stages(plan, recipe)[-1]
         try:
             if isinstance(method, Synthesizes):
-                return synthesis_flops(plan, recipe, stage, countable(method))
+                return synthesis_flops(plan, recipe, stage, countable(method), targets)
             assert isinstance(method, Generates)
             latent = method.latent(plan, recipe, 0, 0).to("meta")
             return flops_of(
@@ -99,7 +108,7 @@ def load_model(
     where = find_device(device)
     wanted = [] if fold is None else fold_names(fold)
     if not wanted:
-        folders = trained_folds(run, method, checkpoint=checkpoint)
+        folders = _one_if_sampled(trained_folds(run, method, checkpoint=checkpoint))
     else:
         folders = [fold_folder(run, method.name, f) for f in wanted]
     file = _file_name(checkpoint)
@@ -152,6 +161,18 @@ def load_model(
         tuple(load_facts(folders, plan)),
         tuple(unimproved),
     )
+
+
+def _one_if_sampled(folders: list[Path]) -> list[Path]:
+    """The first fold alone where a case has many possible results, whose mean is none of them."""
+    _, method, recipe = read_run(folders[0])
+    if recipe.sampling is None or len(folders) == 1:
+        return folders
+    say(
+        f"{method.name} samples: of {len(folders)} folds {folders[0].name} is used; -f names "
+        "several, whose mean is smoother than a sample"
+    )
+    return folders[:1]
 
 
 def _is_unimproved(folder: Path, stage: Stage[Any], step: object) -> bool:

@@ -1,6 +1,7 @@
 """Volumes from trained networks, finished as the task wants them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,8 @@ from liftnet.ops.chunks import Chunk
 from liftnet.tasks.base import SynthesisTask, Task
 
 __all__ = ["Training", "chunk_of", "make_volumes"]
+
+NEXT_SAMPLE = 0x1B873593_CC9E2D51  # ours: between the seeds of two samples of a case, odd
 
 
 class Training(NamedTuple):
@@ -34,16 +37,35 @@ def chunk_of(recipe: Recipe) -> Chunk:
 def make_volumes(
     of: Training, networks: Sequence[nn.Module], example: Example, chunk: Chunk | None = None
 ) -> Tensor:
-    """All targets (T, D, H, W), finished, in network units: the mean over the networks.
+    """All targets (T, D, H, W), finished, in network units: the mean over networks and samples.
 
     What is random about them follows from the seed of the example alone.
     """
     task, method, plan, recipe = of
     assert isinstance(task, SynthesisTask) and isinstance(method, Synthesizes)
     chunk = chunk or chunk_of(recipe)
-    made = []
+    samples = recipe.sampling.samples if recipe.sampling else 1
+    total, done = None, 0
     for network in networks:
-        generator = torch.Generator(example.source.device).manual_seed(int(example.seeds[0]))
-        volume = method.synthesize(plan, recipe, network, example, generator, chunk)
-        made.append(task.finish(plan, volume, example))
-    return torch.stack(made).sum(dim=0) / len(made)
+        for sample in range(samples):
+            seeds = (example.seeds + sample * NEXT_SAMPLE) % 2**63
+            own = replace(example, seeds=seeds)
+            generator = torch.Generator(example.source.device).manual_seed(int(seeds[0]))
+            part = replace(chunk, watch=_part_of(chunk.watch, done, len(networks) * samples))
+            volume = method.synthesize(plan, recipe, network, own, generator, part)
+            chunk.size, chunk.passes = part.size, part.passes
+            finished = task.finish(plan, volume, example)
+            total = finished if total is None else total + finished
+            done += 1
+    assert total is not None
+    return total / done
+
+
+def _part_of(
+    watch: Callable[[float], None] | None, done: int, number: int
+) -> Callable[[float], None] | None:
+    """The same watch for one of several volumes whose mean is wanted."""
+    if watch is None or number == 1:
+        return watch
+    told = watch  # for the type checker
+    return lambda share: told((done + share) / number)

@@ -28,6 +28,7 @@ from liftnet.pipeline.predict.outputs import (
     is_finished,
     output_path,
     output_range,
+    sampling_of,
 )
 from liftnet.pipeline.predict.source_files import note_sources
 from liftnet.pipeline.predict.trajectories import case_facts, has_trajectory
@@ -154,6 +155,7 @@ def _is_done(
                 "model": model.digest,
                 "inputs": inputs,
                 "range": list(output_range(model.plan, target, asked.normalized)),
+                "sampling": sampling_of(model),
             },
         )
         for target in request.made

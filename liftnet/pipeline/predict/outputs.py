@@ -1,6 +1,7 @@
 """What prediction writes: an image on the case's own grid, and a JSON that says how it was made."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ __all__ = [
     "output_range",
     "output_type",
     "remove_half_written",
+    "sampling_of",
     "write_case",
     "write_with_facts",
 ]
@@ -90,6 +92,7 @@ def is_finished(path: Path, expected: dict[str, Any]) -> bool:
         return False
     try:
         facts = read_json(sidecar(path))
+        facts.setdefault("sampling", None)
         facts["range"] = [facts["intensity"]["low"], facts["intensity"]["high"]]
         return all(facts[key] == value for key, value in expected.items())
     except (PlanError, KeyError, TypeError):  # damaged: made again
@@ -163,7 +166,7 @@ def write_case(
             "made_from": asdict(prepared.made_from),
             "warnings": list(prepared.warnings),
             "plausibility": plausibility,
-            **made_by(model, cost, made.shape, sum(bool(share.made) for share in each)),
+            **made_by(model, cost, made.shape, [len(share.made) for share in each]),
             "folds": [
                 folder.name
                 for folder, share in zip(model.folders, each, strict=True)
@@ -174,13 +177,14 @@ def write_case(
 
 
 def made_by(
-    model: Model, cost: Cost, shape: tuple[int, int, int], networks: int = 1
+    model: Model, cost: Cost, shape: tuple[int, int, int], targets: Sequence[int] = (1,)
 ) -> dict[str, Any]:
     """What the JSON of every image says of the networks that made it, and of the cost.
 
-    `shape` (D, H, W) is that of the volume that so many networks made.
+    `shape` (D, H, W) is that of the volume, of which each network made so many targets.
     """
-    flops = model.flops(shape)
+    counts = [model.flops(shape, number) for number in targets if number]
+    sampling = sampling_of(model)
     begun_with = pretrained_origins(model.folders)
     return {
         "task": model.plan.task,
@@ -192,12 +196,22 @@ def made_by(
         **({"unimproved_folds": list(model.unimproved)} if model.unimproved else {}),
         **({"pretrained": begun_with} if begun_with else {}),
         **asdict(cost),
-        "flops": None if flops is None else networks * flops,
+        "flops": None if None in counts else sum(count for count in counts if count is not None),
+        **({"sampling": sampling} if sampling else {}),
         "device": model.device.type,
         "hardware": describe_machine(str(model.device)),
         "command": shown_command(),
         "liftnet": __version__,
     }
+
+
+def sampling_of(model: Model) -> dict[str, Any] | None:
+    """How images are drawn, and from which seed; None where a case has one result."""
+    sampling = model.recipe.sampling
+    if sampling is None:
+        return None
+    kept = ("sampler", "num_steps", "samples")
+    return {name: getattr(sampling, name) for name in kept} | {"seed": model.seed}
 
 
 def write_with_facts(

@@ -33,6 +33,7 @@ from liftnet.pipeline.predict.case import Asked, prepare_case, with_something_to
 from liftnet.pipeline.predict.case_check import report_warnings
 from liftnet.pipeline.predict.inputs import check_targets, find_inputs, refuse_one_folder
 from liftnet.pipeline.predict.outputs import Prepared, remove_half_written, write_case
+from liftnet.pipeline.predict.sampling import with_sampling
 from liftnet.pipeline.predict.trajectories import (
     Trajectory,
     case_trajectory,
@@ -69,6 +70,10 @@ def predict(
     target: Sequence[str] | None = None,
     masks: Path | str | None = None,
     normalized: bool = False,
+    seed: int = 0,
+    samples: int | None = None,
+    sampler: str | None = None,
+    sampler_steps: int | None = None,
     save_trajectory: bool = False,
     continue_prediction: bool = False,
     num_parts: int = 1,
@@ -86,13 +91,18 @@ def predict(
             mapping {"t1n": folder} or texts "t1n=folder".
         output_folder: receives CASE_0003.nii.gz (the absent channel) and CASE_0003.json.
         dataset: id or name of the trained dataset.
-        fold: folds to average; by default all that are trained.
+        fold: folds to average; by default all that are trained, and the first of them where a case
+            has many possible results.
         plan_name: which plan.
         method: which; by default the task's own.
         target: contrasts to synthesize even where they are present (they are not used then).
         masks: folder of CASE.nii.gz masks, for plans that use them; by default found from the
             sources.
         normalized: write network units instead of typical intensities or HU.
+        seed: another one draws another of the results that a case may have.
+        samples: draw so many and write their mean; by default as the recipe has it, one.
+        sampler: "ancestral", "ddim", "euler" or "heun"; by default the recipe's.
+        sampler_steps: from noise to image; by default the recipe's.
         save_trajectory: write the context vectors of every case, and draw them.
         continue_prediction: keep finished outputs that these weights made from these files.
         num_parts: split the cases over this many runs ...
@@ -123,6 +133,8 @@ def predict(
     check_trajectory(save_trajectory, used)
     run = space.run_folder(name, plan_name)
     model = load_model(run, used, fold, checkpoint=checkpoint, device=device)
+    asked_sampling = {"samples": samples, "sampler": sampler, "num_steps": sampler_steps}
+    model = with_sampling(model, seed, asked_sampling)
     say_unlearned(model.facts, model.plan)
     mask_folder = None if masks is None else Path(masks)
     found = find_inputs(input_folder, model.plan, mask_folder)

@@ -78,10 +78,10 @@ def case_facts(inputs: Mapping[str, Any], request: Request) -> dict[str, Any]:
 def example_of(model: Model, prepared: Prepared, request: Request) -> Example:
     """A prepared case as a network sees it, on the model's device.
 
-    Its seed follows from the plan's and its name: it is the same alone and among others.
+    Its seed follows from those of plan and call, and its name: the same alone and among others.
     """
     name = prepared.case.identifier
-    seed = int.from_bytes(sha256(f"{model.plan.seed} {name}".encode()).digest()[:7])
+    seed = int.from_bytes(sha256(f"{model.plan.seed} {model.seed} {name}".encode()).digest()[:7])
     voxels = torch.from_numpy(prepared.voxels)
     example = whole(
         model.plan, request, voxels, prepared.ranges, name, seed=seed, mask=prepared.mask

@@ -22,6 +22,7 @@ def plan_and_preprocess(
     features: Path | str | None = None,
     plan_name: str = DEFAULT_PLAN,
     settings: list[str] | None = None,
+    published: bool = False,
     explain_plan: bool = False,
     num_processes: int | None = None,
     check: bool = True,
@@ -40,6 +41,7 @@ def plan_and_preprocess(
         plan_name: several plans of one dataset live side by side.
         settings: `key=value` pairs that override decisions, such as `seed=1` or
             `lift.losses.delta_z=1`.
+        published: train as those who published the method do, in place of ours.
         explain_plan: print each decision with its reason.
         num_processes: files worked on at the same time.
         check: False skips the checks of names; images are always checked.
@@ -67,6 +69,7 @@ def plan_and_preprocess(
         features=features,
         plan_name=plan_name,
         settings=settings,
+        published=published,
         explain_plan=explain_plan,
         workspace=workspace,
     )

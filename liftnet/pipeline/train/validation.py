@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from liftnet.core.plan import Plan
+from liftnet.core.recipe import Recipe
 from liftnet.data.crops import whole
 from liftnet.data.store import Store
 from liftnet.host.progress import say
@@ -66,6 +67,7 @@ def score_volumes(
 
     Source: LiFT App. F (checkpoints by validation error).
     """
+    of = of._replace(recipe=_briefly(of.recipe))
     task, plan = of.task, of.plan
     assert isinstance(task, SynthesisTask)
     device = next(iter(network.state_dict().values())).device
@@ -101,6 +103,14 @@ def score_volumes(
     return Validation(score, metric, means, images, sharpness=known_means(sharpness))
 
 
+def _briefly(recipe: Recipe) -> Recipe:
+    """A recipe that samples in as few steps as validation should take."""
+    if recipe.sampling is None:
+        return recipe
+    steps = min(recipe.sampling.num_steps, recipe.sampling.validation_steps)
+    return replace(recipe, sampling=replace(recipe.sampling, num_steps=steps, samples=1))
+
+
 def _subject(
     plan: Plan, voxels: np.ndarray, ranges: Mapping[str, tuple[float, float]]
 ) -> np.ndarray:
@@ -112,7 +122,7 @@ def _subject(
 
 
 def validate(run: Run, scoring: Scoring, log: Log) -> Validation:
-    """Score the averaged network on these volumes, keep it if it is the best, draw the picture.
+    """Score the averaged network on these volumes, keep it if it is to predict, draw the picture.
 
     Done by the first process; the others wait for its result, which they get without images.
     """
@@ -130,7 +140,7 @@ def validate(run: Run, scoring: Scoring, log: Log) -> Validation:
     ]
     with alone():
         result = scoring.score(run.average, earlier)
-    if result.score < run.best:
+    if result.score < run.best or scoring.stage.schedule.keep == "last":
         run.best, run.best_step = result.score, run.step
         save_checkpoint(
             log.folder / BEST,

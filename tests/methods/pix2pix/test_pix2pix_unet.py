@@ -10,10 +10,10 @@ from peak_bytes import PeakBytes
 
 from liftnet.core.recipe import with_schedules
 from liftnet.core.workspace import find_workspace
+from liftnet.data.scaling import from_unit, inputs_of, to_unit
 from liftnet.data.store import Store
 from liftnet.methods import load_method
 from liftnet.methods.pix2pix.networks import PatchCritic, UNetGenerator
-from liftnet.methods.pix2pix.translation import from_network, inputs_of, to_network
 from liftnet.pipeline.plan import load_plan, load_recipe
 from liftnet.pipeline.train.state import Run, make_optimizer
 from liftnet.pipeline.train.step import take_step
@@ -66,9 +66,9 @@ def test_units_go_there_and_back(made):
     plan, _, stage, store = made
     (slab,) = drawn(plan, stage, store, ["p1"])
     torch.testing.assert_close(
-        from_network(plan, to_network(plan, slab.target)), slab.target, atol=1e-6, rtol=0
+        from_unit(plan, to_unit(plan, slab.target)), slab.target, atol=1e-6, rtol=0
     )
-    assert float(to_network(plan, slab.target).min()) >= -1
+    assert float(to_unit(plan, slab.target).min()) >= -1
     entered = inputs_of(plan, slab)
     number = len(plan.sources)
     hidden = slab.given[0] == 0
