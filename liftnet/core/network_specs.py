@@ -15,6 +15,7 @@ __all__ = [
     "MixerSpec",
     "ResNetSpec",
     "ResidualSpec",
+    "TimeUNetSpec",
     "TranslatorSpec",
 ]
 
@@ -121,3 +122,16 @@ class DriftSpec:
     ]  # widths of the kernel, in spreads of the real distances
     bandwidth: Amount  # R of "attract", in mean real distances
     checked_volumes: Count  # generated at each validation, for the monitors
+
+
+@dataclass(frozen=True)
+class TimeUNetSpec:
+    """The time-conditioned U-Net of diffusions, flows and bridges."""
+
+    dimensions: Literal[2, 3]
+    inputs: Size  # what is refined, and the sources
+    outputs: Size
+    condition_size: Size  # length of the code of what is given and wanted; 0: always the same
+    width: Size
+    multipliers: Widths  # of the width at each size, finest first
+    blocks: Layers  # residual blocks at each size; one more on the way up

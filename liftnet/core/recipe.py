@@ -12,6 +12,7 @@ __all__ = [
     "Inference",
     "MemoryEstimate",
     "Recipe",
+    "Sampler",
     "Sampling",
     "Schedule",
     "schedules",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 RECIPE_VERSION = 1
+Sampler = Literal["ancestral", "ddim", "euler", "heun"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Sampling:
     The mean of several samples is nearer to the truth in PSNR and smoother than any of them.
     """
 
-    sampler: Literal["ancestral", "ddim", "euler", "heun"]
+    sampler: Sampler
     num_steps: Size  # from noise, or from the source, to a volume
     samples: Size = 1  # whose mean is the result
     validation_steps: Size = 1  # in training, where a volume of all steps would take too long
@@ -122,7 +124,12 @@ class Recipe:
     reasons: dict[str, str]  # setting -> why it has its value, and the source of the rule
     recompute: bool = False  # maps of blocks for the gradient, instead of keeping them
     feeding: Literal["resident", "read"] = "read"  # training cases: held in memory, or as needed
-    sampling: Sampling | None = None  # null: a case has one result
+    sampling: Sampling | None = None  # null: nothing is drawn
+
+    @property
+    def draws(self) -> bool:
+        """Whether a case has several possible results."""
+        return self.sampling is not None
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)

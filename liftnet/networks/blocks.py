@@ -1,5 +1,6 @@
-"""The convolutional block that every 2D network here is made of."""
+"""The convolutional blocks that networks here are made of."""
 
+from abc import abstractmethod
 from typing import cast
 
 import torch
@@ -9,10 +10,18 @@ from torch.utils.checkpoint import checkpoint
 
 from liftnet.ops.compute.precision import without_autocast
 
-__all__ = ["GROUP_WIDTH", "ConvBlock", "normalization_layer", "set_recompute"]
+__all__ = [
+    "GROUP_WIDTH",
+    "ConvBlock",
+    "GroupNorm",
+    "Recomputed",
+    "normalization_layer",
+    "set_recompute",
+]
 
 GROUP_WIDTH = 8  # ours: channels per group; widths in plans are multiples of 8
 NEGATIVE_SLOPE = 1e-2  # nnU-Net
+TRIAL_SIDE = 32  # ours: of the slices on which a block is tried
 
 
 def normalization_layer(kind: str, width: int) -> nn.Module:
@@ -40,11 +49,32 @@ class GroupNorm(nn.GroupNorm):
             return F.group_norm(x, self.num_groups, weight, bias, self.eps)
 
 
-class ConvBlock(nn.Module):
+class Recomputed(nn.Module):
+    """A block whose maps, with `recompute`, are not kept for the gradient, but made again."""
+
+    recompute = False
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """What the block makes of its inputs."""
+        if self.recompute and torch.is_grad_enabled():
+            again: Tensor = checkpoint(self._compute, *inputs, use_reentrant=False)
+            return again
+        return self._compute(*inputs)
+
+    @abstractmethod
+    def _compute(self, *inputs: Tensor) -> Tensor:
+        """The same, without regard to memory."""
+
+    @abstractmethod
+    def trial(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Small inputs on which it is tried before a network is compiled."""
+
+
+class ConvBlock(Recomputed):
     """Some 3x3 convolutions, each normalized and activated; a condition modulates the first.
 
     The condition scales and shifts its maps; both start at zero, so that a block begins as if it
-    had no condition. With `recompute` its maps are not kept for the gradient, but made again.
+    had no condition.
     """
 
     def __init__(
@@ -58,7 +88,6 @@ class ConvBlock(nn.Module):
         stride: int = 1,
     ):
         super().__init__()
-        self.recompute = False
         widths = [in_width] + [width] * convolutions
         layers = [
             nn.Conv2d(widths[i], widths[i + 1], 3, stride=stride if i == 0 else 1, padding=1)
@@ -75,14 +104,9 @@ class ConvBlock(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+    def _compute(self, *inputs: Tensor) -> Tensor:
         """Features (N, width, H, W) from x (N, in_width, H, W) and condition (N, K) or (1, K)."""
-        if self.recompute and torch.is_grad_enabled():
-            again: Tensor = checkpoint(self._compute, x, condition, use_reentrant=False)
-            return again
-        return self._compute(x, condition)
-
-    def _compute(self, x: Tensor, condition: Tensor) -> Tensor:
+        x, condition = inputs
         for i, (convolution, normalize) in enumerate(
             zip(self.convolutions, self.normalizations, strict=True)
         ):
@@ -94,9 +118,15 @@ class ConvBlock(nn.Module):
             x = F.leaky_relu(x, NEGATIVE_SLOPE, inplace=own is not None)
         return x
 
+    def trial(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Two slices and two conditions."""
+        width = cast(nn.Conv2d, self.convolutions[0]).in_channels
+        slices = torch.zeros(2, width, TRIAL_SIDE, TRIAL_SIDE, device=device)
+        return slices, torch.zeros(2, self.modulation.in_features, device=device)
+
 
 def set_recompute(network: nn.Module, recompute: bool) -> None:
     """Whether the blocks of a network make their maps again for the gradient, to save memory."""
     for module in network.modules():
-        if isinstance(module, ConvBlock):
+        if isinstance(module, Recomputed):
             module.recompute = recompute

@@ -4,7 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Chunk"]
+import torch
+from torch import Tensor
+
+from liftnet.ops.compute.host_memory import is_out_of_memory
+
+__all__ = ["Chunk", "over_slices"]
 
 
 @dataclass
@@ -33,3 +38,36 @@ class Chunk:
         """So much of the volume is made, from 0 to 1."""
         if self.watch is not None:
             self.watch(share)
+
+
+def over_slices(
+    function: Callable[[Tensor, slice], Tensor],
+    volume: Tensor,
+    chunk: Chunk,
+    reached: Callable[[float], None],
+) -> Tensor:
+    """What a function makes of all slices (D, T, H, W) of a volume (C, D, H, W).
+
+    Args:
+        function: neighbouring slices (C, n, H, W), and where they lie, to (n, T, H, W).
+        volume: all slices.
+        chunk: how many at a time.
+        reached: is told the share of slices that are done.
+    """
+    made: list[Tensor] = []
+    depth, done = volume.shape[1], 0
+    while done < depth:
+        span = slice(done, min(done + chunk.size, depth))
+        slices = None
+        try:
+            slices = function(volume[:, span], span)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or span.stop - span.start == 1:
+                raise
+        if slices is None:  # outside of the handler, whose traceback holds what was made
+            chunk.shrink(max(1, (span.stop - span.start) // 2), chunk.passes)
+            continue
+        made.append(slices)
+        done = span.stop
+        reached(done / depth)
+    return torch.cat(made)

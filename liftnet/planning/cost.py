@@ -39,6 +39,7 @@ __all__ = [
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 MEASURED: dict[str, float] = {}  # of one plan, recipe and stage; the planner asks for some again
+MEASURED_STEPS = 3  # ours: of a sampler, whose steps are alike but for the first and the last
 TRAINING_SHARE = 0.9  # ours: the rest is for the allocator and cuDNN
 
 
@@ -100,6 +101,8 @@ def synthesis_gib(plan: Plan, recipe: Recipe, stage: Measurable, synthesize: Any
         stage: the last one, whose network makes volumes.
         synthesize: that of the method (plan, recipe, network, example, generator, chunk).
     """
+    if recipe.sampling is not None:
+        recipe = _of_steps(recipe, min(recipe.sampling.num_steps, MEASURED_STEPS))
 
     def measure() -> float:
         network, number = _without_values(stage), recipe.memory.bytes_per_number
@@ -113,8 +116,27 @@ def synthesis_gib(plan: Plan, recipe: Recipe, stage: Measurable, synthesize: Any
 def synthesis_flops(
     plan: Plan, recipe: Recipe, stage: Measurable, synthesize: Any, targets: int
 ) -> int:
-    """The floating-point operations of the same volume, of so many of the plan's targets."""
-    return flops_of(stage, lambda network: _synthesize(plan, recipe, network, synthesize, targets))
+    """The floating-point operations of the same volume, of so many of the plan's targets.
+
+    A sampler is counted with one step and with two: each further one costs what the second does.
+    """
+
+    def counted(steps: int | None) -> int:
+        some = _of_steps(recipe, steps)
+        return flops_of(stage, lambda own: _synthesize(plan, some, own, synthesize, targets))
+
+    steps = recipe.sampling.num_steps if recipe.sampling else 1
+    if steps <= 2:
+        return counted(None)
+    first, second = counted(1), counted(2)
+    return second + (steps - 2) * (second - first)
+
+
+def _of_steps(recipe: AnyRecipe, steps: int | None) -> AnyRecipe:
+    """The recipe with another number of steps of its sampler, if it has one."""
+    if recipe.sampling is None or steps is None:
+        return recipe
+    return replace(recipe, sampling=replace(recipe.sampling, num_steps=steps))
 
 
 @torch.no_grad()

@@ -117,6 +117,8 @@ def _shaped(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     if in_place and torch.Tag.inplace_view not in func.tags:
         return args[0]
     name = func._schema.name.removeprefix("aten::")
+    if name.startswith("native_group_norm"):
+        return _group_norm(name, args)
     by_number = torch.Tag.pointwise in func.tags or name in GRADIENTS
     if not by_number or "dtype" in kwargs:
         return func(*args, **kwargs)
@@ -124,6 +126,17 @@ def _shaped(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     numbers = [t.dtype for t in tensors if t.dtype != torch.bool]
     kind = torch.bool if name in COMPARISONS or not numbers else numbers[0]
     return torch.empty(shape, dtype=kind, device=tensors[0].device)
+
+
+def _group_norm(name: str, args: Sequence[Any]) -> tuple[Tensor | None, ...]:
+    """The results of a group normalization, or of its gradient."""
+    if name == "native_group_norm":
+        x, groups = args[0], args[6]
+        return torch.empty_like(x), x.new_empty(len(x), groups), x.new_empty(len(x), groups)
+    grad, *_, wanted = args
+    width = grad.new_empty(grad.shape[1])
+    found = (torch.empty_like(grad), width, torch.empty_like(width))
+    return tuple(one if asked else None for one, asked in zip(found, wanted, strict=True))
 
 
 class OneStepRecurrence(TorchFunctionMode):

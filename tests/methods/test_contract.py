@@ -22,6 +22,7 @@ from liftnet.core.storage.jsonable import read_json, write_json
 from liftnet.core.workspace import find_workspace
 from liftnet.imageio import read_image, write_image
 from liftnet.methods import load_method, method_names, places
+from liftnet.methods.denoising.recipes import DenoisingRecipe
 from liftnet.pipeline.convert.convert import convert
 from liftnet.pipeline.evaluate.evaluate import evaluate
 from liftnet.pipeline.models.checkpoint import load_checkpoint
@@ -85,6 +86,10 @@ def shortened(space: Path, task: str, name: str) -> None:
     at = find_workspace(space)
     plan, method = load_plan(at, DATASETS[task], "default"), load_method(name)
     recipe = load_recipe(at, plan, method)
+    if recipe.sampling:
+        recipe = replace(recipe, sampling=replace(recipe.sampling, num_steps=2))
+    if isinstance(recipe, DenoisingRecipe):
+        recipe = replace(recipe, network=replace(recipe.network, width=8))
     short = {
         stage: replace(schedule, checkpoint_minutes=0.0, **FEW)
         for stage, schedule in schedules(recipe).items()

@@ -34,7 +34,6 @@ class LiftU(Method[LiftURecipe]):
     serves = "volumes from nothing"
     paper = "LiFT, Sec. 4.1, 5.1"
     recipe = LiftURecipe
-    stochastic = True
 
     def unfit(self, plan: Plan) -> str | None:
         """It makes one channel from nothing, in a box."""

@@ -166,7 +166,7 @@ def load_model(
 def _one_if_sampled(folders: list[Path]) -> list[Path]:
     """The first fold alone where a case has many possible results, whose mean is none of them."""
     _, method, recipe = read_run(folders[0])
-    if recipe.sampling is None or len(folders) == 1:
+    if not recipe.draws or len(folders) == 1:
         return folders
     say(
         f"{method.name} samples: of {len(folders)} folds {folders[0].name} is used; -f names "

@@ -1,0 +1,1 @@
+"""Images drawn step by step from noise, or from their sources: diffusions, flows, bridges."""
