@@ -1,6 +1,7 @@
-"""The convolutional block that every 2D network here is made of."""
+"""Blocks that networks are made of: they can be computed again for the gradient, and compiled."""
 
-from typing import cast
+from abc import ABC, abstractmethod
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +10,11 @@ from torch.utils.checkpoint import checkpoint
 
 from liftnet.ops.compute.precision import without_autocast
 
-__all__ = ["GROUP_WIDTH", "ConvBlock", "normalization_layer", "set_recompute"]
+__all__ = ["GROUP_WIDTH", "ConvBlock", "Recomputed", "normalization_layer", "set_recompute"]
 
 GROUP_WIDTH = 8  # ours: channels per group; widths in plans are multiples of 8
 NEGATIVE_SLOPE = 1e-2  # nnU-Net
+TRIAL_SIDE = 32  # ours: of the slices on which a block is tried
 
 
 def normalization_layer(kind: str, width: int) -> nn.Module:
@@ -40,11 +42,32 @@ class GroupNorm(nn.GroupNorm):
             return F.group_norm(x, self.num_groups, weight, bias, self.eps)
 
 
-class ConvBlock(nn.Module):
+class Recomputed(nn.Module, ABC):
+    """A block that, with `recompute`, makes its maps again for the gradient, not to keep them."""
+
+    recompute = False
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """What `_compute` makes of them."""
+        if self.recompute and torch.is_grad_enabled():
+            again: Tensor = checkpoint(self._compute, *tensors, use_reentrant=False)
+            return again
+        return self._compute(*tensors)
+
+    @abstractmethod
+    def _compute(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Features from those before, and what else the block is given: tensors all."""
+
+    @abstractmethod
+    def trial(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Small tensors on a device for one pass, with which it is tried when compiled."""
+
+
+class ConvBlock(Recomputed):
     """Some 3x3 convolutions, each normalized and activated; a condition modulates the first.
 
     The condition scales and shifts its maps; both start at zero, so that a block begins as if it
-    had no condition. With `recompute` its maps are not kept for the gradient, but made again.
+    had no condition.
     """
 
     def __init__(
@@ -58,7 +81,6 @@ class ConvBlock(nn.Module):
         stride: int = 1,
     ):
         super().__init__()
-        self.recompute = False
         widths = [in_width] + [width] * convolutions
         layers = [
             nn.Conv2d(widths[i], widths[i + 1], 3, stride=stride if i == 0 else 1, padding=1)
@@ -75,14 +97,14 @@ class ConvBlock(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Features (N, width, H, W) from x (N, in_width, H, W) and condition (N, K) or (1, K)."""
-        if self.recompute and torch.is_grad_enabled():
-            again: Tensor = checkpoint(self._compute, x, condition, use_reentrant=False)
-            return again
-        return self._compute(x, condition)
+    def trial(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Two slices and their conditions."""
+        entered = cast(nn.Conv2d, self.convolutions[0]).in_channels
+        slices = torch.zeros(2, entered, TRIAL_SIDE, TRIAL_SIDE, device=device)
+        return slices, torch.zeros(2, self.modulation.in_features, device=device)
 
     def _compute(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Features (N, width, H, W) from x (N, in_width, H, W) and condition (N, K) or (1, K)."""
         for i, (convolution, normalize) in enumerate(
             zip(self.convolutions, self.normalizations, strict=True)
         ):
@@ -98,5 +120,5 @@ class ConvBlock(nn.Module):
 def set_recompute(network: nn.Module, recompute: bool) -> None:
     """Whether the blocks of a network make their maps again for the gradient, to save memory."""
     for module in network.modules():
-        if isinstance(module, ConvBlock):
+        if isinstance(module, Recomputed):
             module.recompute = recompute

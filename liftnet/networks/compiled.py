@@ -1,19 +1,18 @@
 """Networks compiled by torch.compile, block by block, or left as they are."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
-from liftnet.networks.blocks import ConvBlock
+from liftnet.networks.blocks import Recomputed
 from liftnet.ops.compute.precision import autocast
 
 __all__ = ["compile_blocks"]
 
 SHAPES = 64  # ours: blocks of several widths see several sizes and numbers of slices, with and
 # without a gradient; what comes after so many would silently not be compiled
-TRIAL_SIDE = 32  # ours: of the slices on which the first block is tried
 
 
 def compile_blocks(
@@ -25,7 +24,7 @@ def compile_blocks(
     what lies between them stays free to depend on the batch. If the first of them cannot be
     compiled and run, all stay as they were.
     """
-    blocks = [module for module in network.modules() if isinstance(module, ConvBlock)]
+    blocks = [module for module in network.modules() if isinstance(module, Recomputed)]
     if not blocks:
         return "it has no convolutional blocks"
     torch._dynamo.config.recompile_limit = max(SHAPES, torch._dynamo.config.recompile_limit)
@@ -42,12 +41,10 @@ def compile_blocks(
     return None
 
 
-def _try(block: ConvBlock) -> None:
+def _try(block: Recomputed) -> None:
     """One pass through a block, with a gradient if it has one."""
-    first = cast(nn.Conv2d, block.convolutions[0])
-    device = first.weight.device
-    slices = torch.zeros(2, first.in_channels, TRIAL_SIDE, TRIAL_SIDE, device=device)
+    device = next(block.parameters()).device
     with autocast(device):
-        maps = block(slices, torch.zeros(2, block.modulation.in_features, device=device))
+        maps = block(*block.trial(device))
     if maps.requires_grad:
         torch.autograd.grad(maps.float().sum(), [p for p in block.parameters() if p.requires_grad])
