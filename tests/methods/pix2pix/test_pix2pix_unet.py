@@ -13,7 +13,8 @@ from liftnet.core.workspace import find_workspace
 from liftnet.data.scaling import from_unit, inputs_of, to_unit
 from liftnet.data.store import Store
 from liftnet.methods import load_method
-from liftnet.methods.pix2pix.networks import PatchCritic, UNetGenerator
+from liftnet.methods.pix2pix.networks import UNetGenerator
+from liftnet.networks.critic import PatchCritic
 from liftnet.pipeline.plan import load_plan, load_recipe
 from liftnet.pipeline.train.state import Run, make_optimizer
 from liftnet.pipeline.train.step import take_step
