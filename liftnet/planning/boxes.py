@@ -5,7 +5,7 @@ from collections.abc import Sequence
 __all__ = ["boxes", "step_of", "strides_of"]
 
 LEAST_EDGE = 4  # nnU-Net: of the coarsest map
-LARGEST_STEP = 16  # ours: a larger one would leave few boxes to choose from
+LARGEST_STEP = 32  # nnU-Net: five halvings of its largest boxes
 SAME_SPACING = 2.0  # nnU-Net: axes whose voxels are less alike are not halved together
 
 Box = tuple[int, int, int]  # voxels along (D, H, W)
@@ -15,7 +15,7 @@ def step_of(shape: Sequence[int]) -> Box:
     """By what the sides of a box grow: the largest power of 2 that still leaves an edge of 4.
 
     >>> step_of((155, 240, 10))
-    (16, 16, 2)
+    (32, 32, 2)
     """
     d, h, w = (
         max(2**i for i in range(LARGEST_STEP.bit_length()) if 2**i * LEAST_EDGE <= max(n, 4))
