@@ -98,6 +98,7 @@ class Method(ABC, Generic[AnyRecipe]):
     summary: str
     serves: str  # "images from images" or "volumes from nothing"
     paper: str  # where it was published; empty for what is ours
+    figures: ClassVar[Mapping[str, str]] = {}  # metric -> what was published, and where
     recipe: Any  # the type of its recipes, or a union of them
     closed_form: ClassVar[bool] = False  # fitted in seconds: what others have to be better than
 

@@ -1,7 +1,7 @@
-"""The convolutional blocks that networks here are made of."""
+"""Blocks that networks are made of: they can be computed again for the gradient, and compiled."""
 
-from abc import abstractmethod
-from typing import cast
+from abc import ABC, abstractmethod
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -49,25 +49,25 @@ class GroupNorm(nn.GroupNorm):
             return F.group_norm(x, self.num_groups, weight, bias, self.eps)
 
 
-class Recomputed(nn.Module):
-    """A block whose maps, with `recompute`, are not kept for the gradient, but made again."""
+class Recomputed(nn.Module, ABC):
+    """A block that, with `recompute`, makes its maps again for the gradient, not to keep them."""
 
     recompute = False
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """What the block makes of its inputs."""
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """What `_compute` makes of them."""
         if self.recompute and torch.is_grad_enabled():
-            again: Tensor = checkpoint(self._compute, *inputs, use_reentrant=False)
+            again: Tensor = checkpoint(self._compute, *tensors, use_reentrant=False)
             return again
-        return self._compute(*inputs)
+        return self._compute(*tensors)
 
     @abstractmethod
-    def _compute(self, *inputs: Tensor) -> Tensor:
-        """The same, without regard to memory."""
+    def _compute(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Features from those before, and what else the block is given: tensors all."""
 
     @abstractmethod
     def trial(self, device: torch.device) -> tuple[Tensor, ...]:
-        """Small inputs on which it is tried before a network is compiled."""
+        """Small tensors on a device for one pass, with which it is tried when compiled."""
 
 
 class ConvBlock(Recomputed):
@@ -104,9 +104,14 @@ class ConvBlock(Recomputed):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def _compute(self, *inputs: Tensor) -> Tensor:
+    def trial(self, device: torch.device) -> tuple[Tensor, ...]:
+        """Two slices and their conditions."""
+        entered = cast(nn.Conv2d, self.convolutions[0]).in_channels
+        slices = torch.zeros(2, entered, TRIAL_SIDE, TRIAL_SIDE, device=device)
+        return slices, torch.zeros(2, self.modulation.in_features, device=device)
+
+    def _compute(self, x: Tensor, condition: Tensor) -> Tensor:
         """Features (N, width, H, W) from x (N, in_width, H, W) and condition (N, K) or (1, K)."""
-        x, condition = inputs
         for i, (convolution, normalize) in enumerate(
             zip(self.convolutions, self.normalizations, strict=True)
         ):
@@ -117,12 +122,6 @@ class ConvBlock(Recomputed):
                 x = torch.addcmul(shift, x, 1 + scale, out=own)
             x = F.leaky_relu(x, NEGATIVE_SLOPE, inplace=own is not None)
         return x
-
-    def trial(self, device: torch.device) -> tuple[Tensor, ...]:
-        """Two slices and two conditions."""
-        width = cast(nn.Conv2d, self.convolutions[0]).in_channels
-        slices = torch.zeros(2, width, TRIAL_SIDE, TRIAL_SIDE, device=device)
-        return slices, torch.zeros(2, self.modulation.in_features, device=device)
 
 
 def set_recompute(network: nn.Module, recompute: bool) -> None:

@@ -49,9 +49,8 @@ class TimeBlock(Recomputed):
         self.second = at_zero(convolution(width, width, 3, padding=1))
         self.shortcut = nn.Identity() if before == width else convolution(before, width, 1)
 
-    def _compute(self, *inputs: Tensor) -> Tensor:
+    def _compute(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Maps (N, width, ...) of maps (N, before, ...) and an embedding (N, K)."""
-        x, embedding = inputs
         entered = self._resized(F.silu(self.norm_in(x)))
         told = self.time(F.silu(embedding)).to(entered.dtype)
         maps = self.first(entered) + told.view(*told.shape, *(1,) * self.dimensions)

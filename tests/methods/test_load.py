@@ -9,6 +9,8 @@ from liftnet.methods.base import Ablates, Generates, Method, Synthesizes, Traces
 from liftnet.tasks import load_task, task_names
 from liftnet.tasks.base import SynthesisTask
 
+UNITS = {"psnr": " dB (", "mae_hu": " HU ("}  # of published figures, which name their source
+
 
 @pytest.mark.parametrize("name", method_names())
 def test_every_method_is_what_its_file_says(name):
@@ -17,6 +19,8 @@ def test_every_method_is_what_its_file_says(name):
     assert isinstance(method, Method) and load_method(name) is method
     assert method.name == name == places()[name].rpartition(".")[2]
     assert all((method.label, method.summary, method.serves))
+    assert method.figures.keys() <= UNITS.keys()
+    assert all(unit in method.figures.get(name, unit) for name, unit in UNITS.items())
     assert isinstance(method, Synthesizes) != isinstance(method, Generates)
     kinds = getattr(method.recipe, "__args__", (method.recipe,))
     assert all(issubclass(kind, Recipe) for kind in kinds)

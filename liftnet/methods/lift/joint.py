@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from liftnet.core.recipe import Schedule, schedules
 from liftnet.data.crops import Crop, Slab, Windows
 from liftnet.data.example import Example
-from liftnet.losses.reconstruction import l1, ms_ssim_loss
-from liftnet.losses.through_plane import delta_z_l1
+from liftnet.losses.slabs import slab_loss
 from liftnet.methods.base import Stage
 from liftnet.methods.lift.recipes import JointRecipe
 from liftnet.methods.lift.slab_groups import mean_of_groups, mean_terms
@@ -21,7 +20,6 @@ __all__ = [
     "SLICE_STAGE",
     "STAGE",
     "ContextTranslation",
-    "slab_loss",
 ]
 
 STAGE = "context_translation"
@@ -100,13 +98,3 @@ class ContextTranslation(Stage[None]):
             predicted, target = (torch.cat(part) for part in zip(*group, strict=True))
             terms.append(slab_loss(predicted, target, self.recipe.losses))
         return mean_terms(terms, list(map(len, compared.values())))
-
-
-def slab_loss(predicted: Tensor, target: Tensor, weights: dict[str, float]) -> dict[str, Tensor]:
-    """The weighted terms of LiFT Eq. 9 for slabs (B, C, n, H, W) in [0, 1], float32."""
-    terms = {"l1": l1(predicted, target), "ms_ssim": ms_ssim_loss(predicted, target)}
-    single = (
-        target.shape[2] == 1
-    )  # has no neighbours; the term stays, for processes that share a step
-    terms["delta_z"] = predicted.new_zeros(()) if single else delta_z_l1(predicted, target)
-    return {name: weights[name] * term for name, term in terms.items() if weights[name] > 0}

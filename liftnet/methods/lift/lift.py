@@ -1,6 +1,7 @@
 """LiFT-C, in the form that the plan's channels ask for."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -25,6 +26,11 @@ class Lift(SliceSynthesis, Method[JointRecipe | ResidualRecipe]):
     summary = "2D translator lifted to 3D by context along the slice axis"
     serves = "images from images"
     paper = "LiFT, Sec. 4.2, 5.2, 5.3"
+    figures: ClassVar[Mapping[str, str]] = {
+        "psnr": "29.42 / 27.40 / 28.53 / 27.88 dB (T1n / T1c / T2w / T2f, LiFT Tab. 2); 28.49 dB "
+        "(MR to CT, LiFT Tab. 3)",
+        "mae_hu": "57.50 HU (LiFT Tab. 3)",
+    }
     recipe = JointRecipe | ResidualRecipe
 
     def unfit(self, plan: Plan) -> str | None:

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from liftnet.core.recipe import Schedule
 from liftnet.data.crops import Crop, Windows
 from liftnet.data.example import Example
+from liftnet.losses.slabs import voxel_weights
 from liftnet.methods.base import Stage
 from liftnet.methods.lift.recipes import ResidualRecipe
-from liftnet.methods.lift.residual_losses import residual_loss, voxel_weights
+from liftnet.methods.lift.residual_losses import residual_loss
 from liftnet.methods.lift.slab_groups import mean_of_groups
 from liftnet.networks.residual_translator import ResidualTranslator
 from liftnet.networks.volume_translator import VolumeTranslator
@@ -78,7 +79,7 @@ class ResidualContext(Stage[None]):
             )
         targets, weights = [], []
         for example in batch:
-            weight = voxel_weights(example.mask, example.made, self.recipe.losses)
+            weight = voxel_weights(example.mask, example.made, self.recipe.losses["outside_mask"])
             targets.append(take_windows(example.target, example.windows, count))
             weights.append(take_windows(weight, example.windows, count))
         return residual_loss(

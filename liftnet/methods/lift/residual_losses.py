@@ -9,20 +9,10 @@ from liftnet.core.plan import Plan
 from liftnet.losses.gradient import gradient_l1
 from liftnet.losses.reconstruction import charbonnier, l1, ms_ssim_loss, weighted_mean
 from liftnet.ops import normalize
-from liftnet.ops.compute.transfer import to_device
 
-__all__ = ["residual_loss", "slice_loss", "voxel_weights"]
+__all__ = ["residual_loss", "slice_loss"]
 
 Weights = Mapping[str, float]
-
-
-def voxel_weights(mask: Tensor, made: Tensor, losses: Weights) -> Tensor:
-    """Weights (B, T, D, H, W): 1 inside the mask, less outside, 0 for targets a case lacks.
-
-    `mask` (B, 1, D, H, W), `made` (B, T), on the processor.
-    """
-    outside = losses["outside_mask"]
-    return (outside + (1 - outside) * mask) * to_device(made, mask.device)[:, :, None, None, None]
 
 
 def slice_loss(

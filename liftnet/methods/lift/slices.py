@@ -10,9 +10,10 @@ from liftnet.core.plan import Plan
 from liftnet.core.recipe import Schedule
 from liftnet.data.crops import Crop, Slab
 from liftnet.data.example import Example, joined
+from liftnet.losses.slabs import voxel_weights
 from liftnet.methods.base import Stage
 from liftnet.methods.lift.recipes import ResidualRecipe, SliceRecipe
-from liftnet.methods.lift.residual_losses import slice_loss, voxel_weights
+from liftnet.methods.lift.residual_losses import slice_loss
 from liftnet.methods.lift.slab_groups import mean_of_groups
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.ops.compute.precision import autocast
@@ -69,5 +70,5 @@ class SliceTranslation(Stage[None]):
                 count=slabs.count,
                 slice_batch=items,
             )
-        weights = voxel_weights(slabs.mask, slabs.made, self.recipe.losses)
+        weights = voxel_weights(slabs.mask, slabs.made, self.recipe.losses["outside_mask"])
         return slice_loss(predicted.float(), slabs.target, weights, self.plan, self.recipe.losses)

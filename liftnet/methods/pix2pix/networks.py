@@ -5,13 +5,13 @@ random and depends on the batch; batch norm of one slice in that way is instance
 """
 
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["PatchCritic", "UNetGenerator", "initialize_"]
+__all__ = ["ResNetGenerator", "UNetGenerator", "initialize_"]
 
 SLOPE = 0.2  # pix2pix
 STD = 0.02  # pix2pix: of initial weights
@@ -48,6 +48,52 @@ class Up(nn.Module):
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
 
+class Residual(nn.Module):
+    """Two 3x3 convolutions whose result is added to what they were given."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            *normed(nn.Conv2d(width, width, 3, bias=False, padding=1, padding_mode="reflect")),
+            nn.Dropout(DROPOUT),
+            *normed(nn.Conv2d(width, width, 3, bias=False, padding=1, padding_mode="reflect"))[:2],
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps of the same size (N, width, H, W)."""
+        return x + cast(Tensor, self.layers(x))
+
+
+def normed(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
+    """A convolution with its norm and ReLU."""
+    return [convolution, nn.InstanceNorm2d(convolution.out_channels, affine=True), nn.ReLU(True)]
+
+
+class ResNetGenerator(nn.Module):
+    """Two halvings, some residual blocks, two doublings; slices whose sides are multiples of 4.
+
+    Source: pix2pix `ResnetGenerator`: 7x7 at both ends, widths w, 2w, 4w, reflected borders.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int, blocks: int):
+        super().__init__()
+        ends: dict[str, Any] = {"padding": 3, "padding_mode": "reflect"}
+        half: dict[str, Any] = {"stride": 2, "padding": 1, "bias": False}
+        self.layers = nn.Sequential(
+            *normed(nn.Conv2d(inputs, width, 7, bias=False, **ends)),
+            *normed(nn.Conv2d(width, 2 * width, 3, **half)),
+            *normed(nn.Conv2d(2 * width, 4 * width, 3, **half)),
+            *(Residual(4 * width) for _ in range(blocks)),
+            *normed(nn.ConvTranspose2d(4 * width, 2 * width, 3, output_padding=1, **half)),
+            *normed(nn.ConvTranspose2d(2 * width, width, 3, output_padding=1, **half)),
+            nn.Conv2d(width, outputs, 7, **ends),
+        )
+
+    def forward(self, slices: Tensor) -> Tensor:
+        """Slices (N, outputs, H, W) in [-1, 1]."""
+        return torch.tanh(self.layers(slices))
+
+
 class UNetGenerator(nn.Module):
     """`halvings` steps down and up, with skips; slices whose sides are multiples of 2^halvings.
 
@@ -80,26 +126,6 @@ class UNetGenerator(nn.Module):
         for step in self.up[1:]:
             x = step(torch.cat([skips.pop(), x], dim=1))
         return torch.tanh(x)
-
-
-class PatchCritic(nn.Module):
-    """The 70x70 PatchGAN: a logit for each place, of a source and a target together."""
-
-    def __init__(self, inputs: int, width: int):
-        super().__init__()
-        widths = [width, 2 * width, 4 * width, 8 * width]
-        layers: list[nn.Module] = []
-        for i, (before, after) in enumerate(pairwise([inputs, *widths])):
-            stride = 2 if i < 3 else 1
-            layers.append(nn.Conv2d(before, after, 4, stride=stride, padding=1, bias=i == 0))
-            if i:
-                layers.append(nn.InstanceNorm2d(after, affine=True))
-            layers.append(nn.LeakyReLU(SLOPE))
-        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, padding=1))
-
-    def forward(self, slices: Tensor) -> Tensor:
-        """Logits (N, 1, h, w)."""
-        return cast(Tensor, self.layers(slices))
 
 
 def initialize_(network: nn.Module) -> nn.Module:

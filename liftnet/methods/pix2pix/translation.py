@@ -1,9 +1,10 @@
 """What the methods of this family share: their stage, their synthesis, their sizes."""
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import log2
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,8 @@ from liftnet.losses.adversarial import bce_terms
 from liftnet.losses.reconstruction import weighted_mean
 from liftnet.methods.base import Stage
 from liftnet.methods.paired import Paired
-from liftnet.methods.pix2pix.networks import PatchCritic, initialize_
+from liftnet.methods.pix2pix.networks import initialize_
+from liftnet.networks.critic import PatchCritic
 from liftnet.ops.chunks import Chunk
 from liftnet.ops.compute.host_memory import is_out_of_memory
 from liftnet.ops.compute.precision import autocast
@@ -27,28 +29,29 @@ from liftnet.ops.depth import fold_slices, unfold_slices
 from liftnet.ops.in_plane import pad_in_plane
 from liftnet.planning.augmentation import AUGMENTATION_REASON, plan_augmentation
 from liftnet.planning.consistency import check_recipe, refuse
-from liftnet.planning.grid import stride_of
 from liftnet.planning.schedule import make_schedule
 
-__all__ = ["Pix2Pix", "Pix2PixRecipe", "SliceGan"]
+__all__ = ["Pix2Pix", "SliceGan", "SliceGanRecipe"]
 
 WIDTHS = (64, 48, 32, 16, 8)  # pix2pix: 64; narrower (ours) for small memories
 SLICES = 8  # ours: of as many volumes; pix2pix takes one, in whose place others average gradients
 STEPS = 100_000  # ours: pix2pix counts epochs, 200
 RATE = 2e-4  # pix2pix
 BETAS = (0.5, 0.999)  # pix2pix
+NO_CLIP = 1e9  # pix2pix limits no gradient
 LOSSES = {"l1": 100.0, "adversarial": 1.0}  # pix2pix
-Z_SCALE = 4.0  # ours: z-scores from air to bright tissue, brought to about [-1, 1]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pix2PixRecipe(Recipe):
+class SliceGanRecipe(Recipe):
     """A generator, its critic and how they are trained."""
 
     width: Size  # of the first maps of both
-    halvings: Size
     losses: dict[str, Weight]
     slice_gan: Schedule
+
+
+AnyGan = TypeVar("AnyGan", bound=SliceGanRecipe)
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class SliceGan(Stage[None]):
     """Generator and critic step together, on single slices of several volumes."""
 
     plan: Plan
-    recipe: Pix2PixRecipe
-    generator: Any  # a class of networks: (inputs, outputs, width, halvings)
+    recipe: SliceGanRecipe
+    generator: Callable[[int, int], nn.Module]  # inputs and outputs to a network
     name: str = "slice_gan"
 
     @property
@@ -73,9 +76,8 @@ class SliceGan(Stage[None]):
     def build(self, previous: nn.Module | None = None) -> nn.Module:
         """Both networks with random weights."""
         sources, targets = len(self.plan.sources), len(self.plan.targets)
-        recipe = self.recipe
-        generator = self.generator(2 * sources, targets, recipe.width, recipe.halvings)
-        critic = PatchCritic(2 * sources + 2 * targets, recipe.width)
+        generator = self.generator(2 * sources, targets)
+        critic = PatchCritic(2 * sources + 2 * targets, self.recipe.width)
         return initialize_(nn.ModuleDict({"generator": generator, "critic": critic}))
 
     def loss(
@@ -110,18 +112,26 @@ class SliceGan(Stage[None]):
         }
 
 
-class Pix2Pix(Paired[Pix2PixRecipe]):
+class Pix2Pix(Paired[AnyGan]):
     """Slices one by one, along the plan's slice axis."""
 
     paper = "Isola et al. 2017"
-    recipe = Pix2PixRecipe
-    generator: Any
-    most_halvings: int
 
-    def sizes(self, plan: Plan) -> list[Pix2PixRecipe]:
+    @abstractmethod
+    def generator(self, recipe: AnyGan, inputs: int, outputs: int) -> nn.Module:
+        """The network that makes slices, with random weights."""
+
+    @abstractmethod
+    def stride(self, recipe: AnyGan) -> int:
+        """Of what the sides of slices are multiples."""
+
+    @abstractmethod
+    def sized(self, plan: Plan, **decided: Any) -> AnyGan:
+        """The recipe with its own decisions beside those of the family."""
+
+    def sizes(self, plan: Plan) -> list[AnyGan]:
         """The widest first."""
         budget, steps = plan.budget, plan.budget.num_steps or STEPS
-        halvings = min(int(log2(stride_of(plan.grid))), self.most_halvings)
         schedule = replace(
             make_schedule(
                 steps, volumes=SLICES, slices=1, rates={"generator": RATE, "critic": RATE}
@@ -136,7 +146,6 @@ class Pix2Pix(Paired[Pix2PixRecipe]):
         )
         reasons = {
             "width": "64 (pix2pix), or the widest of some narrower that fits the memory (ours)",
-            "halvings": "as many as the plan's slices allow (ours); 8 of 256 pixels (pix2pix)",
             "losses": "100 L1 and binary cross-entropy (pix2pix)",
             "slice_gan.learning_rates": "Adam 2e-4, betas (0.5, 0.999), constant and from half of "
             "the steps on linearly to 0 (pix2pix)",
@@ -144,28 +153,47 @@ class Pix2Pix(Paired[Pix2PixRecipe]):
             "augmentation": AUGMENTATION_REASON,
         }
         return [
-            Pix2PixRecipe(
+            self.sized(
+                plan,
                 augmentation=plan_augmentation(plan.grid.slice_axis),
                 inference=Inference(SLICES, "one"),
                 memory=MemoryEstimate(budget.memory_gib, budget.bytes_per_number, 0.0, 0.0),
                 reasons=reasons,
                 width=width,
-                halvings=max(halvings, 1),
                 losses=dict(LOSSES),
                 slice_gan=schedule,
             )
             for width in WIDTHS
         ]
 
-    def check(self, plan: Plan, recipe: Pix2PixRecipe) -> None:
+    def published(self, plan: Plan, recipe: AnyGan) -> AnyGan:
+        """One slice a step, no limit to the gradient, the last weights, not averaged."""
+        schedule = replace(
+            recipe.slice_gan,
+            volumes_per_step=1,
+            gradient_clip=NO_CLIP,
+            ema_half_life=0,
+            keep="last",
+        )
+        reasons = recipe.reasons | {
+            "slice_gan.volumes_per_step": "1 (pix2pix)",
+            "slice_gan.num_steps": f"{schedule.num_steps}: of the budget, or ours; pix2pix counts "
+            "epochs, 200",
+            "slice_gan.gradient_clip": "no limit (pix2pix)",
+            "slice_gan.keep": "the last weights, not averaged (pix2pix)",
+            "augmentation": "of this plan, as for every method; pix2pix enlarges, crops and flips",
+        }
+        return replace(recipe, slice_gan=schedule, reasons=reasons)
+
+    def check(self, plan: Plan, recipe: AnyGan) -> None:
         """Refuse sizes that do not divide the slices, and losses that are not its own."""
         check_recipe(recipe, ("generator", "critic"), recipe.losses)
-        stride = 2**recipe.halvings
+        stride = self.stride(recipe)
         refuse(
             {
-                "width and halvings must be 1 or more": min(recipe.width, recipe.halvings) < 1,
-                f"grid.in_plane {plan.grid.in_plane} is not a multiple of {stride}, 2 to the "
-                "power of halvings": any(n % stride for n in plan.grid.in_plane),
+                "width must be 1 or more": recipe.width < 1,
+                f"grid.in_plane {plan.grid.in_plane} is not a multiple of {stride}, by which the "
+                "generator makes slices smaller": any(n % stride for n in plan.grid.in_plane),
                 f"losses are {', '.join(recipe.losses)}; expected {', '.join(LOSSES)}": set(
                     recipe.losses
                 )
@@ -174,14 +202,14 @@ class Pix2Pix(Paired[Pix2PixRecipe]):
             "recipe",
         )
 
-    def stages(self, plan: Plan, recipe: Pix2PixRecipe) -> tuple[Stage[Any], ...]:
+    def stages(self, plan: Plan, recipe: AnyGan) -> tuple[Stage[Any], ...]:
         """One."""
-        return (SliceGan(plan, recipe, self.generator),)
+        return (SliceGan(plan, recipe, partial(self.generator, recipe)),)
 
     def synthesize(
         self,
         plan: Plan,
-        recipe: Pix2PixRecipe,
+        recipe: AnyGan,
         network: nn.Module,
         example: Example,
         generator: torch.Generator,
@@ -189,7 +217,7 @@ class Pix2Pix(Paired[Pix2PixRecipe]):
     ) -> Tensor:
         """Slice by slice, each padded with air as in training."""
         assert isinstance(network, nn.ModuleDict)
-        number, stride = example.source.shape[1], 2**recipe.halvings
+        number, stride = example.source.shape[1], self.stride(recipe)
         padded, (rows, columns) = pad_in_plane(
             example.source[0], plan.grid.in_plane, stride, example.air[0, :number]
         )

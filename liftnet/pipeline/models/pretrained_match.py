@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from liftnet.core.plan import Plan
-from liftnet.networks.channel_axes import channel_axis
+from liftnet.pipeline.models.channel_axes import channel_axis
 
 __all__ = ["TensorMatch", "differences", "fit", "match_tensors"]
 

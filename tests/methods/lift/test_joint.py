@@ -15,7 +15,7 @@ from liftnet.core.workspace import find_workspace
 from liftnet.data.crops import whole
 from liftnet.data.store import Store
 from liftnet.methods import load_method
-from liftnet.methods.lift.joint import SLICE_STAGE, ContextTranslation, slab_loss
+from liftnet.methods.lift.joint import SLICE_STAGE, ContextTranslation
 from liftnet.methods.lift.recipes import JointRecipe
 from liftnet.networks.volume_translator import VolumeTranslator
 from liftnet.ops.in_plane import fit
@@ -110,19 +110,6 @@ def test_loss_is_over_the_slab_and_the_hidden_contrasts(plan, recipe, store):
     used = {i for example in batch for i in range(3) if example.made[0, i]}
     gradient = network.translator.head.weight.grad.abs().sum((1, 2, 3))
     assert {i for i in range(3) if gradient[i] > 0} == used
-
-
-def test_slab_loss_weights():
-    """Each term is weighted; a weight of zero, or a single slice, leaves its term out."""
-    a, b = torch.rand(1, 2, 3, 16, 24), torch.rand(1, 2, 3, 16, 24)
-    one = slab_loss(a, b, {"l1": 1.0, "ms_ssim": 1.0, "delta_z": 1.0})
-    two = slab_loss(a, b, {"l1": 2.0, "ms_ssim": 0.0, "delta_z": 0.5})
-    assert set(two) == {"l1", "delta_z"}
-    torch.testing.assert_close(two["l1"], 2 * (a - b).abs().mean())
-    torch.testing.assert_close(two["delta_z"], 0.5 * (a.diff(dim=2) - b.diff(dim=2)).abs().mean())
-    torch.testing.assert_close(two["delta_z"], 0.5 * one["delta_z"])
-    single = slab_loss(a[:, :, :1], b[:, :, :1], {"l1": 1.0, "ms_ssim": 0, "delta_z": 1})
-    assert single["delta_z"] == 0  # no neighbours; named all the same, as in other processes
 
 
 def filled(recipe: JointRecipe, value: float) -> VolumeTranslator:

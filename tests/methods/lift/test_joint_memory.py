@@ -14,8 +14,9 @@ from liftnet.core.plan import PLAN_VERSION, Budget, ChannelPlan, ClipAndScale, G
 from liftnet.core.recipe import Inference, MemoryEstimate, Schedule
 from liftnet.core.request import Request
 from liftnet.data.crops import whole
+from liftnet.losses.slabs import slab_loss
 from liftnet.methods import load_method
-from liftnet.methods.lift.joint import ContextTranslation, slab_loss
+from liftnet.methods.lift.joint import ContextTranslation
 from liftnet.methods.lift.joint_rules import stages_of
 from liftnet.methods.lift.recipes import JointRecipe
 from liftnet.methods.lift.synthesis import synthesize

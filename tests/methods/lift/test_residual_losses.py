@@ -1,13 +1,13 @@
 """The losses on windows: weights of voxels, targets that a case lacks."""
 
-import numpy as np
 import pytest
 import torch
 from four_channels import four_channels
 
 from liftnet.core.plan import Plan
+from liftnet.losses.slabs import voxel_weights
 from liftnet.methods.lift.residual import take_windows
-from liftnet.methods.lift.residual_losses import residual_loss, slice_loss, voxel_weights
+from liftnet.methods.lift.residual_losses import residual_loss, slice_loss
 from liftnet.ops.ssim import ms_ssim
 
 
@@ -37,19 +37,11 @@ MASK = (torch.rand(2, 1, 3, 16, 24, generator=torch.Generator().manual_seed(9)) 
 EACH = torch.tensor([[True, True], [False, True]])
 
 
-def test_voxel_weights():
-    """1 inside, `outside_mask` outside, 0 for a target that the case lacks."""
-    weights = voxel_weights(MASK, EACH, LOSSES | {"outside_mask": 0.25})
-    assert weights.shape == (2, 2, 3, 16, 24)
-    np.testing.assert_allclose(weights[0, 1], np.where(MASK[0, 0] > 0, 1, 0.25))
-    assert not weights[1, 0].any() and weights[1, 1].any()
-
-
 def test_slice_loss_by_hand(plan):
     """Weighted L1, and 1 - MS-SSIM in [0, 1] of images that agree outside the mask."""
-    losses = LOSSES | {"l1": 2.0, "ms_ssim": 0.5, "outside_mask": 0.25}
+    losses = LOSSES | {"l1": 2.0, "ms_ssim": 0.5}
     a, b = volumes(1), volumes(2)
-    weights = voxel_weights(MASK, torch.ones(2, 2, dtype=torch.bool), losses)
+    weights = voxel_weights(MASK, torch.ones(2, 2, dtype=torch.bool), 0.25)
     got = slice_loss(a, b, weights, plan, losses)
     assert set(got) == {"l1", "ms_ssim"}
     error = (weights * (a - b).abs()).sum() / weights.sum()
@@ -77,13 +69,12 @@ def test_residual_loss_by_hand():
 @pytest.mark.parametrize("stage", ["slices", "residual"])
 def test_unsupervised_targets_have_no_gradient(plan, stage):
     """What a case lacks pulls on nothing; nor does what lies outside a mask of weight 0."""
-    losses = LOSSES | {"outside_mask": 0.0}
-    weights = voxel_weights(MASK, EACH, losses)
+    weights = voxel_weights(MASK, EACH, 0.0)
     predicted = volumes(1).requires_grad_()
     if stage == "slices":
-        terms = slice_loss(predicted, volumes(2), weights, plan, losses)
+        terms = slice_loss(predicted, volumes(2), weights, plan, LOSSES)
     else:
-        terms = residual_loss(volumes(3), predicted, volumes(2), weights, losses)
+        terms = residual_loss(volumes(3), predicted, volumes(2), weights, LOSSES)
     sum(terms.values()).backward()
     gradient = predicted.grad
     assert not gradient[1, 0].any() and gradient[1, 1].any() and gradient[0, 0].any()

@@ -1,6 +1,7 @@
-"""pix2pix: the published sizes, and what its stage compares."""
+"""pix2pix: the published sizes and operations, and what its stage compares."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,20 +14,28 @@ from liftnet.core.workspace import find_workspace
 from liftnet.data.scaling import from_unit, inputs_of, to_unit
 from liftnet.data.store import Store
 from liftnet.methods import load_method
-from liftnet.methods.pix2pix.networks import PatchCritic, UNetGenerator
+from liftnet.methods.base import Publishes
+from liftnet.methods.pix2pix.networks import ResNetGenerator, UNetGenerator
 from liftnet.pipeline.plan import load_plan, load_recipe
 from liftnet.pipeline.train.state import Run, make_optimizer
 from liftnet.pipeline.train.step import take_step
+from liftnet.planning.cost import flops_of
 from liftnet.planning.memory import GIB
 
 DATASET = "Dataset007_Phantom"
 
 
+@pytest.fixture(params=["pix2pix_unet", "pix2pix_resnet"])
+def method(request):
+    """Each of the family."""
+    return load_method(request.param)
+
+
 @pytest.fixture
-def made(workspace):
+def made(workspace, method):
     """Plan, recipe, stage and store of the phantom dataset."""
     space = find_workspace(workspace)
-    plan, method = load_plan(space, DATASET, "default"), load_method("pix2pix_unet")
+    plan = load_plan(space, DATASET, "default")
     recipe = load_recipe(space, plan, method)
     (stage,) = method.stages(plan, recipe)
     return plan, recipe, stage, Store(space.store(DATASET, "default"))
@@ -37,7 +46,8 @@ def made(workspace):
     [
         ((UNetGenerator, 3, 1, 64, 8), 54_409_857),
         ((UNetGenerator, 1, 1, 64, 7), 41_822_849),
-        ((PatchCritic, 4, 64), 2_766_657),
+        ((ResNetGenerator, 3, 1, 64, 9), 11_377_153),
+        ((ResNetGenerator, 1, 1, 64, 9), 11_370_881),
     ],
 )
 def test_the_published_sizes(network, parameters):
@@ -48,17 +58,35 @@ def test_the_published_sizes(network, parameters):
     assert sum(p.numel() for p in built.parameters()) == parameters
 
 
-def test_a_critic_sees_70_pixels():
-    """What lies farther from a place than 35 pixels does not change its logit."""
-    torch.manual_seed(0)
-    critic = PatchCritic(1, 8).eval()
-    for norm in (m for m in critic.modules() if isinstance(m, torch.nn.InstanceNorm2d)):
-        norm.forward = lambda x: x  # a norm sees the whole slice
-    slices = torch.randn(1, 1, 160, 160, requires_grad=True)
-    logits = critic(slices)
-    logits[0, 0, 9, 9].backward()
-    seen = slices.grad[0, 0].abs().sum(0).nonzero()
-    assert int(seen.max() - seen.min()) + 1 == 70
+@pytest.mark.parametrize(
+    ("generator", "sizes", "side", "gflop"),
+    [(UNetGenerator, (3, 1, 64, 8), 256, 12.0), (ResNetGenerator, (3, 1, 64, 9), 240, 86.4)],
+)
+def test_published_operations(generator, sizes, side, gflop):
+    """Of a forward pass of a slice, within 2 % of what the original networks take."""
+    stage = SimpleNamespace(
+        build=lambda: torch.nn.ModuleDict({"generator": generator(*sizes)}),
+        schedule=SimpleNamespace(learning_rates={"generator": 1e-3}),
+    )
+    slices = torch.empty(1, 3, side, side, device="meta")
+    count = flops_of(stage, lambda network: network["generator"](slices))
+    assert count / 1e9 == pytest.approx(gflop, rel=0.02)
+
+
+def test_what_others_publish(made, method):
+    """One slice a step, the last weights, no limit to the gradient; sizes stay."""
+    plan, recipe, _, _ = made
+    assert isinstance(method, Publishes)
+    found = method.published(plan, recipe)
+    schedule = found.slice_gan
+    assert replace(found, slice_gan=recipe.slice_gan, reasons=recipe.reasons) == recipe
+    assert (schedule.volumes_per_step, schedule.ema_half_life, schedule.keep) == (1, 0, "last")
+    assert (schedule.betas, schedule.weight_decay) == ((0.5, 0.999), 0.0)
+    assert (schedule.decay, schedule.decay_from, schedule.final_rate) == ("linear", 0.5, 0.0)
+    assert set(schedule.learning_rates.values()) == {2e-4}
+    assert schedule.num_steps == plan.budget.num_steps
+    assert "200" in found.reasons["slice_gan.num_steps"]
+    method.refresh(plan, found, estimate=False)
 
 
 def test_units_go_there_and_back(made):
@@ -118,10 +146,9 @@ def test_training_learns(made):
         assert all((network.state_dict()[k] != before[k]).any() for k in moved)
 
 
-def test_the_memory_estimate_is_within_a_quarter(made):
+def test_the_memory_estimate_is_within_a_quarter(made, method):
     """Of the peak of live tensors in two steps."""
     plan, recipe, stage, store = made
-    method = load_method("pix2pix_unet")
     cases = store.identifiers()
     with PeakBytes() as measured:
         network = stage.build()

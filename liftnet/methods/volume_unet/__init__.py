@@ -1,0 +1,1 @@
+"""3D U-Nets that make volumes of volumes directly: the opponents of slices with context."""
