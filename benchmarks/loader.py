@@ -27,7 +27,7 @@ from liftnet.data.example import Example
 from liftnet.data.feed import Feed, Steps
 from liftnet.data.store import Store
 from liftnet.methods.lift.joint import ContextTranslation
-from liftnet.networks.compiled import compile_blocks
+from liftnet.networks.blocks import compile_blocks
 from liftnet.ops.compute.host_memory import keep_freed_memory
 from liftnet.ops.compute.precision import place
 from liftnet.pipeline.train.feed import draw_step, hold_cases, make_feed

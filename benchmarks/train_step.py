@@ -21,8 +21,7 @@ from measure import arguments, limits, machine, print_table, wait_for
 from torch.utils.flop_counter import FlopCounterMode
 
 from liftnet.methods.lift.joint import ContextTranslation
-from liftnet.networks.blocks import set_recompute
-from liftnet.networks.compiled import compile_blocks
+from liftnet.networks.blocks import compile_blocks, set_recompute
 from liftnet.ops.compute import precision
 from liftnet.ops.compute.host_memory import keep_freed_memory
 from liftnet.pipeline.train.feed import make_feed

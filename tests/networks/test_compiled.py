@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from liftnet.core.network_specs import TranslatorSpec
-from liftnet.networks.blocks import ConvBlock, set_recompute
-from liftnet.networks.compiled import compile_blocks
+from liftnet.networks.blocks import ConvBlock, compile_blocks, set_recompute
 from liftnet.networks.slice_translator import SliceTranslator
 
 # torch's own, while it traces: it looks at the .grad of tensors inside a network
@@ -68,7 +67,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 from liftnet.core.network_specs import TranslatorSpec
-from liftnet.networks.compiled import compile_blocks
+from liftnet.networks.blocks import compile_blocks
 from liftnet.networks.slice_translator import SliceTranslator
 
 warnings.simplefilter("ignore")

@@ -5,8 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from liftnet.networks.blocks import Recomputed, set_recompute
-from liftnet.networks.compiled import compile_blocks
+from liftnet.networks.blocks import Recomputed, compile_blocks, set_recompute
 from liftnet.networks.unet import Attention, UNet3d
 
 # torch's own, while it traces: it looks at the .grad of tensors inside a network

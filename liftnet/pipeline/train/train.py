@@ -22,8 +22,7 @@ from liftnet.data.store import Store
 from liftnet.host.lock import hold, refuse_busy
 from liftnet.host.progress import keep_quiet, mention, progress, say
 from liftnet.methods.base import Stage
-from liftnet.networks.blocks import set_recompute
-from liftnet.networks.compiled import compile_blocks
+from liftnet.networks.blocks import compile_blocks, set_recompute
 from liftnet.ops.compute.cost import Meter
 from liftnet.ops.compute.host_memory import keep_freed_memory
 from liftnet.ops.compute.precision import place
