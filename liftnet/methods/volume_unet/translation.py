@@ -144,6 +144,8 @@ class VolumeUNet(Paired[VolumeUNetRecipe]):
             "augmentation": AUGMENTATION_REASON,
             **{f"patch_translation.{key}": why for key, why in self.schedule_reasons.items()},
         }
+        if budget.num_steps:
+            reasons["patch_translation.num_steps"] = "of the budget (--steps)"
         if plan.grid.mask != "none":
             reasons["outside_mask"] = "CT shows table and fixation there, which MR has not (ours)"
         return VolumeUNetRecipe(
