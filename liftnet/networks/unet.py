@@ -113,12 +113,12 @@ class UNet3d(nn.Module):
             Attention(fine) if attention else nn.Identity() for (fine, _), _ in levels
         )
         self.decoder = nn.ModuleList(block(2 * fine, fine) for (fine, _), _ in levels)
-        self.head = nn.Conv3d(widths[0], outputs, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
                 nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        self.head = nn.Conv3d(widths[0], outputs, 1)  # PyTorch's smaller weights: within [-1, 1]
 
     def forward(self, volumes: Tensor) -> Tensor:
         """Volumes (N, outputs, D, H, W) of volumes (N, inputs, D, H, W)."""

@@ -35,6 +35,7 @@ NARROWER = (24, 16, 8)  # ours: for small memories
 USEFUL_SIDE = 64  # ours: a network is made narrower rather than its boxes smaller than this
 LEAST_SIDE = 16  # ours: what a box may have at least
 LOSSES = {"l1": 1.0, "ms_ssim": 0.0, "delta_z": 0.0}
+AIR = -1.0  # the lower end of every target
 OUTSIDE_MASK = 0.1  # ours: as for LiFT-C
 
 
@@ -70,10 +71,12 @@ class PatchTranslation(Stage[None]):
         return Patch(self.recipe.patch)
 
     def build(self, previous: nn.Module | None = None) -> nn.Module:
-        """The network with random weights."""
+        """The network with random weights, which begins near air everywhere."""
         inputs, outputs = 2 * len(self.plan.sources), len(self.plan.targets)
         widths, strides = self.recipe.widths, self.recipe.strides
         unet = UNet3d(inputs, outputs, widths, strides, attention=self.attention)
+        assert unet.head.bias is not None
+        nn.init.constant_(unet.head.bias, AIR)
         return nn.ModuleDict({"unet": unet})
 
     def loss(
@@ -141,6 +144,8 @@ class VolumeUNet(Paired[VolumeUNetRecipe]):
             "augmentation": AUGMENTATION_REASON,
             **{f"patch_translation.{key}": why for key, why in self.schedule_reasons.items()},
         }
+        if budget.num_steps:
+            reasons["patch_translation.num_steps"] = "of the budget (--steps)"
         if plan.grid.mask != "none":
             reasons["outside_mask"] = "CT shows table and fixation there, which MR has not (ours)"
         return VolumeUNetRecipe(

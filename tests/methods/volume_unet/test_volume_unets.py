@@ -143,7 +143,8 @@ def test_training_learns(made, plan):
     _, recipe, stage, store = made
     torch.manual_seed(0)
     network = stage.build()
-    schedule = replace(stage.schedule, learning_rates={"unet": 1e-3})
+    assert (network["unet"].head.bias == -1).all()  # air
+    schedule = replace(stage.schedule, learning_rates={"unet": 3e-3})
     run = Run(network, network, make_optimizer(network, schedule), recent=[])
     batch, values = drawn(plan, stage, store, ["p1", "p5"]), []
     still = replace(recipe, augmentation=None)
