@@ -14,6 +14,7 @@ from torch import nn
 from liftnet.core.geometry import AxisOrder, Geometry, Placement
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe, Schedule, schedules, with_schedules
+from liftnet.data.crops import Patch
 from liftnet.data.store import Store, StoredCase, write_case
 from liftnet.methods.base import Method, Stage, Surveys
 from liftnet.networks.blocks import set_recompute
@@ -57,7 +58,7 @@ def measure_training(
 
     A step of a part of the slices and volumes comes first. The whole step is measured only where
     that promises to be quick; else its time follows from that of the part, since all that is
-    costly is done slice by slice. What torch.compile gains on CUDA is left out.
+    costly is done slice by slice, or box by box. What torch.compile gains on CUDA is left out.
 
     Raises:
         RuntimeError: If the memory of the device is too small.
@@ -79,7 +80,8 @@ def _measure_stage(of: Training, number: int, network: nn.Module, folder: Path) 
     """The cost of a stage, with a network that makes some of its steps."""
     schedule = of.method.stages(of.plan, of.recipe)[number].schedule
     step = case = 0.0
-    for part, share, depth_share in _parts(of, schedule):
+    boxes = isinstance(of.method.stages(of.plan, of.recipe)[number].crop, Patch)
+    for part, share, depth_share in _parts(of, schedule, whole=boxes):
         if max(step, case) > LONGEST:
             break
         stage = part.method.stages(part.plan, part.recipe)[number]
@@ -97,8 +99,12 @@ def _measure_stage(of: Training, number: int, network: nn.Module, folder: Path) 
     return StageCost(schedule, step, case)
 
 
-def _parts(of: Training, schedule: Schedule) -> Iterator[tuple[Training, float, float]]:
+def _parts(
+    of: Training, schedule: Schedule, *, whole: bool
+) -> Iterator[tuple[Training, float, float]]:
     """Trainings of ever more of a step: few slices, all slices of a volume, all volumes.
+
+    Boxes are not smaller where a volume has fewer slices: of these, one is the least.
 
     Yields:
         The training, its share of a step's work, and its share of the slices of a volume.
@@ -107,6 +113,8 @@ def _parts(of: Training, schedule: Schedule) -> Iterator[tuple[Training, float, 
     few = max(FIRST_SLICES, -(-depth // schedule.decoded_slices))  # at least one is decoded
     two = min(2, volumes)  # generated volumes are compared with each other
     sizes = ((min(few, depth), two), (depth, two), (depth, volumes))
+    if whole:
+        sizes = ((depth, 1), (depth, volumes), (depth, volumes))
     for slices, count in dict.fromkeys(sizes):
         share = slices / depth
         yield _part(of, slices, count), share * count / volumes, share
