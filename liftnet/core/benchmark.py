@@ -78,6 +78,8 @@ class Benchmark:
     minutes: float | None  # of training; None: equal operations
     rows: tuple[BenchmarkRow, ...]  # in the order of comparison.json, the baseline first
     failures: tuple[BenchmarkFailure, ...]
+    best: str  # the row that is best in the main metric; "" if that is not known
+    alike: tuple[str, ...]  # rows that no test tells from it, where there are cases enough to tell
     verdict: tuple[str, ...]
     liftnet: str
     made: Origin = field(default=NOT_NOTED, compare=False)

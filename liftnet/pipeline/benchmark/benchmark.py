@@ -31,7 +31,7 @@ from liftnet.pipeline.benchmark.setting import (
     pick_budget,
 )
 from liftnet.pipeline.benchmark.table import as_csv, report, say_failures
-from liftnet.pipeline.benchmark.verdict import verdict
+from liftnet.pipeline.benchmark.verdict import Verdict, find_verdict
 from liftnet.pipeline.benchmark.work import Done, found_already, work_on
 from liftnet.pipeline.compare.compare import compare
 from liftnet.pipeline.compare.results import common_rows
@@ -45,6 +45,7 @@ from liftnet.version import __version__
 
 __all__ = ["benchmark"]
 
+NONE = Verdict("", (), ())
 PATIENCE, PAUSE = 10, 0.5  # ours: tries, and seconds between them, while another part ends
 
 
@@ -175,7 +176,7 @@ def _made_of_all(setting: Setting, done: Mapping[str, Done], start: float) -> Be
             "makes the table."
         )
         own = [found.failure for found in done.values() if found.failure]
-        return _benchmark(setting, (), own, (), start)
+        return _benchmark(setting, (), own, NONE, start)
     places = [place for found in every.values() if found for place in found.places]
     if len(places) < 2:
         say_failures(failures)
@@ -191,7 +192,7 @@ def _made_of_all(setting: Setting, done: Mapping[str, Done], start: float) -> Be
         except BusyError:
             time.sleep(PAUSE)
     say("\nAnother part is at work here, and makes the table.")
-    return _benchmark(setting, (), failures, (), start)
+    return _benchmark(setting, (), failures, NONE, start)
 
 
 def _table(
@@ -209,8 +210,8 @@ def _table(
     run = setting.space.run_folder(plan.dataset, plan.name)
     rows = tuple(cost_of(place, run, setting.fold) for place in places)
     scores = {place.name: read_scores(place.folder / "scores.json").cases for place in places}
-    sentences = verdict(rows, common_rows(scores)[0], comparison.main_metrics)
-    made = _benchmark(setting, rows, failures, sentences, start)
+    found = find_verdict(rows, common_rows(scores)[0], comparison.main_metrics)
+    made = _benchmark(setting, rows, failures, found, start)
     contents = {
         output / "benchmark.csv": as_csv(made, comparison),
         output / BENCHMARK: json_text(made),
@@ -225,7 +226,7 @@ def _benchmark(
     setting: Setting,
     rows: tuple[BenchmarkRow, ...],
     failures: Sequence[BenchmarkFailure],
-    sentences: tuple[str, ...],
+    verdict: Verdict,
     start: float,
 ) -> Benchmark:
     return Benchmark(
@@ -237,7 +238,9 @@ def _benchmark(
         minutes=setting.budget.minutes,
         rows=rows,
         failures=tuple(failures),
-        verdict=sentences,
+        best=verdict.best,
+        alike=verdict.alike,
+        verdict=verdict.sentences,
         liftnet=__version__,
         made=origin_since(start, str(setting.device)),
     )

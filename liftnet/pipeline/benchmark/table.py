@@ -11,12 +11,13 @@ from liftnet.host.progress import mention, say
 from liftnet.host.text_table import aligned, say_wrapped
 from liftnet.pipeline.evaluate.table import TABLE_WIDTH
 from liftnet.pipeline.report.benchmark_table import Column, columns
+from liftnet.pipeline.report.results import as_gains
 
 __all__ = ["as_csv", "report", "say_failures"]
 
 LEGEND = (
-    "mean [95 % bootstrap interval over cases]; difference: method - baseline, case by case; p: "
-    "two-sided Wilcoxon signed-rank, Holm-corrected for all tests of the metric; training: all "
+    "mean [95 % bootstrap interval over cases]; gain: over the baseline, + is better; "
+    "p: two-sided Wilcoxon signed-rank, Holm-corrected for all tests of the metric; training: all "
     "steps, validations left out; a volume: median over cases"
 )
 
@@ -24,7 +25,7 @@ LEGEND = (
 def report(found: Benchmark, comparison: MethodComparison, output: Path) -> None:
     """Print what was equal, the tables, warnings, and what it means."""
     width = shutil.get_terminal_size((TABLE_WIDTH, 24)).columns
-    every = columns(found.rows, comparison.results, comparison.main_metrics)
+    every = _columns(found, comparison)
     say("")
     say_wrapped(
         f"{len(found.rows)} rows on {len(comparison.cases)} cases of {found.dataset}, each with "
@@ -45,6 +46,11 @@ def report(found: Benchmark, comparison: MethodComparison, output: Path) -> None
     say("")
     for sentence in found.verdict:
         say_wrapped(sentence, width)
+
+
+def _columns(found: Benchmark, comparison: MethodComparison) -> list[Column]:
+    gains = [as_gains(result) for result in comparison.results]
+    return columns(found.rows, gains, comparison.main_metrics)
 
 
 def _blocks(names: Sequence[str], own: Sequence[Column], width: int) -> Iterator[list[str]]:
@@ -82,7 +88,7 @@ def as_csv(found: Benchmark, comparison: MethodComparison) -> str:
     """One line per row, numbers in full, intervals in columns of their own."""
     heads = ["method"]
     lines: list[list[object]] = [[row.name] for row in found.rows]
-    for column in columns(found.rows, comparison.results, comparison.main_metrics):
+    for column in _columns(found, comparison):
         ends = any(cell.low is not None for cell in column.cells)
         heads += [column.key, *([f"{column.key}_low", f"{column.key}_high"] if ends else [])]
         for line, cell in zip(lines, column.cells, strict=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from liftnet.core.benchmark import BenchmarkRow
 from liftnet.core.comparison import MetricComparison
@@ -19,7 +20,7 @@ from liftnet.pipeline.compare.results import FEW_CASES, compare_rows
 from liftnet.pipeline.compare.table import encode_p
 from liftnet.pipeline.report.benchmark_table import overall
 
-__all__ = ["verdict"]
+__all__ = ["Verdict", "find_verdict"]
 
 # What the main metric does not see: PSNR rewards smooth images, and looks at each slice alone.
 SHARPNESS = "sharpness_in_plane"
@@ -64,9 +65,17 @@ class Ranking:
         return f"{means[name].mean:.{digits}f} {self.table.unit}".rstrip()
 
 
-def verdict(
+class Verdict(NamedTuple):
+    """The best row and those that no test tells from it; all of it in sentences."""
+
+    best: str
+    alike: tuple[str, ...]
+    sentences: tuple[str, ...]
+
+
+def find_verdict(
     rows: Sequence[BenchmarkRow], scores: Mapping[str, Sequence[CaseScore]], main: Sequence[str]
-) -> tuple[str, ...]:
+) -> Verdict:
     """What a benchmark says, most important first.
 
     Args:
@@ -76,15 +85,17 @@ def verdict(
     """
     ranking = _rank(scores, main[0])
     if ranking is None:
-        return (f"Which value of {short_name(main[0])} is the better one is not known.",)
+        words = f"Which value of {short_name(main[0])} is the better one is not known."
+        return Verdict("", (), (words,))
     by_name = {row.name: row for row in rows}
     like = [by_name[name] for name in ranking.alike()]
-    return (
+    sentences = (
         *_floor(ranking, rows),
         *_best(ranking, like),
         _choice(ranking, by_name[ranking.best], like),
         *_contradictions(scores, ranking.best, main[0]),
     )
+    return Verdict(ranking.best, tuple(ranking.alike()) if ranking.tells else (), sentences)
 
 
 def _rank(scores: Mapping[str, Sequence[CaseScore]], metric: str) -> Ranking | None:
@@ -209,7 +220,8 @@ def _contradictions(
         if metric == main or ranking is None or ranking.best == best:
             continue
         found = ranking.table.differences[best]
-        if ranking.tells and not is_shown(found):
+        same = ranking.text(ranking.best) == ranking.text(best)
+        if same or (ranking.tells and not is_shown(found)):
             continue
         by = "" if ranking.tells else "by the means "
         yield (

@@ -16,6 +16,7 @@ __all__ = ["COST", "QUALITY", "TRAINING", "Cell", "Column", "columns", "overall"
 QUALITY, TRAINING, COST = "quality", "training", "a volume"
 REGIONS = ("mae_soft", "mae_bone", "mae_air")  # LiFT App. B.5: reported per region of a CT
 NONE = "-"
+TINY = 1e-3
 
 
 class Cell(NamedTuple):
@@ -49,7 +50,7 @@ def columns(
 
     Args:
         rows: in any order.
-        results: of the comparison of these rows.
+        results: of the comparison of these rows, differences as gains: + is better.
         main: its main metrics, the first of which ranks.
     """
     found = [*_quality(rows, results, main), *_training(rows), *_cost(rows), _published(rows)]
@@ -102,7 +103,7 @@ def _named(key: str, head: str, unit: str, table: MetricComparison, tables: int)
 def _changes(
     rows: Sequence[BenchmarkRow], results: Sequence[MetricComparison], metric: str
 ) -> Iterator[Column]:
-    """Differences from the baseline, and whether they are more than chance."""
+    """Gains over the baseline, and whether they are more than chance."""
     tables = overall(results, metric)
     for table in tables:
         changes, ps = [], []
@@ -117,8 +118,8 @@ def _changes(
             changes.append(Cell(text, found.mean, found.low, found.high))
             tested = found.n > 1
             ps.append(Cell(encode_p(found.p_holm), found.p_holm) if tested else Cell(NONE))
-        unit, title = change_unit(table), f"{short_name(metric)} - baseline"
-        key, head = _named(f"{metric}_difference", title, unit, table, len(tables))
+        unit, title = change_unit(table), f"gain in {short_name(metric)}"
+        key, head = _named(f"{metric}_gain", title, unit, table, len(tables))
         yield Column(QUALITY, key, head, tuple(changes))
         key, head = _named("p_holm", "p, Holm", "", table, len(tables))
         yield Column(QUALITY, key, head, tuple(ps))
@@ -161,13 +162,13 @@ def _words(group: str, key: str, head: str, texts: Iterable[str]) -> Column:
 
 
 def _digits(value: float) -> str:
-    """Three digits that count, written out.
+    """Three digits that count, written out unless it is tiny.
 
-    >>> _digits(0.01234), _digits(12345.6)
-    ('0.0123', '12,346')
+    >>> _digits(0.01234), _digits(12345.6), _digits(8.27e-6)
+    ('0.0123', '12,346', '8.27e-06')
     """
-    if value == 0:
-        return "0"
+    if abs(value) < TINY:
+        return f"{value:.3g}"
     places = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{places}f}"
 
