@@ -185,7 +185,7 @@ def _made_of_all(setting: Setting, done: Mapping[str, Done], start: float) -> Be
             where=str(setting.output),
             remedy="Do as it says above, and run the same command again: what is done is kept.",
         )
-    places.sort(key=lambda place: place.name != setting.baseline)  # it comes first
+    places.sort(key=lambda place: place.method != setting.baseline)  # it comes first
     for _ in range(PATIENCE):
         try:
             return _table(setting, places, failures, start)

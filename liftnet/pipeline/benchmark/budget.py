@@ -34,7 +34,8 @@ from liftnet.pipeline.train.duration import StageCost, held_out_cases, measure_t
 __all__ = ["Budget", "equal_budget", "equal_recipe"]
 
 KEPT = "budget.json"
-ROUNDS, TOLERANCE = 4, 0.02  # ours: to find the steps; measured seconds vary by more
+ROUNDS, TOLERANCE = 6, 0.02  # ours: to find the steps; measured seconds vary by more
+TOO_LONG = 1.5  # ours: times what was asked for
 
 
 @dataclass(frozen=True)
@@ -170,38 +171,53 @@ def _of_minutes(
     """The recipe whose training takes so many minutes here.
 
     Raises:
-        PlanError: If not even one step does, or the steps are set by hand.
+        PlanError: If it takes longer however short, or the steps are set by hand.
     """
     held_out, goal = held_out_cases(space, plan.dataset), 60 * minutes
-    recipe = recipe_of_length(space, plan, method, None, settings=settings)
     costs: dict[str, StageCost] = {}
+    steps, tried = None, []
     for _ in range(ROUNDS):
-        seconds, each = _seconds(plan, method, recipe, costs, held_out, device)
-        if abs(seconds / goal - 1) <= TOLERANCE:
-            break
-        checks = seconds - each * num_steps(recipe)
-        steps = round((goal - checks) / each)
-        if steps < 1:
-            raise PlanError(
-                f"{minutes:g} minutes are too few for {method.name}: its validations take "
-                f"{checks:.3g} s here, a step {each:.3g} s",
-                where=f"--minutes {minutes:g}",
-                remedy="Give more minutes, or leave this method out.",
-            )
         recipe = recipe_of_length(space, plan, method, steps, settings=settings)
-        if num_steps(recipe) != steps:
+        if steps is not None and num_steps(recipe) != steps:
             raise PlanError(
                 f"The steps of {method.name} are set by hand: {num_steps(recipe)}, and "
-                f"{minutes:g} minutes are {steps}",
+                f"{minutes:g} minutes are about {steps}",
                 where=f"--minutes {minutes:g}",
                 remedy=f"Plan it without that setting: liftnet_plan --method {method.name}.",
             )
-    seconds, _ = _seconds(plan, method, recipe, costs, held_out, device)
+        seconds = _seconds(plan, method, recipe, costs, held_out, device)
+        tried.append((num_steps(recipe), seconds))
+        steps = _nearer(tried, goal)
+        if abs(seconds / goal - 1) <= TOLERANCE or steps == num_steps(recipe):
+            break
+    if seconds > TOO_LONG * goal:
+        raise PlanError(
+            f"{minutes:g} minutes are too few for {method.name}: {num_steps(recipe)} steps with "
+            f"their validations take about {seconds / 60:.3g}",
+            where=f"--minutes {minutes:g}",
+            remedy="Give more minutes, or leave this method out.",
+        )
     found = Found(minutes, num_steps(recipe), round(seconds, 3), describe_machine(str(device)))
     say(f"{found.steps} steps of {method.name} take about {seconds / 60:.3g} minutes here")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / KEPT, found)
     return recipe
+
+
+def _nearer(tried: list[tuple[int, float]], goal: float) -> int:
+    """The steps that take about so many seconds, by the steps and seconds that were tried.
+
+    In proportion at first; then on the line through the last two, as validations may be as many
+    for any number of steps.
+
+    >>> _nearer([(1000, 50.0)], 10.0), _nearer([(1000, 50.0), (200, 18.0)], 10.0)
+    (200, 1)
+    """
+    (steps, seconds), *before = reversed(tried)
+    if before and before[0][0] != steps and before[0][1] != seconds:
+        other, taken = before[0]
+        return max(1, round(steps + (goal - seconds) * (other - steps) / (taken - seconds)))
+    return max(1, round(steps * goal / seconds))
 
 
 def _seconds(
@@ -211,16 +227,14 @@ def _seconds(
     costs: dict[str, StageCost],
     held_out: int,
     device: torch.device,
-) -> tuple[float, float]:
-    """The seconds of a training, and those of one step; `costs` are measured where not known."""
+) -> float:
+    """The seconds of a training; what a stage costs is measured where `costs` does not know it."""
     stages = method.stages(plan, recipe)
     if any(stage.name not in costs for stage in stages):
         found = measure_training(method, plan, recipe, device)
         costs.update(zip((stage.name for stage in stages), found, strict=True))
     own = [replace(costs[stage.name], schedule=stage.schedule) for stage in stages]
-    total = sum(cost.seconds(held_out) for cost in own)
-    steps = sum(cost.schedule.num_steps * cost.step for cost in own)
-    return total, steps / num_steps(recipe)
+    return sum(cost.seconds(held_out) for cost in own)
 
 
 def _kept_steps(folder: Path, minutes: float) -> int | None:

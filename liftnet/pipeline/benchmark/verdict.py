@@ -1,12 +1,12 @@
 """Which method to choose, in sentences: the best, those like it, the cheapest of these."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from liftnet.core.benchmark import BenchmarkRow
 from liftnet.core.comparison import MetricComparison
-from liftnet.core.scores import AVERAGE, CaseScore
+from liftnet.core.scores import AVERAGE, CaseScore, MetricSummary
 from liftnet.host.text_table import counted
 from liftnet.metrics.catalogue import digits_of, direction, short_name
 from liftnet.metrics.paired import (
@@ -18,6 +18,7 @@ from liftnet.metrics.paired import (
 )
 from liftnet.pipeline.compare.results import FEW_CASES, compare_rows
 from liftnet.pipeline.compare.table import encode_p
+from liftnet.pipeline.evaluate.table import summarize
 from liftnet.pipeline.report.benchmark_table import overall
 
 __all__ = ["Verdict", "find_verdict"]
@@ -103,16 +104,27 @@ def _rank(scores: Mapping[str, Sequence[CaseScore]], metric: str) -> Ranking | N
 
     None where they lack it, or it is not known which value is better.
     """
+    own = {name: _only(rows, metric) for name, rows in scores.items()}
     better = direction(metric)
-    sign, tables = better_sign(better), overall(compare_rows(scores), metric)
-    if not sign or not tables:
+    sign = better_sign(better)
+    if not sign or not all(own.values()):
         return None
-    means = tables[0].means
-    values = compared([means[name].mean for name in scores], better).tolist()
-    best = max(zip(values, scores, strict=True), key=lambda pair: sign * pair[0])[1]
-    others = {name: own for name, own in scores.items() if name != best}
-    results = [r for r in compare_rows({best: scores[best], **others}) if r.metric == metric]
+    summaries = {name: summarize(rows) for name, rows in own.items()}
+    means = {name: _overall_mean(found, metric) for name, found in summaries.items()}
+    values = compared(list(means.values()), better).tolist()
+    best = max(zip(values, means, strict=True), key=lambda pair: sign * pair[0])[1]
+    results = compare_rows({best: own.pop(best), **own})
     return Ranking(best, overall(results, metric)[0], sum(len(r.differences) for r in results))
+
+
+def _only(rows: Sequence[CaseScore], metric: str) -> list[CaseScore]:
+    """The rows with this metric alone, of those that have it."""
+    return [replace(r, metrics={metric: r.metrics[metric]}) for r in rows if metric in r.metrics]
+
+
+def _overall_mean(summary: Mapping[str, Mapping[str, MetricSummary]], metric: str) -> float:
+    """The mean of the average over contrasts, or of the first contrast where there is none."""
+    return summary.get(AVERAGE, next(iter(summary.values())))[metric].mean
 
 
 def _floor(ranking: Ranking, rows: Sequence[BenchmarkRow]) -> Iterator[str]:

@@ -128,7 +128,7 @@ def test_contrasts_are_averaged():
     """The average ranks, and its tests are corrected for those of all contrasts."""
     values = {}
     for name, shift in (("a", 0.0), ("b", 1.0)):
-        first = scores(27 + shift, 12, noise=0.1 + shift)
+        first = scores(27 + shift, 14, noise=0.1 + shift)
         second = [CaseScore(s.case, "t1n", s.metrics, {}) for s in first]
         values[name] = (*first, *second)
     found, text = concluded([row("a"), row("b")], values)
