@@ -13,6 +13,7 @@ REQUIRED = {  # what a command must be given besides the option that is looked a
     "liftnet_predict": {"-i": "i", "-o": "o"},
     "liftnet_evaluate": {"-i": "i", "-r": "r"},
     "liftnet_compare": {"-i": "i", "-o": "o"},
+    "liftnet_benchmark": {"--methods": "m", "-i": "i", "-r": "r", "-o": "o"},
     "liftnet_report": {"-i": "i"},
     "liftnet_export": {"-o": "o"},
     "liftnet_import": {"-i": "i"},

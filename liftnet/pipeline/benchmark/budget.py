@@ -12,6 +12,7 @@ from liftnet.core.recipe import Recipe
 from liftnet.core.storage.jsonable import from_json, read_json, write_json
 from liftnet.core.workspace import Workspace
 from liftnet.host.progress import say
+from liftnet.host.text_table import counted
 from liftnet.methods import load_method
 from liftnet.methods.base import Method
 from liftnet.ops.compute.machine import describe_machine
@@ -49,7 +50,7 @@ class Budget:
     def __str__(self) -> str:
         none = "closed forms take no steps"
         if self.minutes is not None:
-            return f"{self.minutes:g} minutes of training, validations included; {none}"
+            return f"{self.minutes:g} min of training, validations included; {none}"
         return f"{self.operations / 1e15:.3g} PFLOP of training, as {self.like} takes them; {none}"
 
 
@@ -181,7 +182,7 @@ def _of_minutes(
         if steps is not None and num_steps(recipe) != steps:
             raise PlanError(
                 f"The steps of {method.name} are set by hand: {num_steps(recipe)}, and "
-                f"{minutes:g} minutes are about {steps}",
+                f"{minutes:g} min are about {steps}",
                 where=f"--minutes {minutes:g}",
                 remedy=f"Plan it without that setting: liftnet_plan --method {method.name}.",
             )
@@ -192,13 +193,13 @@ def _of_minutes(
             break
     if seconds > TOO_LONG * goal:
         raise PlanError(
-            f"{minutes:g} minutes are too few for {method.name}: {num_steps(recipe)} steps with "
-            f"their validations take about {seconds / 60:.3g}",
+            f"{minutes:g} min are too few for {method.name}: with validations "
+            f"{counted(num_steps(recipe), 'step')} take about {seconds / 60:.3g}",
             where=f"--minutes {minutes:g}",
             remedy="Give more minutes, or leave this method out.",
         )
     found = Found(minutes, num_steps(recipe), round(seconds, 3), describe_machine(str(device)))
-    say(f"{found.steps} steps of {method.name} take about {seconds / 60:.3g} minutes here")
+    say(f"{found.steps} steps of {method.name} take about {seconds / 60:.3g} min here")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / KEPT, found)
     return recipe
