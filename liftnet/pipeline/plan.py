@@ -45,6 +45,7 @@ __all__ = [
     "by_hand",
     "decide",
     "explain",
+    "fitting_methods",
     "is_like",
     "load_plan",
     "load_recipe",

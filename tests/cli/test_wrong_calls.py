@@ -117,7 +117,7 @@ def test_one_clear_error(monkeypatch, capsys, tmp_path, command, option, value, 
         ),
         (
             *("download", "resnet18 -num_parts 2", "liftnet_download has no option -num_parts"),
-            "-num_parts is an option of liftnet_evaluate, liftnet_predict and "
+            "-num_parts is an option of liftnet_benchmark, liftnet_evaluate, liftnet_predict and "
             "liftnet_preprocess.",
         ),
         (

@@ -21,6 +21,7 @@ from liftnet.host.lock import BusyError, hold, part_name
 from liftnet.host.origin import origin_since
 from liftnet.host.parallel import part_of
 from liftnet.host.progress import keep_quiet, mention, say
+from liftnet.methods import load_method
 from liftnet.pipeline.benchmark.budget import equal_budget
 from liftnet.pipeline.benchmark.rows import Place, cost_of
 from liftnet.pipeline.benchmark.setting import (
@@ -38,7 +39,7 @@ from liftnet.pipeline.compare.results import common_rows
 from liftnet.pipeline.convert.recognise import Inputs
 from liftnet.pipeline.evaluate.evaluate import DEFAULT_PROTOCOL
 from liftnet.pipeline.models.runs import find_device
-from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
+from liftnet.pipeline.plan import DEFAULT_PLAN, fitting_methods, load_plan
 from liftnet.pipeline.predict.inputs import refuse_one_folder
 from liftnet.tasks import load_synthesis
 from liftnet.version import __version__
@@ -60,7 +61,7 @@ def benchmark(
     like: str | None = None,
     minutes: float | None = None,
     baseline: str | None = None,
-    fold: int | str = 0,
+    fold: int | str = "0",
     plan_name: str = DEFAULT_PLAN,
     target: Sequence[str] | None = None,
     masks: Path | str | None = None,
@@ -219,6 +220,12 @@ def _table(
     with hold(output, "liftnet_benchmark"):
         write_together(contents)
     report(made, comparison, output)
+    forms = [name for name in fitting_methods(plan) if load_method(name).closed_form]
+    if forms and not any(row.closed_form for row in rows):
+        mention(
+            f"\nNo closed form is among them ({', '.join(forms)}). One is fitted in seconds, and "
+            f"shows what each voxel gives by itself: add it to --methods."
+        )
     return made
 
 

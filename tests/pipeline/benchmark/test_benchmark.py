@@ -425,3 +425,24 @@ def test_rows_of_a_method_that_samples(tmp_path, workspace):
     assert (first.name, first.samples) == ("lift", 1)
     assert second.name == "lift, mean of 5" and second.folder == tmp_path / "lift_mean_of_5"
     assert work.places_of(method, drawn, 1, tmp_path) == [first]
+
+
+def test_a_ct_with_its_masks(pairs, capsys):
+    """Masks of a protocol that needs them, errors by region; that there is none is said before."""
+    raw, out = pairs / "raw" / "Dataset009_Heads", pairs / "out"
+    new = pairs / "new"
+    new.mkdir()
+    shutil.copy(raw / "imagesTs" / "t1_0000.nii.gz", new)  # the other has no mask
+    shutil.move(raw / "masksTs", pairs / "masks")
+    options = {"minutes": 1.0, "protocol": "synthrad2023", "workspace": pairs, "device": "cpu"}
+    folders = new, raw / "targetsTs", out
+    methods = ["conditional_median", "regression_linear"]
+    with pytest.raises(LiftnetError, match="synthrad2023 needs masks, and there is no folder"):
+        benchmark(methods, *folders, **options)
+    assert not out.exists()
+    found = benchmark(methods, *folders, masks=pairs / "masks", **options)
+    assert found.best in methods and not found.failures
+    assert "No trained method" not in capsys.readouterr().out  # all are closed forms
+    with (out / "benchmark.csv").open(newline="") as file:
+        first, _ = csv.DictReader(file)
+    assert float(first["mae"]) > 0 and first["training_steps"] == "0.0"
