@@ -9,6 +9,7 @@ from typing import Any
 from liftnet.version import __version__
 
 _FUNCTIONS = {  # where each is, in liftnet.pipeline
+    "benchmark": "benchmark.benchmark",
     "compare": "compare.compare",
     "convert": "convert.convert",
     "demo": "demo",

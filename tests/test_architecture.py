@@ -32,6 +32,7 @@ STEPS = (
     "compare",
     "probe",
     "report",
+    "benchmark",
     "share",
     "doctor",
     "demo",

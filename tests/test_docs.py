@@ -15,7 +15,7 @@ from liftnet.cli.shell import spread_values
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference" / "cli.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-LISTS = ("-f", "--target", "--set", "-i", "--names", "--metrics", "--cases")
+LISTS = ("-f", "--target", "--set", "-i", "--names", "--metrics", "--cases", "--methods")
 
 
 def click_command(name: str) -> Any:

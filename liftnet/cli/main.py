@@ -24,6 +24,7 @@ COMMANDS = {
     "liftnet_predict": "synthesize absent images for new files, or generate volumes",
     "liftnet_evaluate": "score images against references, or generated volumes",
     "liftnet_compare": "two or more methods on the same images: paired differences",
+    "liftnet_benchmark": "several methods at an equal budget: trained, compared, which to choose",
     "liftnet_report": "one HTML page of an evaluation or comparison, to look at offline",
     "liftnet_export": "one file of a trained model that can be given away, with a model card",
     "liftnet_import": "check such a file, and predict with it here",

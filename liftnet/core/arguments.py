@@ -38,6 +38,7 @@ LIMITS = {
     "gpu_memory": Limits(0, 10_000, open=True),  # GiB
     "interpolate": Limits(0, 10**9),
     "max_mb": Limits(0, 2_000, open=True),  # no browser opens more
+    "minutes": Limits(0, 10**6, open=True),
     "num_cases": Limits(0, 1_000),
     "num_processes": Limits(1, 1_024),  # threads, each with a volume in memory
     "num_volumes": Limits(1, 10**6),

@@ -24,12 +24,16 @@ from liftnet.host.origin import shown_command
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["LOCK", "hold", "part_name", "refuse_busy"]
+__all__ = ["LOCK", "BusyError", "hold", "part_name", "refuse_busy"]
 
 LOCK = ".lock"
 LONGEST = 2**16  # ours: characters; more is no lock of liftnet
 REFUSED = (errno.EACCES, errno.EAGAIN)  # flock(2), fcntl(2): somebody else has it
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # of this file system
+
+
+class BusyError(LiftnetError):
+    """Another run works on the folder."""
 
 
 @contextmanager
@@ -45,8 +49,9 @@ def hold(folder: Path, what: str, *, part: str = "") -> Iterator[None]:
         part: which part of the work, if not all of it.
 
     Raises:
-        LiftnetError: If another run works there, the folder cannot be written to, or something
-            else than a file has the name of the lock.
+        BusyError: If another run works there.
+        LiftnetError: If the folder cannot be written to, or something else than a file has the name
+            of the lock.
     """
     own = folder / (f"{LOCK}.{part}" if part else LOCK)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -74,7 +79,7 @@ def refuse_busy(folder: Path) -> None:
     of the readers; readers do the same. So at least one of two that start together sees the other.
 
     Raises:
-        LiftnetError: If a run works there.
+        BusyError: If a run works there.
     """
     for lock in sorted(folder.rglob(f"{LOCK}*")):
         if not _is_free(lock):
@@ -224,7 +229,7 @@ def _division(part: str) -> str:
     return part.rpartition("_of_")[2] if "_of_" in part else ""
 
 
-def _taken(path: Path) -> LiftnetError:
+def _taken(path: Path) -> BusyError:
     """What the second run is told."""
     facts = _read(path)
     who, remedy = "", "Wait until it has ended, or name another folder."
@@ -235,4 +240,4 @@ def _taken(path: Path) -> LiftnetError:
             f"since {since}"
         )
         remedy = f"Wait until it has ended, or stop it. If it is surely gone, delete {path.name}."
-    return LiftnetError(f"Another run works here{who}", where=str(path.parent), remedy=remedy)
+    return BusyError(f"Another run works here{who}", where=str(path.parent), remedy=remedy)

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -40,16 +42,23 @@ __all__ = [
     "Asked",
     "Decided",
     "apply_setting",
+    "by_hand",
     "decide",
     "explain",
+    "fitting_methods",
+    "is_like",
     "load_plan",
     "load_recipe",
     "method_of",
+    "num_steps",
     "parse_plan",
     "parse_recipe",
     "plan",
     "read_plan",
     "read_recipe",
+    "recipe_of_length",
+    "training_work",
+    "write_recipe",
 ]
 
 DEFAULT_PLAN = "default"
@@ -153,7 +162,7 @@ def plan(
         remove_drafts(target)
         _remove_outdated(space, decided.plan, used)
         write_sealed(target, decided.plan)
-        _write_recipe(space, decided, used)
+        write_recipe(space, decided, used)
     if explain_plan:
         say(explain(decided.plan))
         say(explain(decided.recipe, prefix=f"{used.name}."))
@@ -273,26 +282,26 @@ def _decide_like(space: Workspace, name: str, asked: Asked, like: str) -> Decide
             where=f"--like {like}",
             remedy=f"Leave out {refused[0]}." if refused else "Name another with --method.",
         )
-    fingerprint = read_fingerprint(space.fingerprint_file(name), "Run liftnet_plan_and_preprocess.")
-    goal = _training_work(plan, other, load_recipe(space, plan, other))
-    budget = replace(plan.budget, num_steps=None)
-    if asked.gpu_memory is not None:
-        budget = replace(budget, memory_gib=asked.gpu_memory)
+    goal = training_work(plan, other, load_recipe(space, plan, other))
+    steps = None
     for _ in range(LIKE_ROUNDS):
-        tried = replace(plan, budget=budget)
-        recipe = _first_that_fits(method, fingerprint, [tried]).recipe
-        if asked.published:
-            recipe = _as_published(method, tried, recipe)
-        recipe = _completed(method, tried, recipe, of_method, fingerprint)
-        work = _training_work(plan, method, recipe)
-        steps = sum(schedule.num_steps for schedule in schedules(recipe).values())
-        if abs(work / goal - 1) <= LIKE_TOLERANCE:
+        recipe = recipe_of_length(
+            space,
+            plan,
+            method,
+            steps,
+            settings=of_method,
+            gpu_memory=asked.gpu_memory,
+            published=asked.published,
+        )
+        work = training_work(plan, method, recipe)
+        if is_like(recipe, work, goal):
             break
-        budget = replace(budget, num_steps=max(1, round(steps * goal / work)))
+        steps = max(1, round(num_steps(recipe) * goal / work))
     else:
         raise PlanError(
             f"No number of steps makes the training of {method.name} as long as that of {like}: "
-            f"{steps} steps take {_peta(work)} PFLOP, {like} takes {_peta(goal)}",
+            f"{num_steps(recipe)} steps take {_peta(work)} PFLOP, {like} takes {_peta(goal)}",
             where=f"--like {like}",
             remedy="Leave out settings of steps, or choose the steps yourself: --steps N.",
         )
@@ -301,6 +310,61 @@ def _decide_like(space: Workspace, name: str, asked: Asked, like: str) -> Decide
         f"does ({_peta(goal)})"
     )
     return Decided(plan, recipe)
+
+
+def recipe_of_length(
+    space: Workspace,
+    plan: Plan,
+    method: Method[Any],
+    steps: int | None,
+    *,
+    settings: Sequence[str] = (),
+    gpu_memory: float | None = None,
+    published: bool = False,
+) -> Recipe:
+    """The recipe of a method under a stored plan, for a training of so many steps in all.
+
+    Args:
+        space: where the plan is stored.
+        plan: which stays as it is.
+        method: whose recipe.
+        steps: None: as many as the method takes by itself.
+        settings: of the method, without its name.
+        gpu_memory: GiB, in place of the plan's.
+        published: as others have published it.
+
+    Raises:
+        PlanError: If nothing fits the memory, or a setting does not fit.
+    """
+    remedy = "Run liftnet_plan_and_preprocess."
+    fingerprint = read_fingerprint(space.fingerprint_file(plan.dataset), remedy)
+    memory = plan.budget.memory_gib if gpu_memory is None else gpu_memory
+    tried = replace(plan, budget=replace(plan.budget, num_steps=steps, memory_gib=memory))
+    recipe = _first_that_fits(method, fingerprint, [tried]).recipe
+    if published:
+        recipe = _as_published(method, tried, recipe)
+    return _completed(method, tried, recipe, settings, fingerprint)
+
+
+def num_steps(recipe: Recipe) -> int:
+    """The steps of all stages."""
+    return sum(schedule.num_steps for schedule in schedules(recipe).values())
+
+
+def is_like(recipe: Recipe, work: int, goal: int) -> bool:
+    """Whether the operations of a training are as many, or no whole number of steps is nearer."""
+    steps = num_steps(recipe)
+    return abs(work / goal - 1) <= LIKE_TOLERANCE or round(steps * goal / work) == steps
+
+
+def by_hand(recipe: Recipe) -> list[str]:
+    """The `key=value` that a user has set, as its reasons note them."""
+    values = to_json(recipe)
+    return [
+        f"{key}={json.dumps(reduce(getitem, key.split('.'), values))}"
+        for key, reason in recipe.reasons.items()
+        if reason == BY_HAND
+    ]
 
 
 def _peta(operations: int) -> str:
@@ -312,7 +376,7 @@ def _peta(operations: int) -> str:
     return f"{float(f'{operations / 1e15:.3g}'):,g}"
 
 
-def _training_work(plan: Plan, method: Method[Any], recipe: Recipe) -> int:
+def training_work(plan: Plan, method: Method[Any], recipe: Recipe) -> int:
     """The floating-point operations of a whole training.
 
     Raises:
@@ -539,7 +603,8 @@ def _about_data(plan: Plan) -> Plan:
     return replace(plan, reasons={}, budget=Budget(0.0, 4, None))
 
 
-def _write_recipe(space: Workspace, decided: Decided, method: Method[Any]) -> None:
+def write_recipe(space: Workspace, decided: Decided, method: Method[Any]) -> None:
+    """Store what a method decides under a plan of a workspace."""
     path = space.recipe_file(decided.plan.dataset, decided.plan.name, method.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_drafts(path)
@@ -578,7 +643,7 @@ def load_recipe(space: Workspace, plan: Plan, method: Method[Any]) -> Recipe:
     if recipe is None:
         recipe = _first_that_fits(method, fingerprint, [plan]).recipe
     recipe = plan_feeding(plan, recipe, fingerprint)
-    _write_recipe(space, Decided(plan, recipe), method)
+    write_recipe(space, Decided(plan, recipe), method)
     mention(f"Recipe of {method.name}: {path}")
     return recipe
 

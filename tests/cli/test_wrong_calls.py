@@ -13,6 +13,7 @@ REQUIRED = {  # what a command must be given besides the option that is looked a
     "liftnet_predict": {"-i": "i", "-o": "o"},
     "liftnet_evaluate": {"-i": "i", "-r": "r"},
     "liftnet_compare": {"-i": "i", "-o": "o"},
+    "liftnet_benchmark": {"--methods": "m", "-i": "i", "-r": "r", "-o": "o"},
     "liftnet_report": {"-i": "i"},
     "liftnet_export": {"-o": "o"},
     "liftnet_import": {"-i": "i"},
@@ -116,7 +117,7 @@ def test_one_clear_error(monkeypatch, capsys, tmp_path, command, option, value, 
         ),
         (
             *("download", "resnet18 -num_parts 2", "liftnet_download has no option -num_parts"),
-            "-num_parts is an option of liftnet_evaluate, liftnet_predict and "
+            "-num_parts is an option of liftnet_benchmark, liftnet_evaluate, liftnet_predict and "
             "liftnet_preprocess.",
         ),
         (

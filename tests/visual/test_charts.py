@@ -12,6 +12,7 @@ from liftnet.visual.charts_bars import Bar, Category, bars
 from liftnet.visual.charts_distribution import Group, distribution
 from liftnet.visual.charts_forest import Row, forest
 from liftnet.visual.charts_profile import Line, profile
+from liftnet.visual.charts_scatter import Point, scatter
 
 SHARP = '<b>&"'  # a name that breaks what is not escaped
 
@@ -323,3 +324,42 @@ def test_numbers_ticks_and_widths():
     assert round_ticks(-130.0, 260.0, 5)[0] == [-100, 0, 100, 200]
     assert cut("abcdefgh", 40) == "abcd…" and cut("abc", 40) == "abc"
     assert text_width("mm") > text_width("nn") > text_width("ii")
+
+
+def test_a_scatter_puts_points_at_their_cost_and_value():
+    """Costs on powers of 10, means with their intervals, a line for what costs nothing."""
+    points = [
+        Point("quick", 0.02, 27.0, 26.5, 27.5),
+        Point("slow, mean of 5", 60.0, 29.0, 28.0, 29.5),
+        Point(SHARP, None, 25.0, 24.5, 25.5),
+    ]
+    drawn = scatter(points, label="PSNR [dB]", cost_label="a volume [s]", digits=1, remark="x")
+    root = parse(drawn)
+    whole, at = ticks(root)
+    slope = (math.log10(whole[-1]) - math.log10(whole[0])) / (at[-1] - at[0])
+    dots = find(root, "circle", "dot")
+    found = [math.log10(whole[0]) + (float(d.get("cx")) - at[0]) * slope for d in dots]
+    assert found == pytest.approx([math.log10(p.cost) for p in points[:2]], abs=0.01)
+    for dot, whisker, point in zip(dots, find(root, "line", "whisker"), points, strict=False):
+        ends = [value_at(root, whisker.get(key), vertical=True) for key in ("y1", "y2")]
+        assert ends == pytest.approx([point.low, point.high], abs=0.03)
+        assert value_at(root, dot.get("cy"), vertical=True) == pytest.approx(point.mean, abs=0.03)
+    (line,) = [n for n in root.iter("line") if n.get("stroke-dasharray")]
+    assert value_at(root, line.get("y1"), vertical=True) == pytest.approx(25.0, abs=0.03)
+    assert [n.text for n in find(root, "text", "name")] == [
+        p.name for p in (points[1], *points[::2])
+    ]
+    assert "slow, mean of 5: 29.0 [28.0, 29.5] at 60" in root.get("aria-label")
+    for costs in ([None, None], [0.0, 1.0]):
+        bad = [Point("a", cost, 1.0, 0.5, 1.5) for cost in costs]
+        with pytest.raises(ValueError, match="costs above 0"):
+            scatter(bad, label="x", cost_label="y", digits=1)
+
+
+def test_names_of_a_scatter_stand_apart():
+    """Nine methods that are as good and as dear as each other."""
+    points = [Point(f"method {k}", 1.0 + 0.01 * k, 27 + 0.01 * k, 26, 28) for k in range(9)]
+    root = parse(scatter(points, label="x", cost_label="y", digits=2))
+    heights = sorted(float(node.get("y")) for node in find(root, "text", "name"))
+    assert len(heights) == 9
+    assert all(b - a >= 13 for a, b in pairwise(heights))

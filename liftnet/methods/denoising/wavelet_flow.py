@@ -1,5 +1,8 @@
 """Wavelet flow matching, from the sources to the target."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from liftnet.methods.denoising.recipes import VolumeRecipe
 from liftnet.methods.denoising.sampled import Release, Released
 from liftnet.methods.denoising.volumes import Wavelets
@@ -13,6 +16,7 @@ class WaveletFlow(Released[VolumeRecipe], Wavelets):
     label = "wavelet flow"
     summary = "flow of Haar sub-bands from the sources, 2 steps"
     paper = "Yalcin et al. 2026, WFM"
+    figures: ClassVar[Mapping[str, str]] = {"psnr": "26.8 dB, mean of four contrasts (WFM, 1 step)"}
     objective = "flow_from_source"
     num_steps = 2
     rate, steps, volumes = 1e-4, 100_000, 1

@@ -1,11 +1,16 @@
-"""The host's memory: keep what was freed, and tell when there is no more."""
+"""The host's memory: keep what was freed or give it back, and tell when there is no more."""
 
 import ctypes
+import gc
 import platform
 import sys
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
-__all__ = ["is_of_device", "is_out_of_memory", "keep_freed_memory"]
+__all__ = ["forget_freed_memory", "is_of_device", "is_out_of_memory", "keep_freed_memory"]
+
+PEAK = Path("/proc/self/clear_refs")  # Linux; source: proc(5), 5 sets back the peak
 
 # <malloc.h> of glibc
 M_MMAP_MAX = -4
@@ -32,6 +37,20 @@ def keep_freed_memory() -> bool:
     # One arena: what one thread has freed another may use.
     settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_ARENA_MAX: 1}
     return all(mallopt(number, value) for number, value in settings.items())
+
+
+def forget_freed_memory() -> None:
+    """Give what was freed back to the system, and let the peak of this process begin anew.
+
+    So what comes next is measured by itself, whatever the process has done before. Only on Linux
+    with glibc; elsewhere the peak stays what it was.
+    """
+    gc.collect()
+    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
+        return
+    ctypes.CDLL(None).malloc_trim(0)
+    with suppress(OSError):  # a container may forbid it
+        PEAK.write_text("5", encoding="ascii")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -32,7 +32,7 @@ from liftnet.pipeline.evaluate.whole import (
     write_scores,
 )
 
-__all__ = ["beside", "evaluate", "evaluate_pairs"]
+__all__ = ["beside", "evaluate", "evaluate_pairs", "refuse_unfit", "refuse_unused"]
 
 DEFAULT_PROTOCOL = "liftnet"  # ours: the paper's range and grid, without the target's zeros
 
@@ -198,14 +198,8 @@ def evaluate_pairs(
         facts, protocol, reference=reference, dataset=dataset, workspace=workspace
     )
     stated = setting.protocol.stated
-    if mask is None and stated.needs_mask and _only_ct(setting, facts):
-        raise DatasetError(
-            f"Protocol {protocol} needs masks, and there is no folder of them",
-            where=str(reference.absolute().parent),
-            remedy="Name the folder of masks CASE.nii.gz with --masks, or use --protocol liftnet, "
-            "which needs none.",
-        )
-    _refuse_unused(setting, facts, {"-s": sources, "-m": masks})
+    refuse_unfit(setting, facts, mask=mask, reference=reference)
+    refuse_unused(setting, facts, {"-s": sources, "-m": masks})
     mention(f"Protocol {stated.name}: {stated.description}")
     whole = Evaluation(
         setting=setting,
@@ -231,7 +225,25 @@ def evaluate_pairs(
     return scores
 
 
-def _refuse_unused(
+def refuse_unfit(
+    setting: Setting, digits: Iterable[str], *, mask: Path | None, reference: Path
+) -> None:
+    """Refuse a protocol of CT that needs masks, where there is no folder of them.
+
+    Raises:
+        DatasetError: If so.
+    """
+    name = setting.protocol.stated.name
+    if mask is None and setting.protocol.stated.needs_mask and _only_ct(setting, digits):
+        raise DatasetError(
+            f"Protocol {name} needs masks, and there is no folder of them",
+            where=str(reference.absolute().parent),
+            remedy="Name the folder of masks CASE.nii.gz with --masks, or use --protocol liftnet, "
+            "which needs none.",
+        )
+
+
+def refuse_unused(
     setting: Setting, digits: Iterable[str], given: Mapping[str, Path | str | None]
 ) -> None:
     """Refuse folders that the protocol does not look into.

@@ -30,6 +30,7 @@ __all__ = [
     "PLAN",
     "RECIPE",
     "Folds",
+    "begun_otherwise",
     "digest",
     "find_device",
     "fold_folder",
@@ -169,7 +170,7 @@ def prepare_run(
     for pattern in (".*.tmp", ".tmp*"):  # the second are of safetensors
         for temporary in [*folder.glob(pattern), *folder.glob(f"*/{pattern}")]:
             temporary.unlink()  # half-written when an earlier run was killed; it alone works here
-    begun = any(folder.glob(f"*/{LATEST}*"))
+    begun = _has_begun(folder)
     if continue_training and not begun:
         raise CheckpointError(
             "There is no training run to continue", where=str(folder), remedy="Leave out --c."
@@ -181,7 +182,7 @@ def prepare_run(
             else:
                 old.unlink()
         begun = False
-    if begun and _digest_of(folder) != run_digest(plan, recipe):
+    if begun and begun_otherwise(folder, plan, recipe):
         raise CheckpointError(
             "The plan or its recipe has changed since this run began",
             where=str(folder),
@@ -192,9 +193,16 @@ def prepare_run(
     write_sealed(folder / RECIPE, recipe)
 
 
-def _digest_of(folder: Path) -> str:
-    plan, _, recipe = read_run(folder)
-    return run_digest(plan, recipe)
+def begun_otherwise(folder: Path, plan: Plan, recipe: Recipe) -> bool:
+    """Whether a fold was begun under another plan or recipe."""
+    if not _has_begun(folder):
+        return False
+    own_plan, _, own_recipe = read_run(folder)
+    return run_digest(own_plan, own_recipe) != run_digest(plan, recipe)
+
+
+def _has_begun(folder: Path) -> bool:
+    return any(folder.glob(f"*/{LATEST}*"))
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

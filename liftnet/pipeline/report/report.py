@@ -9,6 +9,7 @@ from liftnet.core.errors import DatasetError, LiftnetError
 from liftnet.core.scores import AVERAGE
 from liftnet.host.progress import progress, say
 from liftnet.metrics.catalogue import short_name
+from liftnet.pipeline.report.benchmark import benchmark_section, find_benchmark
 from liftnet.pipeline.report.charts import (
     difference_section,
     distribution_section,
@@ -193,7 +194,9 @@ def _page(
     flags = find_flags(results, facts)
     words = [f"liftnet_predict flagged {len(flags)} of the images: see below the table of cases."]
     drawn = [one for one in shown if any(p.shown == one for p in pictures)]
+    benchmark, doubts = find_benchmark(results)
     found: list[tuple[str, str, Html | None]] = [
+        ("benchmark", "Benchmark", benchmark_section(benchmark, results) if benchmark else None),
         ("pictures", "Images", _picture_section(results, metric, pictures) if pictures else None),
         (
             "profiles",
@@ -211,6 +214,7 @@ def _page(
     ]
     names = " and ".join(method.name for method in results.methods)
     what = f"Comparison of {names}" if results.compared else "Evaluation"
+    what = f"Benchmark of {len(results.methods)} methods" if benchmark else what
     name = f": {results.dataset}" if results.dataset else ""
     contrasts = ", ".join(
         dict.fromkeys(t.contrast for t in results.tables if t.contrast != AVERAGE)
@@ -224,8 +228,11 @@ def _page(
         title=what + name,
         subtitle=f"{results.task}, {len(results.cases)} cases ({contrasts}), protocol "
         f"{results.protocol.name}; liftnet {results.liftnet}",
-        verdict=verdict(results, metric, flags=words if flags else (), trained=trained),
+        verdict=[*benchmark.verdict, *(words if flags else ())]
+        if benchmark
+        else verdict(results, metric, flags=words if flags else (), trained=trained),
         warnings=[
+            *doubts,
             *results.warnings,
             *few_cases(results),
             *training_warnings(results, seen),

@@ -31,6 +31,7 @@ __all__ = [
     "Image",
     "MethodFiles",
     "Results",
+    "as_gains",
     "json_without_folders",
     "prediction_facts",
     "read_results",
@@ -186,7 +187,7 @@ def prediction_facts(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield path, data
 
 
-def _as_gains(table: MetricComparison) -> MetricComparison:
+def as_gains(table: MetricComparison) -> MetricComparison:
     """The table with its differences turned where lower is better, or nearest 1: + is better."""
     if better_sign(table.better) >= 0:
         return table
@@ -248,7 +249,7 @@ def _of_comparison(file: Path, comparison: MethodComparison) -> Results:
         reference=Path(comparison.reference_folder),
         sources=None,
         images=tuple(Image(case, contrast, own) for (case, contrast), own in images.items()),
-        tables=tuple(map(_as_gains, comparison.results)),
+        tables=tuple(map(as_gains, comparison.results)),
         main_metrics=comparison.main_metrics,
         conclusions=comparison.conclusions,
         warnings=comparison.warnings,

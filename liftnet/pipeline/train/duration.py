@@ -14,11 +14,13 @@ from torch import nn
 from liftnet.core.geometry import AxisOrder, Geometry, Placement
 from liftnet.core.plan import Plan
 from liftnet.core.recipe import Recipe, Schedule, schedules, with_schedules
+from liftnet.core.workspace import Workspace
 from liftnet.data.crops import Patch
 from liftnet.data.store import Store, StoredCase, write_case
 from liftnet.methods.base import Method, Stage, Surveys
 from liftnet.networks.blocks import set_recompute
 from liftnet.ops.compute.precision import place
+from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
 from liftnet.pipeline.models.volumes import Training
 from liftnet.pipeline.train.feed import draw_step
 from liftnet.pipeline.train.state import Run, make_optimizer
@@ -27,8 +29,9 @@ from liftnet.pipeline.train.validation import score_volumes
 from liftnet.tasks import load_task
 from liftnet.tasks.base import SynthesisTask
 
-__all__ = ["StageCost", "measure_training"]
+__all__ = ["StageCost", "held_out_cases", "measure_training"]
 
+FOLDS = 5  # nnU-Net; a fold validates with one fifth of the cases
 FIRST_SLICES = 4  # ours: of the first, smallest measurement; a CPU needs some seconds for them
 LONGEST = 2.5  # ours: seconds; a step or volume that takes longer is worked out from a part of it
 TRIED = 4  # ours: steps; other work on the machine slows some of them
@@ -49,6 +52,11 @@ class StageCost:
         steps, every = self.schedule.num_steps, self.schedule.validate_every
         checked = min(cases, self.schedule.validation_cases) * -(-steps // every)
         return steps * self.step + checked * self.case
+
+
+def held_out_cases(space: Workspace, dataset_name: str) -> int:
+    """About how many cases a fold has to validate with."""
+    return max(1, len(read_fingerprint(space.fingerprint_file(dataset_name)).cases) // FOLDS)
 
 
 def measure_training(

@@ -14,14 +14,12 @@ from liftnet.core.workspace import Workspace, command_line, find_workspace
 from liftnet.host.progress import say
 from liftnet.methods.base import Method
 from liftnet.ops.compute.host_memory import is_out_of_memory
-from liftnet.pipeline.fingerprint.extract_fingerprint import read_fingerprint
 from liftnet.pipeline.models.runs import find_device
 from liftnet.pipeline.plan import Asked, decide, load_plan, load_recipe, method_of
-from liftnet.pipeline.train.duration import StageCost, measure_training
+from liftnet.pipeline.train.duration import StageCost, held_out_cases, measure_training
 
 __all__ = ["say_training_time", "spoken"]
 
-FOLDS = 5  # nnU-Net; a fold validates with one fifth of the cases
 LONG_SECONDS = 7200.0  # ours: who waits for longer should try first
 TRIAL_SECONDS = 1800.0  # ours
 TRIAL_STEPS = 1000  # ours: as many are planned to find out what a step of a trial costs
@@ -49,7 +47,7 @@ def say_training_time(
     plan, device = load_plan(space, name, asked.plan_name), find_device(None)
     method = method_of(plan, asked.method)
     recipe = load_recipe(space, plan, method)
-    held_out = max(1, len(read_fingerprint(space.fingerprint_file(name)).cases) // FOLDS)
+    held_out = held_out_cases(space, name)
     costs = _measured(method, plan, recipe, device)
     if costs is None:
         say("How long training takes is unknown: this machine has too little memory for a step.")

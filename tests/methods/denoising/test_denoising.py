@@ -96,7 +96,7 @@ def test_sizes_follow_the_memory(plan, gib, width, crop, recompute, said):
 def test_from_the_third_size_on_none_needs_more(plan, name):
     """What the search for the largest rests on."""
     method, wanted = load_method(name), brats(plan, 1.0)
-    sizes = method.sizes(wanted)[::3] if name == "cwdm" else method.sizes(wanted)[1::2]
+    sizes = method.sizes(wanted)[:: 3 if name == "cwdm" else 1]
     needed = [training_gib(wanted, r, method.stages(wanted, r)) for r in sizes]
     assert needed == sorted(needed, reverse=True)
 

@@ -97,3 +97,25 @@ def test_the_host_has_no_more():
 def test_what_is_out_of_memory(error, expected):
     """Errors of devices and of the host, and none that have another cause."""
     assert host_memory.is_out_of_memory(error) is expected
+
+
+PEAKS = """
+import numpy as np
+from liftnet.ops.compute.cost import process_peak_bytes
+from liftnet.ops.compute.host_memory import forget_freed_memory, keep_freed_memory
+keep_freed_memory()
+buffers = [np.ones(2**19) for _ in range(100)]
+before = process_peak_bytes()
+del buffers
+print(before - process_peak_bytes())
+forget_freed_memory()
+print(before - process_peak_bytes())
+"""
+
+
+@pytest.mark.skipif(not GLIBC, reason="only glibc has malloc_trim")
+def test_a_peak_begins_anew():
+    """400 MiB that were freed, and kept, count no longer afterwards."""
+    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
+    kept, forgotten = map(int, done.stdout.split())
+    assert kept == 0 and forgotten > 300 * 2**20

@@ -1,0 +1,1 @@
+"""Several methods on one dataset at an equal budget: trained, predicted, scored, compared."""
