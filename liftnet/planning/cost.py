@@ -107,7 +107,7 @@ def synthesis_gib(plan: Plan, recipe: Recipe, stage: Measurable, synthesize: Any
     def measure() -> float:
         network, number = _without_values(stage), recipe.memory.bytes_per_number
         with OneStepRecurrence(), LiveBytes(number) as live:
-            _synthesize(plan, recipe, network, synthesize)
+            _synthesize(plan, recipe, network, synthesize, targets=1)
         return (_held(network, number) + live.peak) / GIB
 
     return _once("synthesis", plan, recipe, stage, measure)

@@ -22,6 +22,7 @@ __all__ = ["GIB", "Flops", "LiveBytes", "OneStepRecurrence", "num_parameters"]
 
 GIB = 2**30
 COMPARISONS = ("eq", "ge", "gt", "le", "lt", "ne", "logical_not", "isfinite", "isnan")
+NORMS = [f"native_{kind}_norm{end}" for kind in ("group", "batch") for end in ("", "_backward")]
 GRADIENTS = tuple(f"{name}_backward" for name in ("leaky_relu", "threshold", "sigmoid", "tanh"))
 
 
@@ -117,8 +118,10 @@ def _shaped(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     if in_place and torch.Tag.inplace_view not in func.tags:
         return args[0]
     name = func._schema.name.removeprefix("aten::")
-    if name.startswith("native_group_norm"):
-        return _group_norm(name, args)
+    if name == "addmm":
+        return args[1].new_empty(len(args[1]), args[2].shape[1])
+    if name in NORMS:
+        return _normalized(name, args)
     by_number = torch.Tag.pointwise in func.tags or name in GRADIENTS
     if not by_number or "dtype" in kwargs:
         return func(*args, **kwargs)
@@ -128,11 +131,12 @@ def _shaped(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     return torch.empty(shape, dtype=kind, device=tensors[0].device)
 
 
-def _group_norm(name: str, args: Sequence[Any]) -> tuple[Tensor | None, ...]:
-    """The results of a group normalization, or of its gradient."""
-    if name == "native_group_norm":
-        x, groups = args[0], args[6]
-        return torch.empty_like(x), x.new_empty(len(x), groups), x.new_empty(len(x), groups)
+def _normalized(name: str, args: Sequence[Any]) -> tuple[Tensor | None, ...]:
+    """The results of a normalization, or of its gradient."""
+    if not name.endswith("backward"):
+        x = args[0]
+        kept = (len(x), args[6]) if name == "native_group_norm" else (x.shape[1],)
+        return torch.empty_like(x), x.new_empty(kept), x.new_empty(kept)
     grad, *_, wanted = args
     width = grad.new_empty(grad.shape[1])
     found = (torch.empty_like(grad), width, torch.empty_like(width))

@@ -12,7 +12,7 @@ class FastCWDM(Released[VolumeRecipe], Wavelets):
 
     label = "fast-cWDM"
     summary = "diffusion of Haar sub-bands, 10 steps"
-    paper = "Sereda et al. 2025, fast-cWDM"
+    paper = "fast-cWDM, 2025"
     objective = "diffusion"
     levels = num_steps = 10
     rate, steps, volumes = 1e-4, 100_000, 1

@@ -273,7 +273,7 @@ class Flow(Process):
 
 
 class FlowFromSource(Flow):
-    """From the source, with noise in between in training; Yalcin et al., WFM."""
+    """From the source, with noise in between in training; WFM, MIDL 2026."""
 
     def weights(self, times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """A line from source to image."""

@@ -15,7 +15,7 @@ class WaveletFlow(Released[VolumeRecipe], Wavelets):
 
     label = "wavelet flow"
     summary = "flow of Haar sub-bands from the sources, 2 steps"
-    paper = "Yalcin et al. 2026, WFM"
+    paper = "WFM, MIDL 2026"
     figures: ClassVar[Mapping[str, str]] = {"psnr": "26.8 dB, mean of four contrasts (WFM, 1 step)"}
     objective = "flow_from_source"
     num_steps = 2
