@@ -43,14 +43,18 @@ class GroupNorm(nn.GroupNorm):
     """Group normalization that stays in the type of its input.
 
     Autocast would compute it in float32 on CUDA and keep activations of twice the size; the
-    kernels sum in float32 in either case.
+    kernels sum in float32 in either case. On a CPU it is computed channel by channel: with channels
+    last its gradient takes twenty times as long.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalized features (N, width, H, W)."""
+        """Normalized features (N, width, ...)."""
+        last = x.device.type == "cpu" and x.ndim == 4 and not x.is_contiguous()
         with without_autocast(x.device):
             weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-            return F.group_norm(x, self.num_groups, weight, bias, self.eps)
+            own = x.contiguous() if last else x
+            made = F.group_norm(own, self.num_groups, weight, bias, self.eps)
+            return made.contiguous(memory_format=torch.channels_last) if last else made
 
 
 class Recomputed(nn.Module, ABC):
