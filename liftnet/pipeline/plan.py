@@ -172,6 +172,8 @@ def plan(
             f"warning: training needs about {memory.training_gib:.2g} GiB, "
             f"more than the budget of {memory.budget_gib:g} GiB"
         )
+    if "size" in decided.recipe.reasons:
+        say(f"{used.name}: {decided.recipe.reasons['size']}")
     say(
         f"Plan for {used.name}, whose training takes {memory.training_gib:.2g} of "
         f"{memory.budget_gib:g} GiB of memory: {target}"

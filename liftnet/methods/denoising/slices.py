@@ -43,7 +43,7 @@ class SliceBySlice(Sampled[SliceRecipe]):
                         common["network"], width=width, multipliers=MULTIPLIERS[:count]
                     ),
                     "recompute": recompute,
-                    "reasons": common["reasons"] | {"network": _said(plan, width, recompute)},
+                    "reasons": common["reasons"] | {"size": _said(plan, width, recompute)},
                 }
             )
             for width, recompute in [(WIDTHS[0], False), *((width, True) for width in WIDTHS)]

@@ -46,7 +46,7 @@ class Wavelets(Sampled[VolumeRecipe]):
         whole = all_boxes[0]
         sizes = [self.sized(plan, width, whole, recompute=recompute) for recompute in (False, True)]
         sizes += [self.sized(plan, width, box, recompute=True) for box in all_boxes[1:]]
-        return [replace(one, reasons=one.reasons | _said(plan, one)) for one in sizes]
+        return [replace(one, reasons=one.reasons | _said(plan, one, whole)) for one in sizes]
 
     def sized(
         self, plan: Plan, width: int, box: tuple[int, int, int], *, recompute: bool
@@ -116,11 +116,14 @@ def multipliers_for(shape: tuple[int, int, int]) -> tuple[int, ...]:
     return MULTIPLIERS[:count]
 
 
-def _said(plan: Plan, recipe: VolumeRecipe) -> dict[str, str]:
+def _said(plan: Plan, recipe: VolumeRecipe, whole: tuple[int, int, int]) -> dict[str, str]:
     """What was changed to fit the memory."""
-    shape = "x".join(map(str, recipe.crop))
+    width, box = recipe.network.width, recipe.crop
+    if width == WIDTHS[0] and box == whole and not recipe.recompute:
+        return {"size": f"as published: width {width}, whole volumes"}
+    shape = "whole volumes" if box == whole else f"boxes of {'x'.join(map(str, box))}"
     again = ", blocks recomputed" if recipe.recompute else ""
     return {
-        "network": f"published: width 64, whole volumes; here width {recipe.network.width}, "
-        f"boxes of {shape}{again}, to fit {plan.budget.memory_gib:g} GiB"
+        "size": f"published: width {WIDTHS[0]}, whole volumes; here width {width}, {shape}{again}, "
+        f"to fit {plan.budget.memory_gib:g} GiB"
     }

@@ -36,14 +36,13 @@ def with_sampling(model: Model, seed: int, asked: Mapping[str, Any]) -> Model:
                 remedy="Leave these options out.",
             )
         return model
-    small = [name for name in ("samples", "num_steps") if asked.get(name, 1) < 1]
-    if small or seed < 0:
-        option = OPTIONS[small[0]] if small else "--seed"
-        raise LiftnetError(
-            f"{option} is {asked[small[0]] if small else seed}",
-            where="liftnet_predict",
-            remedy="Give 1 or more." if small else "Give 0 or more.",
-        )
+    for name in ("samples", "num_steps"):
+        if asked.get(name, 1) < 1:
+            raise LiftnetError(
+                f"{OPTIONS[name]} is {asked[name]}",
+                where="liftnet_predict",
+                remedy="Give 1 or more.",
+            )
     recipe = replace(model.recipe, sampling=replace(sampling, **asked))
     try:
         recipe = model.method.refresh(model.plan, recipe, estimate=False)

@@ -78,7 +78,7 @@ def brats(plan, memory_gib: float):
 @pytest.mark.parametrize(
     ("gib", "width", "crop", "recompute", "said"),
     [
-        (24, 64, (160, 192, 160), False, "here width 64, boxes of 160x192x160, to fit 24 GiB"),
+        (24, 64, (160, 192, 160), False, "as published: width 64, whole volumes"),
         (4, 64, (128, 128, 160), True, "blocks recomputed, to fit 4 GiB"),
         (0.4, 16, (96, 96, 96), True, "here width 16"),
     ],
@@ -89,7 +89,7 @@ def test_sizes_follow_the_memory(plan, gib, width, crop, recompute, said):
     found = (recipe.network.width, recipe.crop, recipe.recompute)
     assert found == (width, crop, recompute)
     assert recipe.memory.training_gib <= 0.9 * gib
-    assert said in recipe.reasons["network"]
+    assert said in recipe.reasons["size"]
 
 
 @pytest.mark.parametrize("name", ["cwdm", "flow2d"])
