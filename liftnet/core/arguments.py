@@ -43,6 +43,8 @@ LIMITS = {
     "num_processes": Limits(1, 1_024),  # threads, each with a volume in memory
     "num_volumes": Limits(1, 10**6),
     "pairs": Limits(1, 10**6),
+    "sampler_steps": Limits(1, 1_000),  # levels of noise
+    "samples": Limits(1, 10**4),
     "seed": Limits(0, 2**63 - 1),
     "sigma_z": Limits(0, 1_000),  # slices
     "steps": Limits(1, 10**9),

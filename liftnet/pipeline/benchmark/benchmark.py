@@ -115,8 +115,6 @@ def benchmark(
     name = space.dataset_name(dataset)
     mention(f"{name}: {space.describe()}")
     part = part_of(num_parts, part_id)
-    if samples < 1:
-        raise LiftnetError(f"--samples is {samples}", where="--samples", remedy="Give 1 or more.")
     plan = load_plan(space, name, plan_name)
     load_synthesis(plan.task)  # refuses one whose volumes have no references
     found = find_methods(plan, methods)

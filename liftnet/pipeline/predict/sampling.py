@@ -36,13 +36,6 @@ def with_sampling(model: Model, seed: int, asked: Mapping[str, Any]) -> Model:
                 remedy="Leave these options out.",
             )
         return model
-    for name in ("samples", "num_steps"):
-        if asked.get(name, 1) < 1:
-            raise LiftnetError(
-                f"{OPTIONS[name]} is {asked[name]}",
-                where="liftnet_predict",
-                remedy="Give 1 or more.",
-            )
     recipe = replace(model.recipe, sampling=replace(sampling, **asked))
     try:
         recipe = model.method.refresh(model.plan, recipe, estimate=False)

@@ -371,7 +371,7 @@ def test_minutes_are_kept(data, capsys, monkeypatch):
         ({"like": "left"}, "No method 'left'"),
         ({"baseline": "pix2pix_unet"}, "No method 'pix2pix_unet' is compared"),
         ({"minutes": 0.0}, "minutes is 0"),
-        ({"samples": 0}, "--samples is 0"),
+        ({"samples": 0}, "samples is 0"),
         ({"num_parts": 2, "part_id": 2}, "Part 2 of 2 does not exist"),
         ({"target": ["d"]}, "'d'"),
         ({"protocol": "cvdm"}, "cvdm"),

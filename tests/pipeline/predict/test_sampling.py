@@ -91,8 +91,8 @@ def test_only_what_was_drawn_alike_is_kept(trained, tmp_path):
 @pytest.mark.parametrize(
     ("options", "problem", "where"),
     [
-        ({"samples": 0}, "--samples is 0", "liftnet_predict"),
-        ({"sampler_steps": 0}, "--sampler-steps is 0", "liftnet_predict"),
+        ({"samples": 0}, "samples is 0", "samples"),
+        ({"sampler_steps": 0}, "sampler_steps is 0", "sampler_steps"),
         ({"sampler": "euler"}, "which has ancestral and ddim", "--sampler euler"),
         ({"sampler": "best"}, "sampler best does not go with", "--sampler best"),
         ({"sampler_steps": 11}, "11 steps needs as many levels", "--sampler-steps 11"),
