@@ -109,6 +109,9 @@ class Sampled(Paired[AnyRecipe]):
                 "a case has one result, of which sampling.samples cannot be more than 1": (
                     sampling is not None and sampling.samples > 1 and not recipe.draws
                 ),
+                "denoising.decoded_slices and windows_per_volume must be 1": (
+                    recipe.denoising.decoded_slices * recipe.denoising.windows_per_volume != 1
+                ),
                 f"losses are {', '.join(recipe.losses)}; expected mse, outside_mask": set(
                     recipe.losses
                 )
