@@ -16,7 +16,7 @@ class WaveletFlow(Released[VolumeRecipe], Wavelets):
     label = "wavelet flow"
     summary = "flow of Haar sub-bands from the sources, 2 steps"
     paper = "WFM, MIDL 2026"
-    figures: ClassVar[Mapping[str, str]] = {"psnr": "26.8 dB, mean of four contrasts (WFM, 1 step)"}
+    figures: ClassVar[Mapping[str, str]] = {"psnr": "26.8 dB (mean of four contrasts, 1 step; WFM)"}
     objective = "flow_from_source"
     num_steps = 2
     rate, steps, volumes = 1e-4, 100_000, 1

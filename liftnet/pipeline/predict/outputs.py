@@ -92,8 +92,8 @@ def is_finished(path: Path, expected: dict[str, Any]) -> bool:
         return False
     try:
         facts = read_json(sidecar(path))
-        facts.setdefault("sampling", None)
         facts["range"] = [facts["intensity"]["low"], facts["intensity"]["high"]]
+        facts.setdefault("sampling", None)
         return all(facts[key] == value for key, value in expected.items())
     except (PlanError, KeyError, TypeError):  # damaged: made again
         return False
