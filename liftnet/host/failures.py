@@ -34,7 +34,7 @@ def explained(what: str, name: str) -> Iterator[None]:
             raise LiftnetError(
                 f"The device's memory is too small for this {what}",
                 where=f"{what} {name}",
-                remedy="Use a smaller inference.slice_batch in plan.json, or -device cpu.",
+                remedy="Use -device cpu, or a device with more memory: less at a time was tried.",
             ) from None
         if not is_out_of_memory(error):
             raise
