@@ -8,8 +8,9 @@ from small_generation import make_plan, make_recipe
 
 from liftnet.core.errors import PlanError
 from liftnet.core.recipe import schedules
+from liftnet.core.workspace import find_workspace
 from liftnet.methods import load_method
-from liftnet.pipeline.plan import Asked, plan, read_plan, read_recipe
+from liftnet.pipeline.plan import Asked, load_plan, load_recipe, plan, read_plan, read_recipe
 from liftnet.pipeline.train import trial
 from liftnet.pipeline.train.duration import StageCost, measure_training
 from liftnet.pipeline.train.trial import say_training_time
@@ -117,3 +118,20 @@ def test_short_or_unknown(slow, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(trial, "measure_training", full)
     say_training_time("liftnet_plan", None, asked, workspace=tmp_path)
     assert "too little memory" in capsys.readouterr().out
+
+
+def test_boxes_are_measured_in_whole_volumes(workspace, monkeypatch):
+    """A box has as many voxels where a volume has few slices: no time follows from a part of it."""
+    space, name = find_workspace(workspace), "Dataset007_Phantom"
+    found = load_plan(space, name, "default")
+    seen = []
+    monkeypatch.setattr(
+        "liftnet.pipeline.train.duration._step_seconds",
+        lambda part, *rest: seen.append(part.plan.grid.num_slices) or 1.0,
+    )
+    for method, whole in (("unet3d", True), ("pix2pix_unet", False)):
+        seen.clear()
+        used = load_method(method)
+        costs = measure_training(used, found, load_recipe(space, found, used), torch.device("cpu"))
+        assert ({found.grid.num_slices} == set(seen)) == whole
+        assert len(costs) == 1
