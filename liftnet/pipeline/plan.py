@@ -64,6 +64,7 @@ __all__ = [
 DEFAULT_PLAN = "default"
 LIKE_ROUNDS, LIKE_TOLERANCE = 4, 0.01  # ours: to find the steps, and how near is the same
 DEFAULT_GIB = 8.0  # nnU-Net's default target
+KEYLESS = object()  # what a reason is about that is not one setting
 FIXED = ("version", "task", "dataset", "name", "budget")
 PLAN_REMEDY = "Make the plan again with liftnet_plan."
 Decision = TypeVar("Decision", Plan, Recipe)
@@ -718,7 +719,7 @@ def parse_recipe(data: Any, plan: Plan, method: Method[Any], *, where: Path | st
 
 
 def explain(decided: Plan | Recipe, *, prefix: str = "") -> str:
-    """One paragraph per decision: setting = value, because ..."""
+    """One paragraph per decision: setting = value, because ...; or of several settings at once."""
     lines = []
     data = to_json(decided)
     listed = data.get("channels", ())
@@ -728,8 +729,9 @@ def explain(decided: Plan | Recipe, *, prefix: str = "") -> str:
         for part in key.split("."):
             if isinstance(node, list):
                 node = dict(zip(map(str, range(len(node))), node, strict=True))
-            node = node.get(part) if isinstance(node, dict) else None
-        lines.append(f"{prefix}{key} = {json.dumps(_without_kind(node))}\n    {reason}")
+            node = node.get(part, KEYLESS) if isinstance(node, dict) else KEYLESS
+        value = "" if node is KEYLESS else f" = {json.dumps(_without_kind(node))}"
+        lines.append(f"{prefix}{key}{value}\n    {reason}")
     return "\n".join(lines)
 
 

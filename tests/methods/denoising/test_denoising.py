@@ -22,7 +22,7 @@ from liftnet.methods.denoising.spaces import Bands, Slices
 from liftnet.methods.denoising.training import Denoiser
 from liftnet.ops.chunks import Chunk
 from liftnet.pipeline.models.volumes import Training, make_volumes
-from liftnet.pipeline.plan import load_plan
+from liftnet.pipeline.plan import explain, load_plan
 from liftnet.pipeline.train.state import Run, make_optimizer
 from liftnet.pipeline.train.step import take_step
 from liftnet.planning.cost import synthesis_flops, training_gib
@@ -90,6 +90,7 @@ def test_sizes_follow_the_memory(plan, gib, width, crop, recompute, said):
     assert found == (width, crop, recompute)
     assert recipe.memory.training_gib <= 0.9 * gib
     assert said in recipe.reasons["size"]
+    assert f"cwdm.size\n    {recipe.reasons['size']}\n" in explain(recipe, prefix="cwdm.") + "\n"
 
 
 @pytest.mark.parametrize("name", ["cwdm", "flow2d"])
