@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from liftnet.cli.following import say_next
+from liftnet.cli.predict import TargetOption
 from liftnet.cli.shell import (
     DatasetOption,
     DeviceOption,
@@ -59,10 +60,7 @@ def benchmark(
         str, typer.Option("-f", metavar="FOLD", help="The fold to train: 0 to 4, or all.")
     ] = "0",
     plan_name: PlanOption = "default",
-    target: Annotated[
-        list[str] | None,
-        typer.Option("--target", metavar="NAME", help="Make this contrast, even if a case has it."),
-    ] = None,
+    target: TargetOption = None,
     masks: Annotated[
         str | None,
         typer.Option(

@@ -21,6 +21,11 @@ from liftnet.cli.shell import (
 )
 from liftnet.core.errors import LiftnetError
 
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option("--target", metavar="NAME", help="Make this contrast, even if a case has it."),
+]
+
 
 def predict(
     *,
@@ -51,10 +56,7 @@ def predict(
     ] = None,
     plan_name: PlanOption = "default",
     method: MethodOption = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option("--target", metavar="NAME", help="Make this contrast, even if a case has it."),
-    ] = None,
+    target: TargetOption = None,
     masks: Annotated[
         str | None,
         typer.Option(
@@ -163,10 +165,7 @@ def predict(
     else:
         _refuse(from_images, "-n", "they are for images made from others")
     make, say = (
-        (
-            partial(_synthesize, input_folder, target=target, masks=masks),
-            say_evaluation,
-        )
+        (partial(_synthesize, input_folder, target=target, masks=masks), say_evaluation)
         if num_volumes is None
         else (
             partial(

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,7 @@ from liftnet.methods.base import Stage
 from liftnet.methods.paired import Paired
 from liftnet.methods.pix2pix.networks import initialize_
 from liftnet.networks.critic import PatchCritic
-from liftnet.ops.chunks import Chunk
-from liftnet.ops.compute.host_memory import is_out_of_memory
+from liftnet.ops.chunks import Chunk, over_slices
 from liftnet.ops.compute.precision import autocast
 from liftnet.ops.compute.transfer import to_device
 from liftnet.ops.depth import fold_slices, unfold_slices
@@ -222,22 +221,12 @@ class Pix2Pix(Paired[AnyGan]):
             example.source[0], plan.grid.in_plane, stride, example.air[0, :number]
         )
         whole = inputs_of(plan, replace(example, source=padded[None]))
-        made: list[Tensor] = []
-        depth, done = padded.shape[1], 0
-        while done < depth:
-            part = fold_slices(whole[:, :, done : done + chunk.size])
-            slices = None
-            try:
-                with autocast(part.device):
-                    slices = network["generator"](part).float()
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or len(part) == 1:
-                    raise
-            if slices is None:  # outside of the handler, whose traceback holds what was made
-                chunk.shrink(max(1, len(part) // 2), chunk.passes)
-                continue
-            made.append(slices)
-            done += len(slices)
-            chunk.reached(done / depth)
-        volume = from_unit(plan, unfold_slices(torch.cat(made), 1))[0]
+
+        def made(part: Tensor, _: slice) -> Tensor:
+            slices = fold_slices(part[None])
+            with autocast(slices.device):
+                return cast(Tensor, network["generator"](slices).float())
+
+        slices = over_slices(made, whole[0], chunk, chunk.reached)
+        volume = from_unit(plan, unfold_slices(slices, 1))[0]
         return volume[:, :, rows, columns]
