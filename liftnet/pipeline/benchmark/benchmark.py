@@ -21,7 +21,6 @@ from liftnet.host.lock import BusyError, hold, part_name
 from liftnet.host.origin import origin_since
 from liftnet.host.parallel import part_of
 from liftnet.host.progress import keep_quiet, mention, say
-from liftnet.methods import load_method
 from liftnet.pipeline.benchmark.budget import equal_budget
 from liftnet.pipeline.benchmark.rows import Place, cost_of
 from liftnet.pipeline.benchmark.setting import (
@@ -35,11 +34,12 @@ from liftnet.pipeline.benchmark.table import as_csv, report, say_failures
 from liftnet.pipeline.benchmark.verdict import Verdict, find_verdict
 from liftnet.pipeline.benchmark.work import Done, found_already, work_on
 from liftnet.pipeline.compare.compare import compare
+from liftnet.pipeline.compare.floor import closed_forms, without_floor
 from liftnet.pipeline.compare.results import common_rows
 from liftnet.pipeline.convert.recognise import Inputs
 from liftnet.pipeline.evaluate.evaluate import DEFAULT_PROTOCOL
 from liftnet.pipeline.models.runs import find_device
-from liftnet.pipeline.plan import DEFAULT_PLAN, fitting_methods, load_plan
+from liftnet.pipeline.plan import DEFAULT_PLAN, load_plan
 from liftnet.pipeline.predict.inputs import refuse_one_folder
 from liftnet.tasks import load_synthesis
 from liftnet.version import __version__
@@ -218,12 +218,9 @@ def _table(
     with hold(output, "liftnet_benchmark"):
         write_together(contents)
     report(made, comparison, output)
-    forms = [name for name in fitting_methods(plan) if load_method(name).closed_form]
+    forms = closed_forms(plan)
     if forms and not any(row.closed_form for row in rows):
-        mention(
-            f"\nNo closed form is among them ({', '.join(forms)}). One is fitted in seconds, and "
-            f"shows what each voxel gives by itself: add it to --methods."
-        )
+        mention(without_floor(forms, " add it to --methods."))
     return made
 
 

@@ -1,16 +1,30 @@
 """The closed form that every comparison is held to, where none is among the methods."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from liftnet.core.errors import LiftnetError
+from liftnet.core.plan import Plan
 from liftnet.core.workspace import command_line, find_workspace
 from liftnet.host.progress import mention
 from liftnet.methods import load_method, method_names
 from liftnet.pipeline.compare.checks import first_facts
 from liftnet.pipeline.plan import DEFAULT_PLAN, fitting_methods, load_plan
 
-__all__ = ["mention_floor"]
+__all__ = ["closed_forms", "mention_floor", "without_floor"]
+
+
+def closed_forms(plan: Plan) -> list[str]:
+    """The methods that are fitted in seconds under a plan."""
+    return [name for name in fitting_methods(plan) if load_method(name).closed_form]
+
+
+def without_floor(forms: Sequence[str], remedy: str) -> str:
+    """What to say of a comparison that has none of these."""
+    return (
+        f"\nNo closed form is among them ({', '.join(forms)}). One is fitted in seconds, and "
+        f"shows what each voxel gives by itself:{remedy}"
+    )
 
 
 def mention_floor(folders: Iterable[Path], workspace: Path | str | None) -> None:
@@ -26,14 +40,10 @@ def mention_floor(folders: Iterable[Path], workspace: Path | str | None) -> None
     first = known[0]
     space, name = find_workspace(workspace), first.plan or DEFAULT_PLAN
     try:
-        fitting = fitting_methods(load_plan(space, first.dataset, name))
+        forms = closed_forms(load_plan(space, first.dataset, name))
     except LiftnetError:  # the results came from elsewhere
         return
-    forms = [form for form in fitting if load_method(form).closed_form]
     if forms:
         words = ["liftnet_train", "--method", forms[0]]
         command = command_line(words, dataset=first.dataset, plan=name, workspace=workspace)
-        mention(
-            f"\nNo closed form is among them ({', '.join(forms)}). One is fitted in seconds, and "
-            f"shows what each voxel gives by itself:\n  {command}"
-        )
+        mention(without_floor(forms, f"\n  {command}"))

@@ -120,9 +120,8 @@ def _parts(
     depth, volumes = of.plan.grid.num_slices, schedule.volumes_per_step
     few = max(FIRST_SLICES, -(-depth // schedule.decoded_slices))  # at least one is decoded
     two = min(2, volumes)  # generated volumes are compared with each other
-    sizes = ((min(few, depth), two), (depth, two), (depth, volumes))
-    if whole:
-        sizes = ((depth, 1), (depth, volumes), (depth, volumes))
+    sliced = [(min(few, depth), two), (depth, two), (depth, volumes)]
+    sizes = [(depth, 1), (depth, volumes)] if whole else sliced
     for slices, count in dict.fromkeys(sizes):
         share = slices / depth
         yield _part(of, slices, count), share * count / volumes, share
